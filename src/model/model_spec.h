@@ -1,0 +1,37 @@
+// ModelSpec: what a family's file turns a config.json into; all that the layers need to know.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "device/dtype.h"
+#include "kernels/kv_layout.h"
+
+namespace lorry::model {
+
+struct ModelSpec {
+  std::string family;       // "llama", "qwen2"
+  int vocab_size = 0;
+  int hidden = 0;
+  int num_layers = 0;
+  int num_heads = 0;
+  int num_kv_heads = 0;
+  int head_dim = 0;
+  int ffn = 0;
+  float rms_epsilon = 0;
+  bool tied_embeddings = false;
+  bool qkv_bias = false;
+  bool o_bias = false;
+  bool mlp_bias = false;
+  int max_positions = 0;    // the checkpoint's context length
+  std::vector<float> rope_inverse_frequencies;  // [head_dim/2], scaling applied
+  std::vector<TokenId> eos_ids;
+  DType dtype = DType::kBF16;  // of weights, activations and KV: kBF16 or kF32
+
+  kernels::KvLayout Kv(int page_tokens) const {
+    return {num_layers, num_kv_heads, head_dim, page_tokens, dtype};
+  }
+};
+
+}  // namespace lorry::model

@@ -1,0 +1,24 @@
+// A request as the engine sees it: tokens in, no JSON, no text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "request/sampling_params.h"
+
+namespace lorry {
+
+struct GenerateRequest {
+  RequestId id;
+  AdapterId adapter;            // all zero: the base
+  std::string adapter_name;     // for metrics and logs
+  std::vector<TokenId> prompt;  // at least one token
+  int num_sequences = 1;        // OpenAI's n; sequence i draws with (seed, i)
+  SamplingParams sampling;
+  Micros arrival_us = 0;
+};
+
+}  // namespace lorry

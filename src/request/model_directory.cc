@@ -1,0 +1,60 @@
+#include "request/model_directory.h"
+
+#include <algorithm>
+
+namespace lorry {
+namespace {
+
+bool IsLetterOrDigit(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+}  // namespace
+
+ModelDirectory::ModelDirectory(std::vector<std::string> base_names, std::string base_root,
+                               std::vector<AdapterCard> adapters, int max_model_len,
+                               int64_t created_s)
+    : base_names_(std::move(base_names)),
+      base_root_(std::move(base_root)),
+      adapters_(std::move(adapters)),
+      max_model_len_(max_model_len),
+      created_s_(created_s) {}
+
+Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
+  const auto find_adapter = [this](std::string_view name) {
+    return std::find_if(adapters_.begin(), adapters_.end(),
+                        [name](const AdapterCard& card) { return card.name == name; });
+  };
+  if (model.empty()) return ModelChoice{base_names_.front(), {}};
+  for (const std::string& base : base_names_) {
+    if (model == base) return ModelChoice{base, {}};
+  }
+  if (auto card = find_adapter(model); card != adapters_.end()) return ModelChoice{card->name, card->id};
+  for (const std::string& base : base_names_) {
+    if (model.size() > base.size() && model.starts_with(base) && model[base.size()] == ':') {
+      auto card = find_adapter(model.substr(base.size() + 1));
+      if (card != adapters_.end()) return ModelChoice{card->name, card->id};
+    }
+  }
+  return Fail(ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", model), "model");
+}
+
+Status CheckAdapterName(std::string_view name) {
+  if (name.empty() || name.size() > 256) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("an adapter's name has 1 to 256 characters, this one {}", name.size()));
+  }
+  if (!IsLetterOrDigit(name.front())) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("adapter name `{}` must start with a letter or digit", name));
+  }
+  for (char c : name) {
+    if (!IsLetterOrDigit(c) && c != '.' && c != '_' && c != '-' && c != '/') {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("adapter name `{}`: only letters, digits and . _ - / may stand in it", name));
+    }
+  }
+  return {};
+}
+
+}  // namespace lorry
