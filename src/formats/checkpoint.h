@@ -1,0 +1,52 @@
+// The weights of a Hugging Face model directory: model.safetensors, or the shards that
+// model.safetensors.index.json lists.
+// Owns: the mappings. Thread: any, read-only. Never: opens a file outside the directory's own listing of names.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/safetensors.h"
+
+namespace lorry::formats {
+
+class Checkpoint {
+ public:
+  static Result<Checkpoint> Open(const std::string& model_dir);
+
+  bool Has(std::string_view name) const { return Find(name) != nullptr; }
+  // An error that names the directory and the tensor if it is absent.
+  Result<TensorView> Get(std::string_view name) const;
+  // The same, and its shape must be `shape` and its type a float weight.
+  Result<TensorView> GetWeight(std::string_view name, const std::vector<int64_t>& shape) const;
+  // Names of all tensors, sorted.
+  std::vector<std::string> TensorNames() const;
+
+  size_t num_tensors() const { return tensors_.size(); }
+  size_t num_shards() const { return shards_.size(); }
+  size_t total_bytes() const { return total_bytes_; }
+
+  // After a tensor has been converted: its pages need not stay in memory.
+  void ReleasePages(const TensorView& tensor) const;
+
+ private:
+  struct Entry {
+    size_t shard_idx;
+    const TensorView* tensor;  // inside shards_[shard_idx], whose vector never changes again
+  };
+
+  const TensorView* Find(std::string_view name) const;
+  Status AddShard(const std::string& path);
+  Status AddIndexed(const std::string& model_dir);
+
+  std::string model_dir_;
+  std::vector<SafetensorsFile> shards_;
+  std::unordered_map<std::string, Entry> tensors_;
+  size_t total_bytes_ = 0;
+};
+
+}  // namespace lorry::formats

@@ -1,0 +1,53 @@
+// adapter_config.json of a PEFT LoRA adapter. Fails closed: a key that changes the result and that Lorry does not apply
+// is refused by name unless it is neutral, and so is a key nobody knows unless it is null, false, {} or [].
+// Owns: nothing. Thread: any.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace lorry::formats {
+
+constexpr int64_t kMaxLoraRank = 512;
+
+// Which modules, as target_modules and exclude_modules say it.
+struct ModuleSelector {
+  enum class Kind {
+    kUnset,      // null: for target_modules PEFT's default for the family, for exclude_modules nothing
+    kAllLinear,  // "all-linear": every linear layer but the output head
+    kRegex,      // a string: re.fullmatch against the module's name
+    kNames,      // a list: the module's name or a dotted suffix of it
+  };
+  Kind kind = Kind::kUnset;
+  std::string regex;
+  std::vector<std::string> names;
+};
+
+struct PeftLoraConfig {
+  int64_t rank = 8;
+  double alpha = 8.0;
+  bool use_rslora = false;  // scaling alpha / sqrt(rank) instead of alpha / rank
+  ModuleSelector target_modules;
+  ModuleSelector exclude_modules;
+  std::vector<int64_t> layers_to_transform;  // empty: all
+  bool has_layers_to_transform = false;
+  std::vector<std::string> layers_pattern;  // empty: any
+  // In the order of the file: the first key that matches wins.
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+
+  std::string base_model_name;  // informational; empty if not given
+};
+
+// Reads ADAPTER_DIR/adapter_config.json.
+Result<PeftLoraConfig> ReadPeftLoraConfig(const std::string& adapter_dir);
+Result<PeftLoraConfig> ParsePeftLoraConfig(const boost::json::object& config,
+                                           const std::string& where);
+
+}  // namespace lorry::formats

@@ -1,0 +1,37 @@
+// A tensor as it lies in a file, and its conversion to the types that Lorry computes in.
+// Owns: nothing. Thread: any. Never: assumes that the data is aligned (safetensors promises no alignment).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "device/dtype.h"
+
+namespace lorry::formats {
+
+struct TensorView {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;        // empty: a scalar
+  std::span<const std::byte> bytes;  // row-major, little-endian, maybe unaligned
+
+  int64_t num_elements() const;
+  // "F32 [512, 64]"
+  std::string Describe() const;
+};
+
+// What weights may be stored as: F32, BF16 or F16.
+bool IsFloatWeight(DType dtype);
+
+// Converts a float weight (CHECKed) into as many elements of `out`; F16 to BF16 goes through f32, rounding to even.
+void ConvertToF32(const TensorView& tensor, std::span<float> out);
+void ConvertToBF16(const TensorView& tensor, std::span<BFloat16> out);
+
+// False if a float weight holds a NaN or an infinity.
+bool AllFinite(const TensorView& tensor);
+
+}  // namespace lorry::formats
