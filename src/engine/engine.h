@@ -1,0 +1,69 @@
+// Engine: many requests in, one batch after the other, tokens out.
+// Owns: the model, the KV cache, the compute threads and the engine thread, which alone touches sequences and pages.
+// Thread: every method from any thread; requests are checked on the caller's, so the engine thread sees valid ones only.
+// Never: blocks a caller (Stop and the destructor aside); a full queue refuses.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "base/mailbox.h"
+#include "base/result.h"
+#include "engine/engine_observer.h"
+#include "engine/engine_options.h"
+#include "engine/messages.h"
+#include "engine/step_model.h"
+#include "request/generator.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace lorry::engine {
+
+class EngineCore;
+
+// The weights of an adapter, null if it is unknown. Called from any thread; the weights outlive the engine.
+using AdapterLookup = std::function<const model::AdapterWeights*(AdapterId)>;
+
+class Engine final : public Generator {
+ public:
+  // Fails when the options do not fit the model or each other. The registry outlives the engine.
+  static Result<std::unique_ptr<Engine>> Create(EngineOptions options,
+                                                std::unique_ptr<StepModel> model,
+                                                AdapterLookup adapters,
+                                                prometheus::Registry* registry);
+  ~Engine() override;  // as Stop(0)
+
+  Status Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) override;
+  void Cancel(RequestId request, int seq_idx = -1) override;
+
+  // Refuses new requests, lets the others finish for at most `drain`, cancels what is left and ends the thread.
+  void Stop(std::chrono::milliseconds drain);
+
+  EngineStats stats() const;
+  const EngineOptions& options() const { return options_; }  // with max_model_len resolved
+  int max_model_len() const { return options_.max_model_len; }
+  size_t kv_bytes() const;  // of the KV cache, resident where touched
+
+ private:
+  Engine(EngineOptions options, AdapterLookup adapters, std::unique_ptr<EngineCore> core);
+
+  Status CheckRequest(const GenerateRequest& request) const;
+  void Run();
+  void Receive();
+  void Drain(Micros deadline_us);
+
+  const EngineOptions options_;
+  const AdapterLookup adapters_;
+  std::unique_ptr<EngineCore> core_;  // the engine thread's, while it runs
+  Mailbox<Message> mailbox_;
+  std::vector<Message> inbox_;        // the engine thread's
+  std::atomic<bool> stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace lorry::engine
