@@ -1,0 +1,122 @@
+// C interface of the Rust library textkit: Hugging Face tokenizers and chat templates.
+//
+// Owns:   objects behind tk_tokenizer and tk_template, made by *_new and freed by *_free.
+// Thread: every function may be called from any thread; objects never change after *_new.
+// Never:  unwinds, exits or prints. Texts are UTF-8 with a length, without a closing zero.
+#ifndef TEXTKIT_H_
+#define TEXTKIT_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum tk_status {
+  TK_OK = 0,
+  TK_INVALID = 1,  // the file, text or template is at fault
+  TK_RAISED = 2,   // the template refused the conversation by raise_exception()
+  TK_LIMIT = 3,    // the template ran too long or wrote too much
+  TK_PANIC = 4,    // a library gave up; the object stays usable
+} tk_status;
+
+typedef struct tk_tokenizer tk_tokenizer;
+typedef struct tk_template tk_template;
+
+// A borrowed text; the callee keeps no part of it.
+typedef struct tk_view {
+  const char* data;
+  size_t size;
+} tk_view;
+
+// Returned buffers belong to the caller, who gives them back with the matching *_free.
+// Both are all zero when empty; freeing an empty one does nothing.
+typedef struct tk_text {
+  char* data;
+  size_t size;
+} tk_text;
+
+typedef struct tk_ids {
+  uint32_t* data;
+  size_t size;
+} tk_ids;
+
+void tk_text_free(tk_text text);
+void tk_ids_free(tk_ids ids);
+
+// On any status but TK_OK, *error holds the reason and the other outputs are untouched.
+
+// ---- tokenizer ----
+
+// Reads the text of a tokenizer.json; its truncation and padding are ignored. more_tokens is empty or a
+// JSON object {"id": {"content": ..., "special": ...}}: the added_tokens_decoder of
+// tokenizer_config.json, of which tokens that tokenizer.json lacks are added.
+tk_status tk_tokenizer_new(tk_view json, tk_view more_tokens, tk_tokenizer** out, tk_text* error);
+void tk_tokenizer_free(tk_tokenizer* tokenizer);
+
+// What each id stands for; borrowed, valid as long as the tokenizer.
+typedef struct tk_vocab {
+  uint32_t size;            // largest id + 1
+  const uint8_t* bytes;     // all tokens, one after the other, as the bytes they add to a text
+  const uint32_t* offsets;  // [size + 1]: token i is bytes[offsets[i] .. offsets[i + 1])
+  const uint8_t* flags;     // [size]: TK_TOKEN_*
+  uint8_t strip_space;      // 1: decoding drops one leading space of the whole text
+} tk_vocab;
+
+enum { TK_TOKEN_EXISTS = 1, TK_TOKEN_SPECIAL = 2, TK_TOKEN_ADDED = 4 };
+
+tk_vocab tk_tokenizer_vocab(const tk_tokenizer* tokenizer);
+
+// The id of a token by its name in tokenizer.json ("<s>", "Ġthe"), or -1.
+int64_t tk_tokenizer_token_id(const tk_tokenizer* tokenizer, tk_view name);
+
+enum {
+  TK_ADD_SPECIAL = 1,    // add what the post-processor adds (BOS, EOS)
+  TK_PARSE_SPECIAL = 2,  // the text of a special token becomes that token
+};
+
+tk_status tk_tokenizer_encode(const tk_tokenizer* tokenizer, tk_view text, uint32_t flags,
+                              tk_ids* out, tk_text* error);
+
+// The library's own decoding, whole and slow: what text/detokenizer.h is tested against.
+tk_status tk_tokenizer_decode(const tk_tokenizer* tokenizer, const uint32_t* ids, size_t num_ids,
+                              int skip_special, tk_text* out, tk_text* error);
+
+// ---- chat template ----
+
+typedef struct tk_limits {
+  uint64_t max_steps;       // instructions of the template engine, each time it renders
+  size_t max_output_bytes;  // of a rendered text
+} tk_limits;
+
+// variables is a JSON object that every rendering starts from: bos_token, eos_token, ...
+tk_status tk_template_new(tk_view source, tk_view variables, const tk_limits* limits,
+                          tk_template** out, tk_text* error);
+void tk_template_free(tk_template* chat_template);
+
+// A conversation; the texts are JSON.
+typedef struct tk_chat {
+  tk_view messages;   // an array of objects
+  tk_view tools;      // an array, or empty for none
+  tk_view documents;  // an array, or empty for none
+  tk_view variables;  // an object of further variables, or empty
+  int32_t add_generation_prompt;
+  // Not 0: the text of a special token inside a string of messages, tools or documents stays text, so
+  // that nobody can type a turn of the chat. Where there is no such text, ids are the same either way.
+  int32_t guard;
+  int64_t now_unix_s;  // what strftime_now() shows; 0 is the clock
+} tk_chat;
+
+tk_status tk_template_render(const tk_template* chat_template, const tk_chat* chat, tk_text* out,
+                             tk_text* error);
+
+// Renders, and encodes what was rendered without adding anything to it.
+tk_status tk_chat_encode(const tk_template* chat_template, const tk_tokenizer* tokenizer,
+                         const tk_chat* chat, tk_text* text, tk_ids* ids, tk_text* error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // TEXTKIT_H_
