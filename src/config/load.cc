@@ -1,0 +1,137 @@
+#include "config/load.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include "config/command_line.h"
+#include "config/spelling.h"
+#include "config/toml_file.h"
+
+namespace lorry::config {
+namespace {
+
+constexpr std::string_view kPrefix = "LORRY_";
+// Read by the tests, not by the program.
+constexpr std::string_view kTestData = "LORRY_TEST_DATA";
+
+std::vector<std::string> SplitAtCommas(const std::string& text) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    if (comma > begin) parts.push_back(text.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return parts;
+}
+
+Status Set(Option& option, const std::vector<std::string>& values, const std::string& where) {
+  const bool one = option.arity == Arity::kOne || option.arity == Arity::kSwitch;
+  if (one && values.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: needs a value", where),
+                option.text.name);
+  }
+  Status status = option.set(values);
+  if (!status) {
+    status.error().param = option.text.name;
+    return Annotate(std::move(status.error()), where);
+  }
+  option.set_by = where;
+  return {};
+}
+
+Status ApplyFile(Registry& registry, std::string_view command, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::vector<FileEntry> entries, ReadTomlFile(path));
+  for (const FileEntry& entry : entries) {
+    Option* option = registry.Find(entry.key);
+    if (option == nullptr) {
+      std::vector<std::string> known;
+      for (const Option& each : registry.options()) known.push_back(each.text.name);
+      const std::string nearest = Nearest(entry.key, known);
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: unknown key {}{}", entry.where, entry.key,
+                              nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)));
+    }
+    if (!option->TakenBy(command)) continue;
+    if (entry.values.size() != 1 &&
+        (option->arity == Arity::kOne || option->arity == Arity::kSwitch)) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: {} takes one value, not an array", entry.where, entry.key));
+    }
+    RETURN_IF_ERROR(Set(*option, entry.values, entry.where));
+  }
+  return {};
+}
+
+Status ApplyEnvironment(Registry& registry, std::string_view command,
+                        const Environment& environment, std::vector<std::string>& warnings) {
+  for (const auto& [variable, value] : environment) {
+    if (!variable.starts_with(kPrefix) || variable == kTestData) continue;
+    Option* found = nullptr;
+    std::vector<std::string> known;
+    for (const Option& option : registry.options()) {
+      known.push_back(option.Variable());
+      if (known.back() == variable) found = registry.Find(option.text.name);
+    }
+    if (found == nullptr) {
+      const std::string nearest = Nearest(variable, known);
+      warnings.push_back(
+          fmt::format("the environment variable {} means nothing to lorry{}", variable,
+                      nearest.empty() ? "" : fmt::format(", did you mean {}?", nearest)));
+      continue;
+    }
+    if (!found->TakenBy(command)) continue;
+    const bool list = found->arity == Arity::kMany || found->arity == Arity::kGreedy;
+    // A JSON value has commas of its own.
+    const bool json = value.starts_with('{') || value.starts_with('[');
+    RETURN_IF_ERROR(
+        Set(*found, list && !json ? SplitAtCommas(value) : std::vector{value}, variable));
+  }
+  return {};
+}
+
+// --config, else LORRY_CONFIG, else none.
+std::string ConfigPath(const CommandLine& line, const Environment& environment) {
+  if (const auto flag = line.values.find("config"); flag != line.values.end()) {
+    return flag->second.back();
+  }
+  for (const auto& [variable, value] : environment) {
+    if (variable == "LORRY_CONFIG") return value;
+  }
+  return "";
+}
+
+}  // namespace
+
+Environment ProcessEnvironment() {
+  Environment result;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const size_t equals = text.find('=');
+    if (!text.starts_with(kPrefix) || equals == std::string_view::npos) continue;
+    result.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  }
+  return result;
+}
+
+Result<Loaded> Load(Registry& registry, std::string_view command,
+                    const std::vector<std::string>& args, const Environment& environment) {
+  ASSIGN_OR_RETURN(CommandLine line, SplitCommandLine(registry, command, args));
+  Loaded loaded;
+  loaded.help = line.help;
+  if (loaded.help) return loaded;
+  const Option* config = registry.Find("config");
+  if (config != nullptr && config->TakenBy(command)) {
+    const std::string path = ConfigPath(line, environment);
+    if (!path.empty()) RETURN_IF_ERROR(ApplyFile(registry, command, path));
+  }
+  RETURN_IF_ERROR(ApplyEnvironment(registry, command, environment, loaded.warnings));
+  for (const auto& [name, values] : line.values) {
+    Option* option = registry.Find(name);
+    RETURN_IF_ERROR(Set(*option, values, option->Flag()));
+  }
+  loaded.words = std::move(line.words);
+  return loaded;
+}
+
+}  // namespace lorry::config
