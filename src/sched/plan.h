@@ -61,7 +61,7 @@ struct StepPlan {
 StepPlan Plan(const SchedView& view, const SchedOptions& options);
 
 // The most pages that these sequences will hold together when each draws one token a step until its end or its
-// reserve is used up (S-LoRA, appendix of arXiv 2311.03285, counted in pages).
+// reserve is used up: the admission rule of S-LoRA (arXiv 2311.03285), counted in pages.
 int FuturePeakPages(std::span<const SchedSeq> seqs, const SchedOptions& options);
 
 }  // namespace lorry::sched

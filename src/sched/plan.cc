@@ -1,0 +1,193 @@
+#include "sched/plan.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/check.h"
+
+namespace lorry::sched {
+namespace {
+
+int PagesForTokens(int num_tokens, int page_tokens) {
+  return (num_tokens + page_tokens - 1) / page_tokens;
+}
+
+bool IsDecode(const SchedSeq& seq) { return seq.num_tokens - seq.num_computed == 1; }
+
+// Steps after the next token that a sequence is expected to take. The last token drawn is never computed.
+int ReservedSteps(const SchedSeq& seq, const SchedOptions& options) {
+  return std::min(seq.max_new_tokens, options.max_reserved_output_tokens) - 1;
+}
+
+// One call of Plan.
+class Planner {
+ public:
+  Planner(const SchedView& view, const SchedOptions& options);
+  StepPlan Run();
+
+ private:
+  void DivideBudget();
+  void FindPages();
+  void Admit();
+  int PromptRows(const SchedSeq& seq) const;
+  void Spend(const SchedSeq& seq, int num_rows);
+  void OrderRows();
+
+  const SchedView& view_;
+  const SchedOptions& options_;
+  std::vector<SchedSeq> seqs_;  // running, then admitted
+  std::vector<int> rows_;       // [seqs_]
+  int rows_left_;
+  int logit_rows_left_;  // beyond the one that each running sequence may need
+  int free_pages_;
+  bool short_of_pages_ = false;
+  StepPlan plan_;
+};
+
+Planner::Planner(const SchedView& view, const SchedOptions& options)
+    : view_(view),
+      options_(options),
+      seqs_(view.running.begin(), view.running.end()),
+      rows_(seqs_.size(), 0),
+      rows_left_(options.max_num_batched_tokens),
+      logit_rows_left_(options.max_logit_rows - static_cast<int>(seqs_.size())),
+      free_pages_(view.num_free_pages) {
+  CHECK_LE(options.max_num_seqs, options.max_num_batched_tokens);
+  CHECK_LE(options.max_num_seqs, options.max_logit_rows);
+  CHECK_LE(static_cast<int>(seqs_.size()), options.max_num_seqs);
+}
+
+StepPlan Planner::Run() {
+  DivideBudget();
+  FindPages();
+  if (!short_of_pages_) Admit();
+  OrderRows();
+  return std::move(plan_);
+}
+
+// Rows of its prompt that a sequence may compute with the budget that is left.
+int Planner::PromptRows(const SchedSeq& seq) const {
+  int rows = std::min(seq.num_tokens - seq.num_computed, rows_left_);
+  if (options_.max_prompt_chunk > 0) rows = std::min(rows, options_.max_prompt_chunk);
+  if (seq.all_logits) rows = std::min(rows, 1 + logit_rows_left_);
+  return rows;
+}
+
+void Planner::Spend(const SchedSeq& seq, int num_rows) {
+  rows_left_ -= num_rows;
+  if (seq.all_logits && num_rows > 0) logit_rows_left_ -= num_rows - 1;
+}
+
+// Every decoding sequence moves in every step; prompts share the rest of the rows, the oldest first.
+void Planner::DivideBudget() {
+  for (size_t i = 0; i < seqs_.size(); ++i) {
+    CHECK_LT(seqs_[i].num_computed, seqs_[i].num_tokens);
+    CHECK_GE(seqs_[i].max_new_tokens, 1);
+    if (!IsDecode(seqs_[i])) continue;
+    rows_[i] = 1;
+    Spend(seqs_[i], 1);
+  }
+  for (size_t i = 0; i < seqs_.size(); ++i) {
+    if (IsDecode(seqs_[i])) continue;
+    rows_[i] = PromptRows(seqs_[i]);
+    Spend(seqs_[i], rows_[i]);
+  }
+}
+
+// The oldest first; who lacks pages takes those of the newest. The newest of all keeps its pages and waits: giving them
+// up would help nobody who does not ask for them.
+void Planner::FindPages() {
+  for (size_t i = 0; i < seqs_.size(); ++i) {
+    const SchedSeq& seq = seqs_[i];
+    const auto missing = [&] {
+      return PagesForTokens(seq.num_computed + rows_[i], options_.page_tokens) - seq.num_pages;
+    };
+    while (missing() > free_pages_ && seqs_.size() > i + 1) {
+      free_pages_ += seqs_.back().num_pages;
+      seqs_.pop_back();
+      ++plan_.num_preempted;
+      short_of_pages_ = true;
+    }
+    if (missing() > free_pages_) {
+      rows_[i] = (seq.num_pages + free_pages_) * options_.page_tokens - seq.num_computed;
+      short_of_pages_ = true;
+    }
+    free_pages_ -= std::max(0, missing());
+  }
+  rows_.resize(seqs_.size());
+}
+
+// First come, first served: who does not fit holds up those behind.
+void Planner::Admit() {
+  // Pages when all reach their reserve at once: if even that fits, the exact peak need not be known.
+  int bound = 0;
+  const auto last_pages = [this](const SchedSeq& seq) {
+    return PagesForTokens(seq.num_tokens + ReservedSteps(seq, options_), options_.page_tokens);
+  };
+  for (const SchedSeq& seq : seqs_) bound += last_pages(seq);
+
+  for (const SchedSeq& seq : view_.waiting) {
+    CHECK_EQ(seq.num_computed, 0);
+    CHECK_EQ(seq.num_pages, 0);
+    if (static_cast<int>(seqs_.size()) == options_.max_num_seqs || logit_rows_left_ == 0) break;
+    --logit_rows_left_;
+    const int rows = PromptRows(seq);
+    const int pages = PagesForTokens(rows, options_.page_tokens);
+    if (rows == 0 || pages > free_pages_) break;
+    seqs_.push_back(seq);
+    bound += last_pages(seq);
+    if (bound > options_.num_pages && FuturePeakPages(seqs_, options_) > options_.num_pages) {
+      seqs_.pop_back();
+      break;
+    }
+    rows_.push_back(rows);
+    Spend(seq, rows);
+    free_pages_ -= pages;
+    ++plan_.num_admitted;
+  }
+}
+
+void Planner::OrderRows() {
+  plan_.chunks.reserve(seqs_.size());
+  for (size_t i = 0; i < seqs_.size(); ++i) {
+    if (rows_[i] > 0) plan_.chunks.push_back({static_cast<int>(i), rows_[i]});
+  }
+  const auto key = [this](const Chunk& chunk) {
+    const SchedSeq& seq = seqs_[chunk.running_idx];
+    return std::tuple(seq.adapter_idx, !IsDecode(seq), chunk.running_idx);
+  };
+  std::sort(plan_.chunks.begin(), plan_.chunks.end(),
+            [&key](const Chunk& a, const Chunk& b) { return key(a) < key(b); });
+}
+
+}  // namespace
+
+int FuturePeakPages(std::span<const SchedSeq> seqs, const SchedOptions& options) {
+  struct Future {
+    int steps;   // until its last
+    int tokens;  // that it holds after the next step
+  };
+  std::vector<Future> futures;
+  futures.reserve(seqs.size());
+  for (const SchedSeq& seq : seqs) futures.push_back({ReservedSteps(seq, options), seq.num_tokens});
+  std::sort(futures.begin(), futures.end(),
+            [](const Future& a, const Future& b) { return a.steps > b.steps; });
+
+  // The sum can only peak where a sequence is at its last step: those with no fewer steps left are still there.
+  int peak = 0;
+  for (size_t k = 0; k < futures.size(); ++k) {
+    if (k + 1 < futures.size() && futures[k + 1].steps == futures[k].steps) continue;
+    int pages = 0;
+    for (size_t i = 0; i <= k; ++i) {
+      pages += PagesForTokens(futures[i].tokens + futures[k].steps, options.page_tokens);
+    }
+    peak = std::max(peak, pages);
+  }
+  return peak;
+}
+
+StepPlan Plan(const SchedView& view, const SchedOptions& options) {
+  return Planner(view, options).Run();
+}
+
+}  // namespace lorry::sched
