@@ -62,10 +62,9 @@ class HttpServer {
 
   int num_connections() const;
 
-  struct Core;  // net/http_connection.h
-
  private:
-  std::shared_ptr<Core> core_;
+  struct Core;
+  std::unique_ptr<Core> core_;
 };
 
 }  // namespace lorry::net
