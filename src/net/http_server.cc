@@ -1,0 +1,251 @@
+#include "net/http_server.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/post.hpp>
+#include <future>
+#include <list>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/thread_name.h"
+#include "net/http_connection.h"
+
+namespace lorry::net {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr std::chrono::milliseconds kAcceptRetry{100};  // after running out of file descriptors
+constexpr int kMaxRefusals =
+    256;  // connections beyond the limit that are told so; those beyond are just closed
+
+Error ListenError(const error_code& error, const HttpServerOptions& options) {
+  const std::string where = fmt::format("{}:{}", options.host, options.port);
+  if (error == asio::error::address_in_use) {
+    return {ErrorCode::kConflict,
+            fmt::format("port {} on {} is in use: stop the program that listens there, or choose "
+                        "another port (0 takes any free one)",
+                        options.port, options.host),
+            "port"};
+  }
+  if (error == asio::error::access_denied) {
+    return {ErrorCode::kPermission,
+            fmt::format("no right to listen on {}: ports below 1024 need root; choose a higher one",
+                        where),
+            "port"};
+  }
+  return {ErrorCode::kInvalidArgument,
+          fmt::format("cannot listen on {}: {}", where, error.message()), "host"};
+}
+
+}  // namespace
+
+int HttpServerContext::Add(const std::shared_ptr<HttpConnection>& connection) {
+  std::lock_guard lock(mutex_);
+  connections_.emplace(connection.get(), connection);
+  return static_cast<int>(connections_.size());
+}
+
+void HttpServerContext::Remove(HttpConnection* connection) {
+  std::lock_guard lock(mutex_);
+  connections_.erase(connection);
+  if (connections_.empty()) none_left_.notify_all();
+}
+
+std::vector<std::shared_ptr<HttpConnection>> HttpServerContext::Connections() const {
+  std::vector<std::shared_ptr<HttpConnection>> connections;
+  std::lock_guard lock(mutex_);
+  for (const auto& [address, weak] : connections_) {
+    if (auto connection = weak.lock()) connections.push_back(std::move(connection));
+  }
+  return connections;
+}
+
+int HttpServerContext::num_connections() const {
+  std::lock_guard lock(mutex_);
+  return static_cast<int>(connections_.size());
+}
+
+bool HttpServerContext::WaitUntilNone(std::chrono::milliseconds limit) {
+  std::unique_lock lock(mutex_);
+  return none_left_.wait_for(lock, limit, [this] { return connections_.empty(); });
+}
+
+// The listening sockets and the io threads.
+struct HttpServer::Core {
+  using Acceptor = asio::basic_socket_acceptor<tcp, HttpConnection::Strand>;
+  using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
+                                           asio::wait_traits<std::chrono::steady_clock>,
+                                           HttpConnection::Strand>;
+
+  explicit Core(std::shared_ptr<HttpServerContext> context)
+      : context(std::move(context)),
+        strand(asio::make_strand(this->context->io)),
+        retry_timer(strand) {}
+
+  Result<int> Listen();
+  error_code ListenAt(tcp::endpoint endpoint, bool one_of_many);
+  void AcceptNext(Acceptor& acceptor);
+  void OnAccept(Acceptor& acceptor, const error_code& error, HttpConnection::Socket socket);
+  void CloseAcceptors();
+  void RunIo();
+
+  const std::shared_ptr<HttpServerContext> context;
+  const HttpConnection::Strand strand;  // of the acceptors
+  std::list<Acceptor> acceptors;
+  Timer retry_timer;
+  std::vector<std::thread> threads;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
+};
+
+Result<int> HttpServer::Core::Listen() {
+  const HttpServerOptions& options = context->options;
+  error_code error;
+  tcp::resolver resolver(context->io);
+  const auto found =
+      resolver.resolve(options.host, std::to_string(options.port),
+                       tcp::resolver::passive | tcp::resolver::numeric_service, error);
+  if (error) return tl::unexpected(ListenError(error, options));
+
+  // A name may have several addresses ("localhost" has one of IPv4 and one of IPv6): all get the
+  // same port.
+  int port = options.port;
+  error_code first_error;
+  for (const auto& entry : found) {
+    tcp::endpoint endpoint = entry.endpoint();
+    endpoint.port(static_cast<uint16_t>(port));
+    error = ListenAt(endpoint, found.size() > 1);
+    if (error == asio::error::address_in_use) return tl::unexpected(ListenError(error, options));
+    if (error) {
+      if (!first_error) first_error = error;
+      continue;
+    }
+    port = acceptors.back().local_endpoint(error).port();
+  }
+  if (acceptors.empty()) return tl::unexpected(ListenError(first_error, options));
+  return port;
+}
+
+error_code HttpServer::Core::ListenAt(tcp::endpoint endpoint, bool one_of_many) {
+  Acceptor acceptor(strand);
+  error_code error;
+  if (acceptor.open(endpoint.protocol(), error)) return error;
+  if (acceptor.set_option(tcp::acceptor::reuse_address(true), error)) return error;
+  if (endpoint.protocol() == tcp::v6() &&
+      acceptor.set_option(asio::ip::v6_only(one_of_many), error)) {
+    return error;
+  }
+  if (acceptor.bind(endpoint, error)) return error;
+  if (acceptor.listen(tcp::acceptor::max_listen_connections, error)) return error;
+  acceptors.push_back(std::move(acceptor));
+  return error;
+}
+
+void HttpServer::Core::AcceptNext(Acceptor& acceptor) {
+  acceptor.async_accept(asio::make_strand(context->io),
+                        [this, &acceptor](const error_code& error, HttpConnection::Socket socket) {
+                          OnAccept(acceptor, error, std::move(socket));
+                        });
+}
+
+void HttpServer::Core::OnAccept(Acceptor& acceptor, const error_code& error,
+                                HttpConnection::Socket socket) {
+  if (!acceptor.is_open()) return;
+  if (error == asio::error::no_descriptors || error == asio::error::no_buffer_space ||
+      error == asio::error::no_memory) {
+    log::Warning("cannot accept a connection: {}", error.message());
+    retry_timer.expires_after(kAcceptRetry);
+    retry_timer.async_wait([this, &acceptor](const error_code& cancelled) {
+      if (!cancelled && acceptor.is_open()) AcceptNext(acceptor);
+    });
+    return;
+  }
+  if (!error) {
+    auto connection = std::make_shared<HttpConnection>(context, std::move(socket));
+    const int num_connections = context->Add(connection);
+    const int limit = context->options.max_connections;
+    if (num_connections <= limit) {
+      connection->Serve();
+    } else if (num_connections <= limit + kMaxRefusals) {
+      connection->Refuse();
+    } else {
+      connection->Abort();
+    }
+  }
+  AcceptNext(acceptor);
+}
+
+void HttpServer::Core::CloseAcceptors() {
+  std::promise<void> closed;
+  asio::post(strand, [this, &closed] {
+    error_code ignored;
+    for (Acceptor& acceptor : acceptors) acceptor.close(ignored);
+    retry_timer.cancel();
+    closed.set_value();
+  });
+  closed.get_future().wait();
+}
+
+void HttpServer::Core::RunIo() {
+  while (true) {
+    try {
+      context->io.run();
+      return;
+    } catch (const std::exception& e) {  // out of memory: costs the connection it happened to
+      log::Error("a connection was dropped: {}", e.what());
+    }
+  }
+}
+
+HttpServer::HttpServer(HttpServerOptions options, HttpHandler handler,
+                       HttpErrorFormatter format_error)
+    : core_(std::make_unique<Core>(std::make_shared<HttpServerContext>(
+          std::move(options), std::move(handler), std::move(format_error)))) {}
+
+HttpServer::~HttpServer() { Stop(); }
+
+Result<int> HttpServer::Start() {
+  CHECK(core_->threads.empty());
+  ASSIGN_OR_RETURN(const int port, core_->Listen());
+  core_->work.emplace(core_->context->io.get_executor());
+  for (int i = 0; i < std::max(1, core_->context->options.num_io_threads); ++i) {
+    core_->threads.emplace_back([core = core_.get(), i] {
+      NameThisThread(fmt::format("io-{}", i).c_str());
+      core->RunIo();
+    });
+  }
+  asio::post(core_->strand, [core = core_.get()] {
+    for (Core::Acceptor& acceptor : core->acceptors) core->AcceptNext(acceptor);
+  });
+  return port;
+}
+
+bool HttpServer::Drain(std::chrono::milliseconds limit) {
+  if (core_->threads.empty()) return true;
+  core_->context->draining = true;
+  core_->CloseAcceptors();
+  for (const auto& connection : core_->context->Connections()) connection->CloseIfIdle();
+  return core_->context->WaitUntilNone(limit);
+}
+
+void HttpServer::Stop() {
+  if (core_->threads.empty()) return;
+  core_->context->draining = true;
+  core_->CloseAcceptors();
+  for (const auto& connection : core_->context->Connections()) connection->Abort();
+  core_->work.reset();  // the threads end once no connection has anything pending
+  for (std::thread& thread : core_->threads) thread.join();
+  core_->threads.clear();
+}
+
+int HttpServer::num_connections() const { return core_->context->num_connections(); }
+
+}  // namespace lorry::net
