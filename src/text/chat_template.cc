@@ -1,0 +1,142 @@
+#include "text/chat_template.h"
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <filesystem>
+#include <utility>
+
+#include "formats/json.h"
+#include "formats/mapped_file.h"
+#include "text/textkit_buffers.h"
+
+namespace lorry::text {
+namespace {
+
+constexpr size_t kMaxTemplateBytes = size_t{256} << 10;
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+bool Exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+// The variables that transformers gives to every template. Templates add BOS and EOS to texts, so they
+// are there even if the model has none.
+std::string TokenVariables(const SpecialTokens& tokens) {
+  boost::json::object variables = {{"bos_token", tokens.bos}, {"eos_token", tokens.eos}};
+  if (!tokens.unk.empty()) variables["unk_token"] = tokens.unk;
+  if (!tokens.pad.empty()) variables["pad_token"] = tokens.pad;
+  return boost::json::serialize(variables);
+}
+
+tk_chat ChatView(const Chat& chat) {
+  return {.messages = View(chat.messages_json),
+          .tools = View(chat.tools_json),
+          .documents = View(chat.documents_json),
+          .variables = View(chat.variables_json),
+          .add_generation_prompt = chat.add_generation_prompt,
+          .guard = chat.guard_special_tokens,
+          .now_unix_s = chat.now_unix_s};
+}
+
+struct Sources {
+  std::string main;
+  std::string tool_use;
+};
+
+// "chat_template" of tokenizer_config.json: a template, or a list of {name, template}.
+Result<Sources> ReadSources(const formats::JsonFields& fields) {
+  Sources sources;
+  const boost::json::value* value = fields.Find("chat_template");
+  if (value == nullptr) return sources;
+  if (const auto* text = value->if_string()) {
+    sources.main = *text;
+    return sources;
+  }
+  const auto* list = value->if_array();
+  if (list == nullptr) return fields.FieldError("chat_template", "is neither a string nor a list");
+  for (const boost::json::value& item : *list) {
+    const auto* object = item.if_object();
+    if (object == nullptr) return fields.FieldError("chat_template", "has an item that is no object");
+    const formats::JsonFields named(*object, fields.where() + ": chat_template");
+    ASSIGN_OR_RETURN(const std::string name, named.Required<std::string>("name"));
+    ASSIGN_OR_RETURN(std::string source, named.Required<std::string>("template"));
+    if (name == "default") sources.main = std::move(source);
+    if (name == "tool_use") sources.tool_use = std::move(source);
+  }
+  return sources;
+}
+
+}  // namespace
+
+Result<ChatTemplate> ChatTemplate::Load(const std::string& dir, const Tokenizer& tokenizer,
+                                        const std::string& file, const ChatTemplateLimits& limits) {
+  std::string path = file.empty() ? dir + "/chat_template.jinja" : file;
+  Sources sources;
+  if (!file.empty() || Exists(path)) {
+    ASSIGN_OR_RETURN(sources.main, formats::ReadSmallFile(path, kMaxTemplateBytes));
+  } else if (path = dir + "/tokenizer_config.json"; Exists(path)) {
+    ASSIGN_OR_RETURN(const std::string json, formats::ReadSmallFile(path, kMaxConfigBytes));
+    ASSIGN_OR_RETURN(const boost::json::object config, formats::ParseJsonObject(json, path));
+    ASSIGN_OR_RETURN(sources, ReadSources({config, path}));
+  }
+  if (sources.main.empty()) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("the model in {} has no chat template (neither chat_template.jinja nor "
+                            "\"chat_template\" in tokenizer_config.json); give one with "
+                            "--chat-template FILE, or use /v1/completions",
+                            dir));
+  }
+  ASSIGN_OR_RETURN(ChatTemplate result,
+                   FromSource(sources.main, tokenizer.special_tokens(), path, limits));
+  if (!sources.tool_use.empty()) {
+    ASSIGN_OR_RETURN(ChatTemplate tool_use,
+                     FromSource(sources.tool_use, tokenizer.special_tokens(), path, limits));
+    result.tool_use_ = std::move(tool_use.default_);
+  }
+  return result;
+}
+
+Result<ChatTemplate> ChatTemplate::FromSource(std::string_view source,
+                                              const SpecialTokens& special_tokens,
+                                              std::string_view where,
+                                              const ChatTemplateLimits& limits) {
+  const std::string variables = TokenVariables(special_tokens);
+  const tk_limits tk = {.max_steps = limits.max_steps, .max_output_bytes = limits.max_output_bytes};
+  tk_template* handle = nullptr;
+  OwnedText reason;
+  const tk_status status =
+      tk_template_new(View(source), View(variables), &tk, &handle, &reason.text);
+  if (status != TK_OK) return Annotate(TextkitError(status, reason), where);
+  ChatTemplate result;
+  result.default_ = {handle, [](tk_template* owned) { tk_template_free(owned); }};
+  return result;
+}
+
+const tk_template* ChatTemplate::For(const Chat& chat) const {
+  return tool_use_ != nullptr && !chat.tools_json.empty() ? tool_use_.get() : default_.get();
+}
+
+Result<std::string> ChatTemplate::Render(const Chat& chat) const {
+  const tk_chat view = ChatView(chat);
+  OwnedText text;
+  OwnedText reason;
+  const tk_status status = tk_template_render(For(chat), &view, &text.text, &reason.text);
+  if (status != TK_OK) return tl::unexpected(TextkitError(status, reason, "messages"));
+  return std::string(text.view());
+}
+
+Result<RenderedChat> ChatTemplate::RenderAndEncode(const Chat& chat,
+                                                   const Tokenizer& tokenizer) const {
+  const tk_chat view = ChatView(chat);
+  OwnedText text;
+  OwnedIds ids;
+  OwnedText reason;
+  const tk_status status = tk_chat_encode(For(chat), tokenizer.handle(), &view, &text.text,
+                                          &ids.ids, &reason.text);
+  if (status != TK_OK) return tl::unexpected(TextkitError(status, reason, "messages"));
+  return RenderedChat{.text = std::string(text.view()),
+                      .ids = {ids.ids.data, ids.ids.data + ids.ids.size}};
+}
+
+}  // namespace lorry::text

@@ -1,0 +1,68 @@
+// A model's chat template: messages to the text, and to the ids, that the model was trained on.
+// Owns: the compiled template. Thread: any, all methods are const. Never: throws; runs or writes
+// without limit, whatever the template says.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "text/tokenizer.h"
+#include "textkit/textkit.h"
+
+namespace lorry::text {
+
+// A conversation; all texts are JSON, as a client sent them.
+struct Chat {
+  std::string messages_json;   // [{"role": …, "content": …}, …]
+  std::string tools_json;      // an array; empty: none
+  std::string documents_json;  // an array; empty: none
+  std::string variables_json;  // further variables of the template (chat_template_kwargs); empty: none
+  bool add_generation_prompt = true;
+  // The text of a special token in a message stays text: nobody can type a turn of the chat.
+  bool guard_special_tokens = true;
+  int64_t now_unix_s = 0;  // for templates that write the date; 0: the clock
+};
+
+struct RenderedChat {
+  std::string text;
+  std::vector<TokenId> ids;
+};
+
+struct ChatTemplateLimits {
+  // Instructions of the template engine. A template takes some 30 per message, and 300 in the worst
+  // case; one that loops forever ends after half a second.
+  uint64_t max_steps = 2'000'000;
+  size_t max_output_bytes = size_t{64} << 20;
+};
+
+class ChatTemplate {
+ public:
+  // From `file` if given, else chat_template.jinja in `dir`, else "chat_template" of its
+  // tokenizer_config.json (a string, or a list of named templates). kNotFound if there is none.
+  static Result<ChatTemplate> Load(const std::string& dir, const Tokenizer& tokenizer,
+                                   const std::string& file = {},
+                                   const ChatTemplateLimits& limits = {});
+
+  static Result<ChatTemplate> FromSource(std::string_view source, const SpecialTokens& special_tokens,
+                                         std::string_view where,
+                                         const ChatTemplateLimits& limits = {});
+
+  Result<std::string> Render(const Chat& chat) const;
+  Result<RenderedChat> RenderAndEncode(const Chat& chat, const Tokenizer& tokenizer) const;
+
+ private:
+  using Handle = std::shared_ptr<const tk_template>;
+
+  ChatTemplate() = default;
+  const tk_template* For(const Chat& chat) const;
+
+  Handle default_;
+  Handle tool_use_;  // for chats with tools, where the model has one of its own
+};
+
+}  // namespace lorry::text

@@ -1,0 +1,179 @@
+#include "text/tokenizer.h"
+
+#include <algorithm>
+#include <array>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <filesystem>
+#include <utility>
+
+#include "formats/json.h"
+#include "formats/mapped_file.h"
+#include "text/detokenizer.h"
+#include "text/textkit_buffers.h"
+
+namespace lorry::text {
+namespace {
+
+constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+// Empty if the file does not exist.
+Result<std::string> ReadOptionalFile(const std::string& path, size_t max_bytes) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return std::string();
+  return formats::ReadSmallFile(path, max_bytes);
+}
+
+// A token is written as its text, or as an object with its flags.
+Result<std::string> TokenText(const formats::JsonFields& fields, std::string_view key) {
+  const boost::json::value* value = fields.Find(key);
+  if (value == nullptr) return std::string();
+  if (const auto* text = value->if_string()) return std::string(*text);
+  const auto* object = value->if_object();
+  const auto* content = object != nullptr ? object->if_contains("content") : nullptr;
+  if (content == nullptr || !content->is_string()) {
+    return fields.FieldError(key, "is neither a string nor an object with a \"content\"");
+  }
+  return std::string(content->get_string());
+}
+
+Status ReadSpecialTokens(const formats::JsonFields& fields, SpecialTokens* tokens) {
+  const std::pair<const char*, std::string*> roles[] = {{"bos_token", &tokens->bos},
+                                                        {"eos_token", &tokens->eos},
+                                                        {"unk_token", &tokens->unk},
+                                                        {"pad_token", &tokens->pad}};
+  for (const auto& [key, token] : roles) {
+    ASSIGN_OR_RETURN(std::string text, TokenText(fields, key));
+    if (token->empty()) *token = std::move(text);
+  }
+  return {};
+}
+
+// The classes of transformers that make their post-processor anew from add_bos_token.
+bool ObeysAddBosToken(std::string_view tokenizer_class) {
+  constexpr std::array<std::string_view, 5> kClasses = {"Llama", "CodeLlama", "Gemma", "Cohere",
+                                                        "PreTrained"};
+  return std::any_of(kClasses.begin(), kClasses.end(), [&](std::string_view name) {
+    return tokenizer_class.starts_with(name);
+  });
+}
+
+}  // namespace
+
+Result<Tokenizer> Tokenizer::Load(const std::string& dir) {
+  const std::string path = dir + "/tokenizer.json";
+  ASSIGN_OR_RETURN(const std::string json, formats::ReadSmallFile(path, kMaxTokenizerBytes));
+  ASSIGN_OR_RETURN(const std::string config,
+                   ReadOptionalFile(dir + "/tokenizer_config.json", kMaxConfigBytes));
+  ASSIGN_OR_RETURN(Tokenizer tokenizer, FromJson(json, config, path));
+
+  // Older models name their tokens only here.
+  const std::string map_path = dir + "/special_tokens_map.json";
+  ASSIGN_OR_RETURN(const std::string map, ReadOptionalFile(map_path, kMaxConfigBytes));
+  if (!map.empty()) {
+    ASSIGN_OR_RETURN(const boost::json::object object, formats::ParseJsonObject(map, map_path));
+    RETURN_IF_ERROR(ReadSpecialTokens({object, map_path}, &tokenizer.special_tokens_));
+    tokenizer.FindSpecialIds();
+  }
+  return tokenizer;
+}
+
+Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
+                                      std::string_view tokenizer_config_json,
+                                      std::string_view where) {
+  boost::json::object config;
+  const std::string config_where = fmt::format("{} with tokenizer_config.json", where);
+  if (!tokenizer_config_json.empty()) {
+    ASSIGN_OR_RETURN(config, formats::ParseJsonObject(tokenizer_config_json, config_where));
+  }
+  const formats::JsonFields fields(config, config_where);
+  std::string more_tokens;
+  if (const auto* decoder = fields.Find("added_tokens_decoder")) {
+    more_tokens = boost::json::serialize(*decoder);
+  }
+
+  tk_tokenizer* handle = nullptr;
+  OwnedText reason;
+  const tk_status status =
+      tk_tokenizer_new(View(tokenizer_json), View(more_tokens), &handle, &reason.text);
+  if (status != TK_OK) return Annotate(TextkitError(status, reason), where);
+
+  Tokenizer tokenizer;
+  tokenizer.handle_ = {handle, [](tk_tokenizer* owned) { tk_tokenizer_free(owned); }};
+  tokenizer.vocab_ = tk_tokenizer_vocab(handle);
+  RETURN_IF_ERROR(ReadSpecialTokens(fields, &tokenizer.special_tokens_));
+  tokenizer.FindSpecialIds();
+  RETURN_IF_ERROR(tokenizer.ReadAddBosToken(fields));
+  return tokenizer;
+}
+
+void Tokenizer::FindSpecialIds() {
+  const auto find = [this](const std::string& name) {
+    return name.empty() ? std::nullopt : Find(name);
+  };
+  bos_id_ = find(special_tokens_.bos);
+  eos_id_ = find(special_tokens_.eos);
+}
+
+Status Tokenizer::ReadAddBosToken(const formats::JsonFields& config) {
+  ASSIGN_OR_RETURN(const std::optional<bool> add_bos, config.Optional<bool>("add_bos_token"));
+  ASSIGN_OR_RETURN(const std::string tokenizer_class,
+                   config.Or<std::string>("tokenizer_class", ""));
+  if (!add_bos || !bos_id_ || !ObeysAddBosToken(tokenizer_class)) return {};
+  ASSIGN_OR_RETURN(const std::vector<TokenId> empty_text, Encode(""));
+  const bool adds_bos = !empty_text.empty() && empty_text.front() == *bos_id_;
+  prepend_bos_ = *add_bos && !adds_bos;
+  drop_bos_ = !*add_bos && adds_bos;
+  return {};
+}
+
+Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view text,
+                                               const EncodeOptions& options) const {
+  const uint32_t flags = (options.add_special_tokens ? TK_ADD_SPECIAL : 0) |
+                         (options.parse_special_tokens ? TK_PARSE_SPECIAL : 0);
+  OwnedIds ids;
+  OwnedText reason;
+  const tk_status status =
+      tk_tokenizer_encode(handle_.get(), View(text), flags, &ids.ids, &reason.text);
+  if (status != TK_OK) return tl::unexpected(TextkitError(status, reason));
+
+  const bool prepend = prepend_bos_ && options.add_special_tokens;
+  const bool drop = drop_bos_ && options.add_special_tokens && ids.ids.size > 0;
+  std::vector<TokenId> result;
+  result.reserve(ids.ids.size + prepend);
+  if (prepend) result.push_back(*bos_id_);
+  result.insert(result.end(), ids.ids.data + drop, ids.ids.data + ids.ids.size);
+  return result;
+}
+
+std::string Tokenizer::Decode(std::span<const TokenId> ids, const DecodeOptions& options) const {
+  std::string text;
+  Detokenizer detokenizer(*this, options);
+  for (const TokenId id : ids) detokenizer.Push(id, &text);
+  detokenizer.Flush(&text);
+  return text;
+}
+
+std::string_view Tokenizer::TokenBytes(TokenId id) const {
+  if (id < 0 || id >= vocab_size()) return {};
+  const uint32_t begin = vocab_.offsets[id];
+  return {reinterpret_cast<const char*>(vocab_.bytes) + begin, vocab_.offsets[id + 1] - begin};
+}
+
+uint8_t Tokenizer::Flags(TokenId id) const {
+  return id < 0 || id >= vocab_size() ? 0 : vocab_.flags[id];
+}
+
+bool Tokenizer::Exists(TokenId id) const { return Flags(id) & TK_TOKEN_EXISTS; }
+bool Tokenizer::IsSpecial(TokenId id) const { return Flags(id) & TK_TOKEN_SPECIAL; }
+int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(vocab_.size); }
+bool Tokenizer::strips_leading_space() const { return vocab_.strip_space != 0; }
+
+std::optional<TokenId> Tokenizer::Find(std::string_view name) const {
+  const int64_t id = tk_tokenizer_token_id(handle_.get(), View(name));
+  if (id < 0) return std::nullopt;
+  return static_cast<TokenId>(id);
+}
+
+}  // namespace lorry::text
