@@ -1,0 +1,166 @@
+#include "api/openai/field_reader.h"
+
+#include <cmath>
+#include <limits>
+
+namespace lorry::api::openai {
+namespace {
+
+namespace json = boost::json;
+
+constexpr size_t kMaxShownBytes = 40;
+
+std::string Shown(std::string_view text) {
+  if (text.size() <= kMaxShownBytes) return fmt::format("'{}'", text);
+  size_t end = kMaxShownBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return fmt::format("'{}…'", text.substr(0, end));
+}
+
+std::string RangeText(std::string_view kind, NumberRange range) {
+  if (range.max >= static_cast<double>(std::numeric_limits<int>::max())) {
+    return fmt::format("{} {} {}", kind, range.above_min ? "above" : "of at least", range.min);
+  }
+  if (range.above_min) {
+    return fmt::format("{} above {} and at most {}", kind, range.min, range.max);
+  }
+  return fmt::format("{} from {} to {}", kind, range.min, range.max);
+}
+
+}  // namespace
+
+std::string Describe(const json::value& value) {
+  switch (value.kind()) {
+    case json::kind::null:
+      return "null";
+    case json::kind::bool_:
+      return value.get_bool() ? "true" : "false";
+    case json::kind::int64:
+      return fmt::format("{}", value.get_int64());
+    case json::kind::uint64:
+      return fmt::format("{}", value.get_uint64());
+    case json::kind::double_:
+      return fmt::format("{}", value.get_double());
+    case json::kind::string:
+      return Shown(value.get_string());
+    case json::kind::array:
+      return value.get_array().empty() ? "an empty list" : "a list";
+    case json::kind::object:
+      return "an object";
+  }
+  return "something else";
+}
+
+std::optional<int64_t> WholeNumber(const json::value& value) {
+  if (value.is_int64()) return value.get_int64();
+  if (!value.is_double()) return std::nullopt;
+  const double number = value.get_double();
+  constexpr double kExact =
+      9007199254740992.0;  // 2^53: beyond it a double cannot say which integer it is
+  if (std::trunc(number) != number || std::abs(number) > kExact) return std::nullopt;
+  return static_cast<int64_t>(number);
+}
+
+const json::value* FieldReader::Find(std::string_view name) const {
+  const json::value* value = object_.if_contains(json::string_view(name.data(), name.size()));
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+void FieldReader::Bool(std::string_view name, bool& out) {
+  const json::value* value = Find(name);
+  if (value == nullptr) return;
+  if (!value->is_bool()) return Wrong(name, "true or false", *value);
+  out = value->get_bool();
+}
+
+void FieldReader::Int(std::string_view name, IntRange range, std::optional<int>& out) {
+  const json::value* value = Find(name);
+  if (value == nullptr) return;
+  const std::optional<int64_t> number = WholeNumber(*value);
+  if (!number || *number < range.min || *number > range.max) {
+    const NumberRange shown = {static_cast<double>(range.min), static_cast<double>(range.max)};
+    return Wrong(name, RangeText("an integer", shown), *value);
+  }
+  out = static_cast<int>(*number);
+}
+
+void FieldReader::Int(std::string_view name, IntRange range, int& out) {
+  std::optional<int> number;
+  Int(name, range, number);
+  if (number) out = *number;
+}
+
+void FieldReader::Int64(std::string_view name, std::optional<int64_t>& out) {
+  const json::value* value = Find(name);
+  if (value == nullptr) return;
+  out = WholeNumber(*value);
+  if (!out) Wrong(name, "an integer of at most 64 bits", *value);
+}
+
+void FieldReader::Number(std::string_view name, NumberRange range, float& out) {
+  const json::value* value = Find(name);
+  if (value == nullptr) return;
+  double number = std::numeric_limits<double>::quiet_NaN();
+  if (value->is_number()) number = value->to_number<double>();
+  const bool inside = range.above_min ? number > range.min : number >= range.min;
+  if (!inside || !(number <= range.max)) return Wrong(name, RangeText("a number", range), *value);
+  out = static_cast<float>(number);
+}
+
+void FieldReader::String(std::string_view name, std::string& out) {
+  const json::value* value = Find(name);
+  if (value == nullptr) return;
+  if (!value->is_string()) return Wrong(name, "a string", *value);
+  out.assign(value->get_string().data(), value->get_string().size());
+}
+
+void FieldReader::Wrong(std::string_view name, std::string_view expected, const json::value& got) {
+  Fail(ErrorCode::kInvalidArgument, name,
+       fmt::format("'{}' must be {}, not {}.", PathOf(name), expected, Describe(got)));
+}
+
+void FieldReader::Fail(ErrorCode code, std::string_view name, std::string message) {
+  if (!error_) error_ = Error{code, std::move(message), PathOf(name)};
+}
+
+Status FieldReader::status() const {
+  if (error_) return tl::unexpected<Error>(*error_);
+  return {};
+}
+
+Result<json::object> ParseBody(std::string_view body, const JsonLimits& limits) {
+  if (body.size() > limits.max_bytes) {
+    return lorry::Fail(ErrorCode::kTooLarge, fmt::format("The body has {} bytes; the limit is {}.",
+                                                         body.size(), limits.max_bytes));
+  }
+  json::parse_options options;
+  options.max_depth = limits.max_depth;
+  json::stream_parser parser({}, options);
+  json::error_code error;
+  size_t num_read = parser.write_some(body.data(), body.size(), error);
+  if (!error) {
+    while (num_read < body.size() &&
+           std::string_view(" \t\r\n").find(body[num_read]) != std::string_view::npos) {
+      ++num_read;
+    }
+    if (num_read < body.size()) error = json::error::extra_data;
+  }
+  if (!error) parser.finish(error);
+  if (error == json::error::too_deep) {
+    return lorry::Fail(ErrorCode::kInvalidArgument,
+                       fmt::format("The body is nested deeper than {} levels.", limits.max_depth));
+  }
+  if (error) {
+    return lorry::Fail(ErrorCode::kInvalidArgument,
+                       fmt::format("The body is not valid JSON: {} at byte {} of {}.",
+                                   error.message(), num_read, body.size()));
+  }
+  json::value value = parser.release();
+  if (!value.is_object()) {
+    return lorry::Fail(ErrorCode::kInvalidArgument,
+                       fmt::format("The body must be a JSON object, not {}.", Describe(value)));
+  }
+  return std::move(value.get_object());
+}
+
+}  // namespace lorry::api::openai

@@ -1,0 +1,34 @@
+// JSON bodies to requests. Every bad value is an error that names the field (`param`) and what it
+// may be. Owns: nothing. Thread: any. Never: throws, tokenises, or draws a seed.
+//
+// Fields that are unknown are ignored, since clients send many; fields that are known, not
+// supported and would change the answer are refused.
+#pragma once
+
+#include <string_view>
+
+#include "api/openai/field_reader.h"
+#include "api/openai/request.h"
+#include "base/result.h"
+
+namespace lorry::api::openai {
+
+struct ParseLimits {
+  int vocab_size = 0;  // token ids must lie below it
+  JsonLimits json;
+  int max_n = 128;
+  int max_sequences = 1024;  // prompts times n
+  int max_logprobs = 20;
+  int max_stop_strings = 16;  // OpenAI allows 4
+  int max_stop_bytes = 1024;  // of each
+  int max_logit_biases = 1024;
+  int max_stop_token_ids = 256;
+  int max_messages = 4096;
+};
+
+Result<CompletionRequest> ParseCompletion(std::string_view body, const ParseLimits& limits);
+Result<ChatRequest> ParseChat(std::string_view body, const ParseLimits& limits);
+Result<TokenizeRequest> ParseTokenize(std::string_view body, const ParseLimits& limits);
+Result<DetokenizeRequest> ParseDetokenize(std::string_view body, const ParseLimits& limits);
+
+}  // namespace lorry::api::openai

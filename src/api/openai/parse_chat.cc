@@ -1,0 +1,187 @@
+#include <limits>
+
+#include "api/openai/parse_common.h"
+
+namespace lorry::api::openai {
+namespace {
+
+namespace json = boost::json;
+
+constexpr size_t kMaxRoleBytes = 64;
+
+// "text" parts joined by newlines, since most templates take contents as strings only.
+void JoinParts(FieldReader& fields, const std::string& name, const json::array& parts,
+               json::string& out) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string part_name = fmt::format("{}[{}]", name, i);
+    if (!parts[i].is_object()) return fields.Wrong(part_name, "an object", parts[i]);
+    const json::object& part = parts[i].get_object();
+    const json::value* type = part.if_contains("type");
+    if (type == nullptr || !type->is_string() || type->get_string() != "text") {
+      return fields.Fail(
+          ErrorCode::kUnsupported, part_name + ".type",
+          fmt::format("'{}.type' {} is not supported; this server reads parts of type 'text' only.",
+                      part_name, type == nullptr ? "null" : Describe(*type)));
+    }
+    const json::value* text = part.if_contains("text");
+    if (text == nullptr || !text->is_string()) {
+      return fields.Wrong(part_name + ".text", "a string", text == nullptr ? json::value() : *text);
+    }
+    if (i > 0) out += '\n';
+    out += text->get_string();
+  }
+}
+
+// Clients send `arguments` as a string that holds JSON; templates go through it as an object.
+void ReadToolCalls(FieldReader& fields, const std::string& name, json::value& value) {
+  if (!value.is_array()) return fields.Wrong(name, "a list", value);
+  for (size_t i = 0; i < value.get_array().size(); ++i) {
+    const std::string call_name = fmt::format("{}[{}]", name, i);
+    json::value& call = value.get_array()[i];
+    json::value* function = call.is_object() ? call.get_object().if_contains("function") : nullptr;
+    if (function == nullptr || !function->is_object()) {
+      return fields.Wrong(call_name, "an object with 'function'", call);
+    }
+    json::value* arguments = function->get_object().if_contains("arguments");
+    if (arguments == nullptr || !arguments->is_string()) continue;
+    json::error_code error;
+    json::value parsed = json::parse(arguments->get_string(), error);
+    if (error || !parsed.is_object()) {
+      return fields.Wrong(call_name + ".function.arguments", "a string that holds a JSON object",
+                          *arguments);
+    }
+    *arguments = std::move(parsed);
+  }
+}
+
+void ReadContent(FieldReader& fields, const std::string& name, json::object& message) {
+  json::value* content = message.if_contains("content");
+  const json::value* calls = message.if_contains("tool_calls");
+  const bool has_calls = calls != nullptr && !calls->is_null();
+  if (content == nullptr || content->is_null()) {
+    if (has_calls) return;
+    return fields.Wrong(name, "a string or a list of text parts", json::value());
+  }
+  if (content->is_string()) return;
+  if (!content->is_array()) {
+    return fields.Wrong(name, "a string or a list of text parts", *content);
+  }
+  json::string joined;
+  JoinParts(fields, name, content->get_array(), joined);
+  *content = std::move(joined);
+}
+
+void ReadMessages(FieldReader& fields, const ParseLimits& limits, ChatPrompt& chat) {
+  const json::value* value = fields.Find("messages");
+  const auto max_messages = static_cast<size_t>(limits.max_messages);
+  if (value == nullptr || !value->is_array() || value->get_array().empty() ||
+      value->get_array().size() > max_messages) {
+    return fields.Wrong("messages", fmt::format("a list of 1 to {} messages", max_messages),
+                        value == nullptr ? json::value() : *value);
+  }
+  json::array messages = value->get_array();
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string name = fmt::format("messages[{}]", i);
+    if (!messages[i].is_object()) return fields.Wrong(name, "an object", messages[i]);
+    json::object& message = messages[i].get_object();
+    const json::value* role = message.if_contains("role");
+    if (role == nullptr || !role->is_string() || role->get_string().empty() ||
+        role->get_string().size() > kMaxRoleBytes) {
+      return fields.Wrong(name + ".role", fmt::format("a string of 1 to {} bytes", kMaxRoleBytes),
+                          role == nullptr ? json::value() : *role);
+    }
+    ReadContent(fields, name + ".content", message);
+    json::value* calls = message.if_contains("tool_calls");
+    if (calls != nullptr && !calls->is_null()) ReadToolCalls(fields, name + ".tool_calls", *calls);
+  }
+  chat.messages_json = json::serialize(messages);
+}
+
+// The model is told of the tools by its template; nothing makes it call one, so only "auto" and
+// "none" can be kept.
+void ReadTools(FieldReader& fields, ChatPrompt& chat) {
+  const json::value* choice = fields.Find("tool_choice");
+  const bool is_none = choice != nullptr && choice->is_string() && choice->get_string() == "none";
+  const bool is_auto = choice != nullptr && choice->is_string() && choice->get_string() == "auto";
+  if (choice != nullptr && !is_none && !is_auto) {
+    return fields.Fail(ErrorCode::kUnsupported, "tool_choice",
+                       fmt::format("'tool_choice' must be 'auto' or 'none', not {}: this server "
+                                   "cannot force a call.",
+                                   Describe(*choice)));
+  }
+  const json::value* tools = fields.Find("tools");
+  if (tools == nullptr) return;
+  if (!tools->is_array()) return fields.Wrong("tools", "a list of tools", *tools);
+  for (size_t i = 0; i < tools->get_array().size(); ++i) {
+    const json::value& tool = tools->get_array()[i];
+    const json::value* function =
+        tool.is_object() ? tool.get_object().if_contains("function") : nullptr;
+    if (function == nullptr || !function->is_object()) {
+      return fields.Wrong(fmt::format("tools[{}]", i), "an object with 'function'", tool);
+    }
+  }
+  if (!is_none && !tools->get_array().empty()) chat.tools_json = json::serialize(*tools);
+}
+
+// max_completion_tokens is the name that OpenAI uses now; if both are there it counts.
+void ReadMaxTokens(FieldReader& fields, ChatRequest& request) {
+  constexpr IntRange kRange = {1, std::numeric_limits<int>::max()};
+  fields.Int("max_tokens", kRange, request.max_tokens);
+  fields.Int("max_completion_tokens", kRange, request.max_tokens);
+}
+
+void ReadLogprobs(FieldReader& fields, const ParseLimits& limits, SamplingParams& sampling) {
+  bool logprobs = false;
+  std::optional<int> top_logprobs;
+  fields.Bool("logprobs", logprobs);
+  fields.Int("top_logprobs", {0, limits.max_logprobs}, top_logprobs);
+  if (logprobs) {
+    sampling.num_logprobs = top_logprobs.value_or(0);
+  } else if (top_logprobs.value_or(0) > 0) {
+    fields.Fail(ErrorCode::kInvalidArgument, "top_logprobs",
+                "'top_logprobs' is only allowed with 'logprobs': true.");
+  }
+}
+
+}  // namespace
+
+void ReadChatPrompt(FieldReader& fields, const ParseLimits& limits, ChatPrompt& chat) {
+  ReadMessages(fields, limits, chat);
+  ReadTools(fields, chat);
+  fields.Bool("continue_final_message", chat.continue_final_message);
+  chat.add_generation_prompt = !chat.continue_final_message;
+  fields.Bool("add_generation_prompt", chat.add_generation_prompt);
+  fields.Bool("add_special_tokens", chat.add_special_tokens);
+  if (chat.continue_final_message && chat.add_generation_prompt) {
+    fields.Fail(ErrorCode::kInvalidArgument, "continue_final_message",
+                "'continue_final_message' and 'add_generation_prompt' cannot both be true.");
+  }
+  const json::value* kwargs = fields.Find("chat_template_kwargs");
+  if (kwargs == nullptr) return;
+  if (!kwargs->is_object()) return fields.Wrong("chat_template_kwargs", "an object", *kwargs);
+  chat.template_kwargs_json = json::serialize(*kwargs);
+}
+
+Result<ChatRequest> ParseChat(std::string_view body, const ParseLimits& limits) {
+  ASSIGN_OR_RETURN(const json::object object, ParseBody(body, limits.json));
+  FieldReader fields(object);
+  ChatRequest request;
+  ReadChatPrompt(fields, limits, request.chat);
+  ReadCommon(fields, limits, request);
+  ReadMaxTokens(fields, request);
+  ReadMinTokens(fields, request);
+  ReadLogprobs(fields, limits, request.sampling);
+  RefuseUnsupported(fields, {{"functions", ""},
+                             {"function_call", "\"none\""},
+                             {"audio", ""},
+                             {"modalities", "[\"text\"]"},
+                             {"web_search_options", ""},
+                             {"chat_template", ""},
+                             {"documents", ""},
+                             {"echo", "false"},
+                             {"best_of", "1"}});
+  RETURN_IF_ERROR(fields.status());
+  return request;
+}
+
+}  // namespace lorry::api::openai

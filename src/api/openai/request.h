@@ -1,0 +1,66 @@
+// OpenAI's requests as plain data: what a body said, checked, before any text is tokenised.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/ids.h"
+#include "request/sampling_params.h"
+
+namespace lorry::api::openai {
+
+// What completions and chat completions share.
+struct CommonRequest {
+  std::string model;  // "": the base
+  int n = 1;
+  bool stream = false;
+  bool include_usage = false;     // stream_options: one more chunk at the end, with the counts
+  SamplingParams sampling;        // max_tokens and seed are set from the two below
+  std::optional<int> max_tokens;  // as asked for; see ResolveMaxTokens
+  std::optional<int64_t> seed;
+  std::vector<std::string> stop;
+  bool include_stop_in_output = false;
+  bool skip_special_tokens = true;
+  bool return_token_ids = false;
+};
+
+using Prompt = std::variant<std::string, std::vector<TokenId>>;
+
+struct CompletionRequest : CommonRequest {
+  std::vector<Prompt> prompts;  // at least one
+  bool echo = false;
+  bool add_special_tokens = true;
+};
+
+// A conversation, kept as JSON for the chat template. Contents are strings: the text parts of a
+// list are joined by newlines; the arguments of earlier tool calls are objects, as templates
+// expect.
+struct ChatPrompt {
+  std::string messages_json;
+  std::string tools_json;            // "": none
+  std::string template_kwargs_json;  // "": none; an object
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;
+  bool add_special_tokens = false;  // templates write their own
+};
+
+struct ChatRequest : CommonRequest {
+  ChatPrompt chat;
+};
+
+struct TokenizeRequest {
+  std::string model;
+  std::variant<std::string, ChatPrompt> input;
+  bool add_special_tokens = true;  // of a plain prompt
+  bool return_token_strings = false;
+};
+
+struct DetokenizeRequest {
+  std::string model;
+  std::vector<TokenId> tokens;
+};
+
+}  // namespace lorry::api::openai
