@@ -1,49 +1,53 @@
 // A loaded model: weights and one forward pass per step.
-// Owns: weights and activation scratch (sized once for max_step_rows).
+// Owns: weights, rotary tables and activation scratch (sized once for max_step_rows).
 // Thread: Forward from the engine's thread only.
 // Never: allocates, reads files or decides anything during Forward.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "base/result.h"
 #include "device/stream.h"
+#include "formats/hf_config.h"
 #include "model/forward_batch.h"
 #include "model/model_spec.h"
+#include "model/weights.h"
 
 namespace lorry::model {
 
 struct LoadOptions {
   std::string dtype = "auto";  // auto | bfloat16 | float32; auto follows the checkpoint (f16 becomes bf16)
-  int max_step_rows = 2048;    // rows that one Forward may have
+  int max_step_rows = 512;     // rows that one Forward may have
   int max_logit_rows = 256;    // rows of logits that one Forward may produce
-  // Called as weights arrive, with bytes done of bytes in all. May be empty.
-  std::function<void(size_t done_bytes, size_t total_bytes)> progress;
+  int max_positions = 0;       // longest sequence that will be asked for; 0: the checkpoint's context length
+  LoadProgress progress;       // called as weights arrive; may be empty
 };
 
 class Model {
  public:
-  // Reads a Hugging Face model directory. Refuses what is not supported before it reads weights.
-  static Result<std::unique_ptr<Model>> Load(const std::string& directory, const LoadOptions& options);
+  // Reads a Hugging Face model directory. What is not supported is refused before weights are read. `stream` is used for
+  // packing only.
+  static Result<std::unique_ptr<Model>> Load(const std::string& directory,
+                                             const LoadOptions& options, const Stream& stream);
   ~Model();
 
-  const ModelSpec& spec() const { return spec_; }
-  size_t weight_bytes() const;   // resident
-  size_t scratch_bytes() const;
+  const ModelSpec& spec() const;
+  const formats::HfConfig& config() const;  // as read; adapters are matched against it
+  size_t weight_bytes() const;
+  size_t scratch_bytes() const;  // address space; resident as far as steps have touched it
+  int max_step_rows() const;
+  int max_logit_rows() const;
+  int max_positions() const;
 
   // Logits of batch.logit_rows: [logit_rows, vocab] f32, row stride logits_stride(). Valid until the next Forward.
   const float* Forward(const Stream& stream, const ForwardBatch& batch);
   int logits_stride() const;
 
  private:
-  struct Parts;
-  Model(ModelSpec spec, std::unique_ptr<Parts> parts);
-
-  ModelSpec spec_;
-  std::unique_ptr<Parts> parts_;
+  class Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace lorry::model

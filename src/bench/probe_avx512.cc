@@ -1,0 +1,72 @@
+#include <immintrin.h>
+
+#include "bench/probe.h"
+
+namespace lorry::bench {
+namespace {
+
+// Twelve chains hide the latency of an instruction that starts twice a cycle and takes up to six.
+constexpr int kChains = 12;
+
+uint64_t Read(const std::byte* data, size_t num_bytes) {
+  constexpr size_t kStep = 8;  // vectors of 64 bytes
+  __m512i sums[kStep];
+  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+  const size_t num_vectors = num_bytes / 64 / kStep * kStep;
+  for (size_t i = 0; i < num_vectors; i += kStep) {
+    for (size_t j = 0; j < kStep; ++j) {
+      sums[j] = _mm512_xor_si512(sums[j], _mm512_load_si512(data + 64 * (i + j)));
+    }
+  }
+  __m512i all = sums[0];
+  for (size_t j = 1; j < kStep; ++j) all = _mm512_xor_si512(all, sums[j]);
+  return static_cast<uint64_t>(_mm512_reduce_add_epi64(all));
+}
+
+double Bf16Dot(int64_t rounds) {
+  __m512 sums[kChains];
+  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  const auto a = (__m512bh)_mm512_set1_epi16(0x3f80);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int chain = 0; chain < kChains; ++chain) {
+      sums[chain] = _mm512_dpbf16_ps(sums[chain], a, a);
+      asm volatile("" : "+v"(sums[chain]));
+    }
+  }
+  return 64.0 * kChains * static_cast<double>(rounds);  // 16 lanes x 2 products x (multiply, add)
+}
+
+double F32Fma(int64_t rounds) {
+  __m512 sums[kChains];
+  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  const __m512 a = _mm512_set1_ps(0.999f);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int chain = 0; chain < kChains; ++chain) {
+      sums[chain] = _mm512_fmadd_ps(sums[chain], a, a);
+      asm volatile("" : "+v"(sums[chain]));
+    }
+  }
+  return 32.0 * kChains * static_cast<double>(rounds);
+}
+
+double Int8Dot(int64_t rounds) {
+  __m512i sums[kChains];
+  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+  const __m512i a = _mm512_set1_epi8(1);
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int chain = 0; chain < kChains; ++chain) {
+      sums[chain] = _mm512_dpbusd_epi32(sums[chain], a, a);
+      asm volatile("" : "+v"(sums[chain]));
+    }
+  }
+  return 128.0 * kChains * static_cast<double>(rounds);  // 16 lanes x 4 products x (multiply, add)
+}
+
+}  // namespace
+
+const Probe kAvx512Probe = {&Read, &Bf16Dot, &F32Fma, &Int8Dot};
+
+}  // namespace lorry::bench

@@ -1,0 +1,252 @@
+#include "model/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+#include "formats/checkpoint.h"
+#include "kernels/attention.h"
+#include "kernels/embedding.h"
+#include "kernels/linear.h"
+#include "kernels/norm.h"
+#include "kernels/rope.h"
+#include "kernels/silu_mul.h"
+#include "model/activations.h"
+#include "model/adapter_weights.h"
+#include "model/families/family.h"
+
+namespace lorry::model {
+namespace {
+
+using formats::Projection;
+
+// cos and sin of position * frequency, in f32 as transformers computes them.
+struct RotaryTables {
+  std::vector<float> cos;  // [max_positions, head_dim/2]
+  std::vector<float> sin;  // [max_positions, head_dim/2]
+
+  RotaryTables(const std::vector<float>& frequencies, int max_positions) {
+    cos.reserve(frequencies.size() * max_positions);
+    sin.reserve(frequencies.size() * max_positions);
+    for (int position = 0; position < max_positions; ++position) {
+      for (float frequency : frequencies) {
+        const float angle = static_cast<float>(position) * frequency;
+        cos.push_back(std::cos(angle));
+        sin.push_back(std::sin(angle));
+      }
+    }
+  }
+};
+
+Result<DType> ChooseDType(const std::string& option, const formats::HfConfig& config,
+                          const formats::Checkpoint& checkpoint) {
+  if (option == "bfloat16") return DType::kBF16;
+  if (option == "float32") return DType::kF32;
+  if (option != "auto") {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--dtype {}: choose auto, bfloat16 or float32", option), "dtype");
+  }
+  // The weights themselves decide; config.json's word is a default that conversions often leave stale.
+  ASSIGN_OR_RETURN(const auto embedding, checkpoint.Get("model.embed_tokens.weight"));
+  const DType stored = formats::IsFloatWeight(embedding.dtype)
+                           ? embedding.dtype
+                           : config.dtype.value_or(DType::kBF16);
+  return stored == DType::kF32 ? DType::kF32 : DType::kBF16;
+}
+
+}  // namespace
+
+class Model::Impl {
+ public:
+  Impl(ModelSpec spec, formats::HfConfig config, Weights weights, Activations activations,
+       const LoadOptions& options, int max_positions)
+      : spec_(std::move(spec)),
+        config_(std::move(config)),
+        weights_(std::move(weights)),
+        act_(std::move(activations)),
+        rotary_(spec_.rope_inverse_frequencies, max_positions),
+        max_step_rows_(options.max_step_rows),
+        max_logit_rows_(options.max_logit_rows),
+        max_positions_(max_positions) {
+    tasks_.reserve(3 * max_step_rows_);
+  }
+
+  const float* Forward(const Stream& stream, const ForwardBatch& batch) {
+    const int rows = static_cast<int>(batch.tokens.size());
+    CHECK_LE(rows, max_step_rows_);
+    CHECK_LE(static_cast<int>(batch.logit_rows.size()), max_logit_rows_);
+    kernels::Embedding(stream, {batch.tokens, weights_.embedding, act_.residual});
+    const float* delta = nullptr;  // what the last block adds, not yet in the residual
+    for (int layer = 0; layer < spec_.num_layers; ++layer) {
+      Attention(stream, batch, layer, delta);
+      delta = act_.delta;
+      Mlp(stream, batch, layer);
+    }
+    Head(stream, batch, delta);
+    return act_.logits;
+  }
+
+  ModelSpec spec_;
+  formats::HfConfig config_;
+  Weights weights_;
+  Activations act_;
+  RotaryTables rotary_;
+  int max_step_rows_;
+  int max_logit_rows_;
+  int max_positions_;
+
+ private:
+  // normed = norm(residual += delta)
+  void Norm(const Stream& stream, int rows, const float* delta, const float* weight) {
+    kernels::RmsNorm(stream, {.residual = act_.residual,
+                              .delta = delta,
+                              .delta_stride = act_.hidden_stride,
+                              .weight = weight,
+                              .epsilon = spec_.rms_epsilon,
+                              .rows = rows,
+                              .hidden = spec_.hidden,
+                              .act = spec_.dtype,
+                              .out = act_.normed});
+  }
+
+  // One packed product and the adapters' parts of the projections in it.
+  void Product(const Stream& stream, const ForwardBatch& batch, int layer, LinearGroup group,
+               const void* x, int x_stride, float* y, int y_stride) {
+    const LayerWeights& weights = weights_.layers[layer];
+    CollectTasks(batch, layer, group);
+    kernels::Linear(stream, {.x = x,
+                             .rows = static_cast<int>(batch.tokens.size()),
+                             .x_stride = x_stride,
+                             .weight = weights.linear[static_cast<int>(group)],
+                             .bias = weights.bias[static_cast<int>(group)],
+                             .y = y,
+                             .y_stride = y_stride,
+                             .lora = tasks_,
+                             .lora_scratch = act_.lora});
+  }
+
+  void CollectTasks(const ForwardBatch& batch, int layer, LinearGroup group) {
+    tasks_.clear();
+    for (const AdapterSegment& segment : batch.segments) {
+      for (int p = 0; p < formats::kNumProjections; ++p) {
+        const auto projection = static_cast<Projection>(p);
+        const PanelRange panels = PanelsOf(spec_, projection);
+        const kernels::LoraPair& pair = segment.adapter->Get(layer, projection);
+        if (panels.group != group || pair.rank == 0) continue;
+        tasks_.push_back({segment.row_begin, segment.row_end, pair, panels.panel_begin,
+                          panels.panel_step});
+      }
+    }
+  }
+
+  void Attention(const Stream& stream, const ForwardBatch& batch, int layer, const float* delta) {
+    const int rows = static_cast<int>(batch.tokens.size());
+    const int q_size = spec_.num_heads * spec_.head_dim;
+    Norm(stream, rows, delta, weights_.layers[layer].attention_norm);
+    Product(stream, batch, layer, LinearGroup::kQkv, act_.normed, spec_.hidden, act_.projected,
+            act_.qkv_stride);
+    kernels::RopeAndStoreKv(
+        stream, {.qkv = act_.projected,
+                 .qkv_stride = act_.qkv_stride,
+                 .k_column = PanelsOf(spec_, Projection::kK).panel_begin * kernels::kPanel,
+                 .v_column = PanelsOf(spec_, Projection::kV).panel_begin * kernels::kPanel,
+                 .num_heads = spec_.num_heads,
+                 .cos = rotary_.cos.data(),
+                 .sin = rotary_.sin.data(),
+                 .sequences = batch.sequences,
+                 .layer = layer,
+                 .kv = batch.kv,
+                 .q = act_.q});
+    kernels::PagedAttention(
+        stream, {.q = act_.q,
+                 .num_heads = spec_.num_heads,
+                 .scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim)),
+                 .sequences = batch.sequences,
+                 .layer = layer,
+                 .kv = batch.kv,
+                 .out = act_.attended});
+    Product(stream, batch, layer, LinearGroup::kO, act_.attended, q_size, act_.delta,
+            act_.hidden_stride);
+  }
+
+  void Mlp(const Stream& stream, const ForwardBatch& batch, int layer) {
+    const int rows = static_cast<int>(batch.tokens.size());
+    Norm(stream, rows, act_.delta, weights_.layers[layer].mlp_norm);
+    Product(stream, batch, layer, LinearGroup::kGateUp, act_.normed, spec_.hidden, act_.projected,
+            act_.gate_up_stride);
+    kernels::SiluMul(stream, {.gate_up = act_.projected,
+                              .rows = rows,
+                              .num_panels = act_.ffn_stride / kernels::kPanel,
+                              .act = spec_.dtype,
+                              .out = act_.gated});
+    Product(stream, batch, layer, LinearGroup::kDown, act_.gated, act_.ffn_stride, act_.delta,
+            act_.hidden_stride);
+  }
+
+  // Final norm and output head, for the rows that want logits only.
+  void Head(const Stream& stream, const ForwardBatch& batch, const float* delta) {
+    const int num_logits = static_cast<int>(batch.logit_rows.size());
+    if (num_logits == 0) return;
+    for (int i = 0; i < num_logits; ++i) {
+      const size_t row = batch.logit_rows[i];
+      std::memcpy(act_.last_residual + static_cast<size_t>(i) * spec_.hidden,
+                  act_.residual + row * spec_.hidden, spec_.hidden * sizeof(float));
+      std::memcpy(act_.last_delta + static_cast<size_t>(i) * act_.hidden_stride,
+                  delta + row * act_.hidden_stride, spec_.hidden * sizeof(float));
+    }
+    kernels::RmsNorm(stream, {.residual = act_.last_residual,
+                              .delta = act_.last_delta,
+                              .delta_stride = act_.hidden_stride,
+                              .weight = weights_.final_norm,
+                              .epsilon = spec_.rms_epsilon,
+                              .rows = num_logits,
+                              .hidden = spec_.hidden,
+                              .act = spec_.dtype,
+                              .out = act_.normed});
+    kernels::Linear(stream, {.x = act_.normed,
+                             .rows = num_logits,
+                             .x_stride = spec_.hidden,
+                             .weight = weights_.head,
+                             .y = act_.logits,
+                             .y_stride = act_.logits_stride});
+  }
+
+  std::vector<kernels::LoraTask> tasks_;  // of the product at hand; capacity for every row on its own adapter
+};
+
+Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Model::~Model() = default;
+
+Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, const LoadOptions& options,
+                                           const Stream& stream) {
+  ASSIGN_OR_RETURN(formats::HfConfig config, formats::ReadHfConfig(directory));
+  ASSIGN_OR_RETURN(ModelSpec spec, MakeSpec(config));
+  ASSIGN_OR_RETURN(const formats::Checkpoint checkpoint, formats::Checkpoint::Open(directory));
+  ASSIGN_OR_RETURN(spec.dtype, ChooseDType(options.dtype, config, checkpoint));
+  const int max_positions = options.max_positions > 0
+                                ? std::min(options.max_positions, spec.max_positions)
+                                : spec.max_positions;
+  ASSIGN_OR_RETURN(Weights weights, LoadWeights(checkpoint, spec, stream, options.progress));
+  ASSIGN_OR_RETURN(Activations activations, Activations::Allocate(spec, options.max_step_rows,
+                                                                  options.max_logit_rows));
+  return std::unique_ptr<Model>(
+      new Model(std::make_unique<Impl>(std::move(spec), std::move(config), std::move(weights),
+                                       std::move(activations), options, max_positions)));
+}
+
+const ModelSpec& Model::spec() const { return impl_->spec_; }
+const formats::HfConfig& Model::config() const { return impl_->config_; }
+size_t Model::weight_bytes() const { return impl_->weights_.buffer.num_bytes(); }
+size_t Model::scratch_bytes() const { return impl_->act_.buffer.num_bytes(); }
+int Model::max_step_rows() const { return impl_->max_step_rows_; }
+int Model::max_logit_rows() const { return impl_->max_logit_rows_; }
+int Model::max_positions() const { return impl_->max_positions_; }
+int Model::logits_stride() const { return impl_->act_.logits_stride; }
+
+const float* Model::Forward(const Stream& stream, const ForwardBatch& batch) {
+  return impl_->Forward(stream, batch);
+}
+
+}  // namespace lorry::model

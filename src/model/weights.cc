@@ -1,0 +1,202 @@
+#include "model/weights.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/check.h"
+
+namespace lorry::model {
+namespace {
+
+using formats::Projection;
+using formats::TensorView;
+
+// Hands out aligned pieces of one buffer. Without a buffer it only counts.
+class Arena {
+ public:
+  explicit Arena(std::byte* base) : base_(base) {}
+
+  template <typename T>
+  T* Take(size_t num_bytes) {
+    constexpr size_t kAlignment = 64;
+    std::byte* piece = base_ == nullptr ? nullptr : base_ + used_bytes_;
+    used_bytes_ += (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return reinterpret_cast<T*>(piece);
+  }
+  size_t used_bytes() const { return used_bytes_; }
+
+ private:
+  std::byte* base_;
+  size_t used_bytes_ = 0;
+};
+
+int GroupInputs(const ModelSpec& spec, LinearGroup group) {
+  switch (group) {
+    case LinearGroup::kO: return spec.InFeatures(Projection::kO);
+    case LinearGroup::kDown: return spec.InFeatures(Projection::kDown);
+    default: return spec.hidden;
+  }
+}
+
+bool GroupHasBias(const ModelSpec& spec, LinearGroup group) {
+  switch (group) {
+    case LinearGroup::kQkv: return spec.qkv_bias;
+    case LinearGroup::kO: return spec.o_bias;
+    default: return spec.mlp_bias;
+  }
+}
+
+kernels::PackedMatrix TakeMatrix(Arena& arena, int num_panels, int k, DType dtype) {
+  return {arena.Take<std::byte>(kernels::PanelBytes(k, dtype) * num_panels), dtype, num_panels, k};
+}
+
+// Lays everything out in `arena`; the same walk sizes the buffer and places the tensors.
+void Place(const ModelSpec& spec, Arena& arena, Weights& weights) {
+  const int vocab_panels = kernels::NumPanels(spec.vocab_size);
+  weights.embedding = TakeMatrix(arena, vocab_panels, spec.hidden, spec.dtype);
+  weights.head = spec.tied_embeddings ? weights.embedding
+                                      : TakeMatrix(arena, vocab_panels, spec.hidden, spec.dtype);
+  weights.final_norm = arena.Take<float>(spec.hidden * sizeof(float));
+  weights.layers.resize(spec.num_layers);
+  for (LayerWeights& layer : weights.layers) {
+    layer.attention_norm = arena.Take<float>(spec.hidden * sizeof(float));
+    layer.mlp_norm = arena.Take<float>(spec.hidden * sizeof(float));
+    for (int g = 0; g < kNumLinearGroups; ++g) {
+      const auto group = static_cast<LinearGroup>(g);
+      const int num_panels = NumPanelsOf(spec, group);
+      layer.linear[g] = TakeMatrix(arena, num_panels, GroupInputs(spec, group), spec.dtype);
+      if (GroupHasBias(spec, group)) {
+        layer.bias[g] = arena.Take<float>(num_panels * kernels::kPanel * sizeof(float));
+      }
+    }
+  }
+}
+
+// Reads tensors one by one into their places.
+class Loader {
+ public:
+  Loader(const formats::Checkpoint& checkpoint, const ModelSpec& spec, const Stream& stream,
+         const LoadProgress& progress)
+      : checkpoint_(checkpoint), spec_(spec), stream_(stream), progress_(progress) {}
+
+  Status LoadAll(Weights& weights) {
+    RETURN_IF_ERROR(Matrix("model.embed_tokens.weight", spec_.vocab_size, spec_.hidden,
+                           weights.embedding, {LinearGroup::kQkv, 0, 1}));
+    if (!spec_.tied_embeddings) {
+      RETURN_IF_ERROR(Matrix("lm_head.weight", spec_.vocab_size, spec_.hidden, weights.head,
+                             {LinearGroup::kQkv, 0, 1}));
+    }
+    RETURN_IF_ERROR(Vector("model.norm.weight", spec_.hidden, weights.final_norm));
+    for (int layer = 0; layer < spec_.num_layers; ++layer) {
+      RETURN_IF_ERROR(Layer(layer, weights.layers[layer]));
+    }
+    return RefuseLeftovers();
+  }
+
+ private:
+  Status Layer(int layer_idx, LayerWeights& layer) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer_idx);
+    RETURN_IF_ERROR(Vector(prefix + "input_layernorm.weight", spec_.hidden, layer.attention_norm));
+    RETURN_IF_ERROR(
+        Vector(prefix + "post_attention_layernorm.weight", spec_.hidden, layer.mlp_norm));
+    for (int p = 0; p < formats::kNumProjections; ++p) {
+      const auto projection = static_cast<Projection>(p);
+      const std::string name = formats::ProjectionModuleName(layer_idx, projection);
+      const PanelRange panels = PanelsOf(spec_, projection);
+      const int group = static_cast<int>(panels.group);
+      RETURN_IF_ERROR(Matrix(name + ".weight", spec_.OutFeatures(projection),
+                             spec_.InFeatures(projection), layer.linear[group], panels));
+      if (spec_.HasBias(projection)) {
+        RETURN_IF_ERROR(
+            Bias(name + ".bias", spec_.OutFeatures(projection), layer.bias[group], panels));
+      }
+    }
+    return {};
+  }
+
+  Status Matrix(const std::string& name, int n, int k, const kernels::PackedMatrix& target,
+                const PanelRange& panels) {
+    ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.GetWeight(name, {n, k}));
+    const size_t row_bytes = k * DTypeBytes(tensor.dtype);
+    constexpr int kRowsPerItem = 256;  // a multiple of a panel, small enough to balance threads
+    const int num_items = (n + kRowsPerItem - 1) / kRowsPerItem;
+    stream_.ParallelFor(num_items, [&](int item, int) {
+      const int row = item * kRowsPerItem;
+      kernels::PackRows({.source = tensor.bytes.data() + row * row_bytes,
+                         .source_dtype = tensor.dtype,
+                         .n = std::min(kRowsPerItem, n - row),
+                         .k = k,
+                         .panels = const_cast<void*>(target.data),
+                         .dtype = target.dtype,
+                         .panel_begin = panels.panel_begin + row / kernels::kPanel * panels.panel_step,
+                         .panel_step = panels.panel_step});
+    });
+    Done(tensor);
+    return {};
+  }
+
+  Status Vector(const std::string& name, int n, const float* target) {
+    ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.GetWeight(name, {n}));
+    formats::ConvertToF32(tensor, {const_cast<float*>(target), static_cast<size_t>(n)});
+    Done(tensor);
+    return {};
+  }
+
+  Status Bias(const std::string& name, int n, const float* target, const PanelRange& panels) {
+    std::vector<float> bias(n);
+    RETURN_IF_ERROR(Vector(name, n, bias.data()));
+    for (int i = 0; i < n; ++i) {
+      const int panel = panels.panel_begin + i / kernels::kPanel * panels.panel_step;
+      const_cast<float*>(target)[panel * kernels::kPanel + i % kernels::kPanel] = bias[i];
+    }
+    return {};
+  }
+
+  void Done(const TensorView& tensor) {
+    used_.insert(tensor.name);
+    done_bytes_ += tensor.bytes.size();
+    checkpoint_.ReleasePages(tensor);
+    if (progress_) progress_(done_bytes_, checkpoint_.total_bytes());
+  }
+
+  // A tensor that transformers would use and we would not must not pass in silence.
+  Status RefuseLeftovers() const {
+    for (const std::string& name : checkpoint_.TensorNames()) {
+      if (used_.contains(name)) continue;
+      if (spec_.tied_embeddings && name == "lm_head.weight") continue;  // some writers keep the tied copy
+      if (name.ends_with("rotary_emb.inv_freq")) continue;              // old writers keep this constant
+      return Fail(ErrorCode::kUnsupported,
+                  fmt::format("tensor `{}` is not part of the {} architecture as Lorry computes it",
+                              name, spec_.family));
+    }
+    return {};
+  }
+
+  const formats::Checkpoint& checkpoint_;
+  const ModelSpec& spec_;
+  const Stream& stream_;
+  const LoadProgress& progress_;
+  std::unordered_set<std::string> used_;
+  size_t done_bytes_ = 0;
+};
+
+}  // namespace
+
+size_t WeightBytes(const ModelSpec& spec) {
+  Arena counter(nullptr);
+  Weights weights;
+  Place(spec, counter, weights);
+  return counter.used_bytes();
+}
+
+Result<Weights> LoadWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec,
+                            const Stream& stream, const LoadProgress& progress) {
+  Weights weights;
+  ASSIGN_OR_RETURN(weights.buffer, Buffer::Allocate(WeightBytes(spec)));
+  Arena arena(weights.buffer.data());
+  Place(spec, arena, weights);
+  RETURN_IF_ERROR(Loader(checkpoint, spec, stream, progress).LoadAll(weights));
+  return weights;
+}
+
+}  // namespace lorry::model
