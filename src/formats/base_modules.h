@@ -1,5 +1,5 @@
-// The modules of a base model under the names that transformers gives them: what an adapter's patterns match against.
-// Owns: nothing. Thread: any.
+// The modules of a base model under the names that transformers gives them: what an adapter's
+// patterns match against. Owns: nothing. Thread: any.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,9 @@ enum class ModuleKind : uint8_t {
 struct BaseModule {
   std::string name;  // "model.layers.3.self_attn.q_proj"
   ModuleKind kind = ModuleKind::kOther;
-  int64_t layer_idx = -1;                   // of a projection
-  Projection projection = Projection::kQ;   // of a projection
-  int64_t in_features = 0;                  // of a projection; its weight is [out_features, in_features]
+  int64_t layer_idx = -1;                  // of a projection
+  Projection projection = Projection::kQ;  // of a projection
+  int64_t in_features = 0;  // of a projection; its weight is [out_features, in_features]
   int64_t out_features = 0;
 };
 

@@ -1,6 +1,7 @@
 // The weights of a Hugging Face model directory: model.safetensors, or the shards that
 // model.safetensors.index.json lists.
-// Owns: the mappings. Thread: any, read-only. Never: opens a file outside the directory's own listing of names.
+// Owns: the mappings. Thread: any, read-only. Never: opens a file outside the directory's own
+// listing of names.
 #pragma once
 
 #include <cstddef>
@@ -36,10 +37,10 @@ class Checkpoint {
  private:
   struct Entry {
     size_t shard_idx;
-    const TensorView* tensor;  // inside shards_[shard_idx], whose vector never changes again
+    const TensorView* tensor;  // inside shards_[shard_idx]; stays where it is when shards_ grows
   };
 
-  const TensorView* Find(std::string_view name) const;
+  const Entry* Find(std::string_view name) const;
   Status AddShard(const std::string& path);
   Status AddIndexed(const std::string& model_dir);
 

@@ -1,5 +1,6 @@
-// Identity of an adapter: XXH3-128 of its config and weights. Equal content is the same adapter under any name.
-// Owns: nothing. Thread: any. Never: a secret or a signature; XXH3 is fast, not cryptographic.
+// Identity of an adapter: XXH3-128 of its config and weights. Equal content is the same adapter
+// under any name. Owns: nothing. Thread: any. Never: a secret or a signature; XXH3 is fast, not
+// cryptographic.
 #pragma once
 
 #include <cstddef>

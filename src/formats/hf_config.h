@@ -1,5 +1,6 @@
 // config.json of a Hugging Face model, in the form of transformers 4 and of 5, checked in full.
-// Owns: nothing. Thread: any. Never: guesses; what Lorry does not compute is refused by name before weights are read.
+// Owns: nothing. Thread: any. Never: guesses; what Lorry does not compute is refused by name before
+// weights are read.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -25,9 +26,9 @@ enum class RopeType { kDefault, kLinear, kLlama3 };
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
-  double factor = 1.0;            // linear, llama3
-  double low_freq_factor = 0.0;   // llama3
-  double high_freq_factor = 0.0;  // llama3
+  double factor = 1.0;                           // linear, llama3
+  double low_freq_factor = 0.0;                  // llama3
+  double high_freq_factor = 0.0;                 // llama3
   int64_t original_max_position_embeddings = 0;  // llama3
 
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;

@@ -30,8 +30,11 @@ Result<boost::json::object> ReadJsonObject(const std::string& path, const JsonLi
 // "a string", "an object", …: what a value is, for messages.
 std::string_view JsonKindName(const boost::json::value& value);
 
-// Converts one value; T is bool, int64_t, double, std::string or a vector of int64_t or std::string. A double may be
-// written as an integer, never the other way round.
+// A name out of a file, for messages: quoted, control characters escaped, cut at 120 bytes.
+std::string Quoted(std::string_view name);
+
+// Converts one value; T is bool, int64_t, double, std::string or a vector of int64_t or
+// std::string. A double may be written as an integer, never the other way round.
 template <typename T>
 Result<T> FromJson(const boost::json::value& value);
 template <>
@@ -48,8 +51,8 @@ template <>
 Result<std::vector<std::string>> FromJson<std::vector<std::string>>(
     const boost::json::value& value);
 
-// Typed access to the fields of an object that outlives it. A field that is null counts as absent, as it does for the
-// Python libraries that write these files.
+// Typed access to the fields of an object that outlives it. A field that is null counts as absent,
+// as it does for the Python libraries that write these files.
 class JsonFields {
  public:
   JsonFields(const boost::json::object& object, std::string where)

@@ -1,6 +1,7 @@
 // A file mapped read-only into memory.
 // Owns: the mapping. Thread: any, read-only. Never: maps anything but a regular file, or writes.
-// A mapped file must not be shortened by others while it is in use: replace such files, don't rewrite them.
+// A mapped file must not be shortened by others while it is in use: replace such files, don't
+// rewrite them.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_bytes_}; }
   const std::string& path() const { return path_; }
 
-  // Tells the system that the pages wholly inside `range` are not needed soon: they leave resident memory and come back
-  // from the file when touched.
+  // Tells the system that the pages wholly inside `range` are not needed soon: they leave resident
+  // memory and come back from the file when touched.
   void ReleasePages(std::span<const std::byte> range) const;
 
  private:

@@ -1,7 +1,7 @@
 // Regular expressions of adapter configs, matched as Python's `re` would, in linear time (RE2).
 // Owns: the compiled expression. Thread: any after construction.
-// Never: recurses or backtracks. What means one thing to Python and another to RE2, and what RE2 cannot do (look-around,
-// back references), is refused by name.
+// Never: recurses or backtracks. What means one thing to Python and another to RE2, and what RE2
+// cannot do (look-around, back references), is refused by name.
 #pragma once
 
 #include <cstdint>
@@ -34,15 +34,25 @@ class ModulePattern {
   ~ModulePattern();
 
   bool Matches(std::string_view name) const;
-  // The number that `idx` captured; nothing if the name does not match. For LayerIndex and AnyLayerIndex.
+  // The number that `idx` captured; nothing if the name does not match. For LayerIndex and
+  // AnyLayerIndex.
   std::optional<int64_t> Index(std::string_view name) const;
 
  private:
-  explicit ModulePattern(std::unique_ptr<re2::RE2> regex);
-  static Result<ModulePattern> Compile(std::string_view pattern, std::string_view prefix,
-                                       std::string_view suffix);
+  struct Frame {
+    std::string_view before;
+    std::string_view after;
+    bool whole_name;  // fullmatch, not match
+  };
+
+  ModulePattern() = default;
+  static Result<ModulePattern> Compile(std::string_view pattern, const Frame& frame);
 
   std::unique_ptr<re2::RE2> regex_;
+  bool whole_name_ = false;
+  // A Suffix pattern of letters, digits, "_" and "." alone, as nearly all are: matched without
+  // regex_.
+  std::string plain_suffix_;
 };
 
 }  // namespace lorry::formats

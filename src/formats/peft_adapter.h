@@ -1,7 +1,8 @@
-// A PEFT adapter directory opened against a base model: adapter_config.json + adapter_model.safetensors.
-// Owns: the mapping of the weights. Thread: any, read-only.
-// Never: applies a part. Either every module that PEFT would adapt has its two matrices, of the right shape and finite,
-// and no tensor is left over, or the adapter is refused with the whole list of what does not fit.
+// A PEFT adapter directory opened against a base model: adapter_config.json +
+// adapter_model.safetensors. Owns: the mapping of the weights. Thread: any, read-only. Never:
+// applies a part. Either every module that PEFT would adapt has its two matrices, of the right
+// shape and finite, and no tensor is left over, or the adapter is refused with the whole list of
+// what does not fit.
 #pragma once
 
 #include <cstddef>
@@ -52,8 +53,8 @@ struct AdapterFit {
   std::string Summary() const;
 };
 
-// Everything checked. An adapter that does not fit is kUnfit or kUnsupported with the reasons in the message; `fit`, where
-// given, holds them as a list either way.
+// Everything checked. An adapter that does not fit is kUnfit or kUnsupported with the reasons in
+// the message; `fit`, where given, holds them as a list either way.
 Result<PeftAdapter> OpenPeftAdapter(const std::string& adapter_dir, const HfConfig& base,
                                     AdapterFit* fit = nullptr);
 

@@ -1,6 +1,6 @@
-// adapter_config.json of a PEFT LoRA adapter. Fails closed: a key that changes the result and that Lorry does not apply
-// is refused by name unless it is neutral, and so is a key nobody knows unless it is null, false, {} or [].
-// Owns: nothing. Thread: any.
+// adapter_config.json of a PEFT LoRA adapter. Fails closed: a key that changes the result and that
+// Lorry does not apply is refused by name unless it is neutral, and so is a key nobody knows unless
+// it is null, false, {} or []. Owns: nothing. Thread: any.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -15,11 +15,12 @@
 namespace lorry::formats {
 
 constexpr int64_t kMaxLoraRank = 512;
+constexpr size_t kMaxPeftConfigBytes = size_t{4} << 20;
 
 // Which modules, as target_modules and exclude_modules say it.
 struct ModuleSelector {
   enum class Kind {
-    kUnset,      // null: for target_modules PEFT's default for the family, for exclude_modules nothing
+    kUnset,  // null: for target_modules PEFT's default for the family, for exclude_modules nothing
     kAllLinear,  // "all-linear": every linear layer but the output head
     kRegex,      // a string: re.fullmatch against the module's name
     kNames,      // a list: the module's name or a dotted suffix of it
@@ -36,8 +37,7 @@ struct PeftLoraConfig {
   ModuleSelector target_modules;
   ModuleSelector exclude_modules;
   std::vector<int64_t> layers_to_transform;  // empty: all
-  bool has_layers_to_transform = false;
-  std::vector<std::string> layers_pattern;  // empty: any
+  std::vector<std::string> layers_pattern;   // empty: any
   // In the order of the file: the first key that matches wins.
   std::vector<std::pair<std::string, int64_t>> rank_pattern;
   std::vector<std::pair<std::string, double>> alpha_pattern;

@@ -1,7 +1,9 @@
 // One safetensors file: memory-mapped, its header checked in full before any tensor is handed out.
-// Owns: the mapping; views live as long as it. Thread: any, read-only. Never: trusts a size or an offset of the header.
+// Owns: the mapping; views live as long as it. Thread: any, read-only. Never: trusts a size or an
+// offset of the header.
 //
-// Layout: u64 header length (little-endian), JSON header, then the data, which the tensors cover without hole or overlap.
+// Layout: u64 header length (little-endian), JSON header, then the data, which the tensors cover
+// without hole or overlap.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +18,8 @@
 
 namespace lorry::formats {
 
-constexpr uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;  // the reference implementation's limit
+constexpr uint64_t kMaxSafetensorsHeaderBytes =
+    100'000'000;  // the reference implementation's limit
 
 class SafetensorsFile {
  public:

@@ -1,5 +1,6 @@
 // A tensor as it lies in a file, and its conversion to the types that Lorry computes in.
-// Owns: nothing. Thread: any. Never: assumes that the data is aligned (safetensors promises no alignment).
+// Owns: nothing. Thread: any. Never: assumes that the data is aligned (safetensors promises no
+// alignment).
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,8 @@ struct TensorView {
 // What weights may be stored as: F32, BF16 or F16.
 bool IsFloatWeight(DType dtype);
 
-// Converts a float weight (CHECKed) into as many elements of `out`; F16 to BF16 goes through f32, rounding to even.
+// Converts a float weight (CHECKed) into as many elements of `out`; F16 to BF16 goes through f32,
+// rounding to even.
 void ConvertToF32(const TensorView& tensor, std::span<float> out);
 void ConvertToBF16(const TensorView& tensor, std::span<BFloat16> out);
 
