@@ -16,7 +16,6 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 
-constexpr size_t kReadBytes = 16 << 10;
 constexpr size_t kChunkSizeDigits =
     8;  // "0000001a\r\n": room that is filled in when the chunk's size is known
 constexpr std::chrono::milliseconds kLingerTime{2'000};
@@ -103,7 +102,7 @@ void HttpConnection::ReadMore() {
       state_ == State::kResponding && input_.size() >= context_->options.max_header_bytes;
   if (reading_ || input_end_ || full || state_ == State::kDead) return;
   reading_ = true;
-  socket_.async_read_some(input_.prepare(kReadBytes),
+  socket_.async_read_some(asio::buffer(received_),
                           [self = shared_from_this()](ErrorCode error, size_t num_bytes) {
                             self->OnRead(error, num_bytes);
                           });
@@ -113,13 +112,13 @@ void HttpConnection::OnRead(ErrorCode error, size_t num_bytes) {
   reading_ = false;
   if (state_ == State::kDead) return;
   if (error) return OnInputEnd(error);
-  input_.commit(num_bytes);
   if (state_ == State::kLingering) {
-    num_dropped_bytes_ += input_.size();
-    input_.clear();
+    num_dropped_bytes_ += num_bytes;
     if (num_dropped_bytes_ > kMaxLingerBytes) return Die(/*reset=*/true);
-  } else if (state_ != State::kResponding) {
-    ParseInput();
+  } else {
+    std::memcpy(input_.prepare(num_bytes).data(), received_.data(), num_bytes);
+    input_.commit(num_bytes);
+    if (state_ != State::kResponding) ParseInput();
   }
   ReadMore();
 }
@@ -161,7 +160,7 @@ bool HttpConnection::ParseSome() {
     RefuseMalformed(error);
     return false;
   }
-  if (state_ == State::kHeader && parser_->is_header_done()) OnHeader();
+  if (state_ == State::kHeader && parser_->is_header_done() && !OnHeader()) return false;
   if (parser_->is_done()) {
     Dispatch();
     return false;
@@ -173,14 +172,23 @@ bool HttpConnection::ParseSome() {
   return !needs_more;
 }
 
-void HttpConnection::OnHeader() {
+bool HttpConnection::OnHeader() {
   state_ = State::kBody;
   SetReadDeadline(context_->options.body_timeout);
-  const auto expect = parser_->get()[http::field::expect];
-  if (!parser_->is_done() && parser_->get().version() >= 11 &&
-      boost::beast::iequals(expect, "100-continue")) {
+  const auto& header = parser_->get();
+  // Where the body ends must be beyond doubt, or its rest would be taken for a request.
+  const size_t num_encodings = header.count(http::field::transfer_encoding);
+  if (num_encodings > 0 &&
+      (num_encodings > 1 || header.version() < 11 ||
+       !boost::beast::iequals(header[http::field::transfer_encoding], "chunked"))) {
+    RefuseRequest(501, "the only Transfer-Encoding understood is chunked, of HTTP/1.1");
+    return false;
+  }
+  if (!parser_->is_done() && header.version() >= 11 &&
+      boost::beast::iequals(header[http::field::expect], "100-continue")) {
     QueueHead("HTTP/1.1 100 Continue\r\n\r\n");
   }
+  return true;
 }
 
 void HttpConnection::Dispatch() {

@@ -5,6 +5,7 @@
 // some), a callback or a handler called under the mutex.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
@@ -97,7 +98,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void OnInputEnd(ErrorCode error);
   void ParseInput();
   bool ParseSome();  // false: needs more bytes, or a request was dispatched or refused
-  void OnHeader();
+  bool OnHeader();   // false: the request was refused
   void Dispatch();
   void RefuseRequest(int status, std::string_view message);
   void RefuseMalformed(ErrorCode error);
@@ -123,7 +124,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::string remote_address_;
   State state_ = State::kIdle;
 
-  boost::beast::flat_buffer input_;
+  std::array<char, 16 << 10> received_;  // of a pending read, which may outlast parsing
+  boost::beast::flat_buffer input_;      // received, not yet parsed
   std::optional<Parser> parser_;
   bool reading_ = false;    // an async_read_some is pending
   bool input_end_ = false;  // the client has shut down its side
