@@ -21,6 +21,7 @@ class LoadTest : public testing::Test {
     registry_.Integer({.name = "threads", .help = "Threads."}, &threads_, 0, 1024);
     registry_.Bytes({.name = "kv-memory", .help = "Bytes of KV."}, &kv_memory_);
     registry_.Duration({.name = "drain-timeout", .help = "Time."}, &drain_us_);
+    registry_.Duration({.name = "idle-timeout", .help = "Time."}, &idle_);
     registry_.Switch({.name = "skip-bad-adapters", .help = "Goes on."}, &skip_);
     registry_.Choice({.name = "log-format", .help = "Form."}, &log_format_, {"text", "json"});
     registry_.List({.name = "adapter", .help = "An adapter."}, &adapters_);
@@ -44,6 +45,7 @@ class LoadTest : public testing::Test {
   int port_ = 8000, threads_ = 0;
   size_t kv_memory_ = 0;
   Micros drain_us_ = 30000000;
+  std::chrono::milliseconds idle_{75000};
   bool skip_ = false;
   std::vector<std::string> adapters_;
 };
@@ -59,6 +61,7 @@ TEST_F(LoadTest, LaterLayersWin) {
   EXPECT_EQ(threads_, 2);
   EXPECT_EQ(kv_memory_, size_t{1} << 30);
   EXPECT_EQ(drain_us_, 30000000);
+  EXPECT_EQ(idle_.count(), 250);
   EXPECT_TRUE(skip_);
   EXPECT_THAT(adapters_, ElementsAre("a=x", "b=y"));
   EXPECT_EQ(base_, "");

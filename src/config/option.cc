@@ -95,6 +95,15 @@ void Registry::Duration(OptionText text, Micros* field) {
   Add(std::move(text), Arity::kOne, "TIME", ShowDuration(*field)).set = Store(field, ParseDuration);
 }
 
+void Registry::Duration(OptionText text, std::chrono::milliseconds* field) {
+  const auto parse = [](const std::string& written) -> Result<std::chrono::milliseconds> {
+    ASSIGN_OR_RETURN(const Micros duration_us, ParseDuration(written));
+    return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::microseconds(duration_us));
+  };
+  Add(std::move(text), Arity::kOne, "TIME", ShowDuration(field->count() * 1000)).set =
+      Store(field, parse);
+}
+
 void Registry::Text(OptionText text, std::string* field) {
   Add(std::move(text), Arity::kOne, "TEXT", *field).set =
       [field](const std::vector<std::string>& values) -> Status {

@@ -6,6 +6,7 @@
 // itself (config/load.h).
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -61,6 +62,7 @@ class Registry {
   void Integer(OptionText text, int* field, int64_t min, int64_t max);
   void Bytes(OptionText text, size_t* field);
   void Duration(OptionText text, Micros* field);
+  void Duration(OptionText text, std::chrono::milliseconds* field);
   void Text(OptionText text, std::string* field);
   void Choice(OptionText text, std::string* field, std::vector<std::string> choices);
   void List(OptionText text, std::vector<std::string>* field, Arity arity = Arity::kMany);
