@@ -22,9 +22,9 @@ Result<Buffer> Buffer::Allocate(size_t num_bytes) {
   void* start = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) {
-    return Fail(ErrorCode::kResourceExhausted,
-                fmt::format("the system refused {} bytes of memory: {}", num_bytes,
-                            std::strerror(errno)));
+    return Fail(
+        ErrorCode::kResourceExhausted,
+        fmt::format("the system refused {} bytes of memory: {}", num_bytes, std::strerror(errno)));
   }
   auto* data = static_cast<std::byte*>(start);
   if (huge) {

@@ -1,5 +1,6 @@
-// Buffer: owned device memory. On the CPU an anonymous mapping that asks for huge pages (they are worth about a third of
-// the read rate of large weights), zeroed and resident only where it was touched.
+// Buffer: owned device memory. On the CPU an anonymous mapping that asks for huge pages (they are
+// worth about a third of the read rate of large weights), zeroed and resident only where it was
+// touched.
 #pragma once
 
 #include <cstddef>

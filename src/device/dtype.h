@@ -8,18 +8,35 @@
 
 namespace lorry {
 
-enum class DType : uint8_t { kF32, kBF16, kF16, kI64, kI32, kI16, kI8, kU8, kBool, kF64, kF8E4M3, kF8E5M2 };
+enum class DType : uint8_t {
+  kF32,
+  kBF16,
+  kF16,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU8,
+  kBool,
+  kF64,
+  kF8E4M3,
+  kF8E5M2
+};
 
 constexpr size_t DTypeBytes(DType dtype) {
   switch (dtype) {
     case DType::kI64:
-    case DType::kF64: return 8;
+    case DType::kF64:
+      return 8;
     case DType::kF32:
-    case DType::kI32: return 4;
+    case DType::kI32:
+      return 4;
     case DType::kBF16:
     case DType::kF16:
-    case DType::kI16: return 2;
-    default: return 1;
+    case DType::kI16:
+      return 2;
+    default:
+      return 1;
   }
 }
 
@@ -46,6 +63,19 @@ inline BFloat16 ToBFloat16(float value) {
   return {static_cast<uint16_t>(bits >> 16)};
 }
 
-float HalfToFloat(uint16_t half);
+// IEEE half precision. Without branches: the exponent is rebased by a multiplication, which makes
+// subnormals right too.
+inline float HalfToFloat(uint16_t half) {
+  uint32_t bits = static_cast<uint32_t>(half & 0x7fff) << 13;
+  float magnitude;
+  std::memcpy(&magnitude, &bits, sizeof(magnitude));
+  magnitude *= 0x1p112f;
+  std::memcpy(&bits, &magnitude, sizeof(bits));
+  const uint32_t special = (half & 0x7c00) == 0x7c00 ? 0x7f800000u : 0;  // Inf and NaN
+  bits |= special | static_cast<uint32_t>(half & 0x8000) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof(result));
+  return result;
+}
 
 }  // namespace lorry

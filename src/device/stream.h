@@ -1,7 +1,7 @@
-// Stream: where kernels run. On the CPU a pool of compute threads, of which the calling thread is number 0.
-// Owns: the worker threads (num_threads - 1 of them).
-// Thread: one caller (the engine's thread); workers spin briefly between regions and then sleep.
-// Never: two callers at once, nested regions.
+// Stream: where kernels run. On the CPU a pool of compute threads, of which the calling thread is
+// number 0. Owns: the worker threads (num_threads - 1 of them). Thread: one caller (the engine's
+// thread); workers spin briefly between regions and then sleep. Never: two callers at once, nested
+// regions.
 #pragma once
 
 #include <memory>
@@ -16,9 +16,9 @@ class Stream {
 
   int num_threads() const;
 
-  // Calls body(item_idx, thread_idx) once for each item in [0, num_items); threads claim items one by one, so a thread
-  // that the machine slows down takes fewer. Returns when all are done. Which thread ran an item must not change a bit of
-  // its result. One item, or one thread, runs inline.
+  // Calls body(item_idx, thread_idx) once for each item in [0, num_items); threads claim items one
+  // by one, so a thread that the machine slows down takes fewer. Returns when all are done. Which
+  // thread ran an item must not change a bit of its result. One item, or one thread, runs inline.
   template <typename Body>
   void ParallelFor(int num_items, const Body& body) const {
     if (num_items <= 0) return;

@@ -10,9 +10,9 @@
 namespace lorry::kernels {
 
 struct EmbeddingArgs {
-  std::span<const TokenId> tokens;   // [rows], each in [0, vocab)
-  PackedMatrix table;                // [vocab, hidden] packed
-  float* out = nullptr;              // [rows, hidden] f32
+  std::span<const TokenId> tokens;  // [rows], each in [0, vocab)
+  PackedMatrix table;               // [vocab, hidden] packed
+  float* out = nullptr;             // [rows, hidden] f32
 };
 
 void Embedding(const Stream& stream, const EmbeddingArgs& args);

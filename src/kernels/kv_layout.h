@@ -1,9 +1,10 @@
 // How the KV cache of one page lies in memory.
 //
 // A page holds page_tokens tokens (a multiple of 16) of one sequence, all layers of them:
-//     [layer][kv_head]{ K, V }, each of page_tokens x head_dim act elements, in blocks of 16 tokens:
-//     K block: [head_dim/P][16 tokens][P]     one line = 16 tokens x 2 dims: 16 scores grow side by side
-//     V block: [16/P tokens][head_dim][P]     P = 2 for bf16 (pairs for vdpbf16ps), 1 for f32
+//     [layer][kv_head]{ K, V }, each of page_tokens x head_dim act elements, in blocks of 16
+//     tokens: K block: [head_dim/P][16 tokens][P]     one line = 16 tokens x 2 dims: 16 scores grow
+//     side by side V block: [16/P tokens][head_dim][P]     P = 2 for bf16 (pairs for vdpbf16ps), 1
+//     for f32
 #pragma once
 
 #include <cstddef>
@@ -13,11 +14,13 @@
 namespace lorry::kernels {
 
 inline constexpr int kKvBlockTokens = 16;
+inline constexpr int kMaxHeadDim =
+    512;  // what attention keeps on its stack; the families' largest is 256
 
 struct KvLayout {
   int num_layers = 0;
   int num_kv_heads = 0;
-  int head_dim = 0;      // even
+  int head_dim = 0;      // even, 2 .. kMaxHeadDim
   int page_tokens = 16;  // a multiple of kKvBlockTokens
   DType dtype = DType::kBF16;
 
@@ -48,7 +51,8 @@ struct SequenceRows {
   int row_begin = 0;
   int num_rows = 0;
   int first_position = 0;
-  const int32_t* pages = nullptr;  // [ceil((first_position + num_rows) / page_tokens)] i32 page indices
+  const int32_t* pages =
+      nullptr;  // [ceil((first_position + num_rows) / page_tokens)] i32 page indices
 };
 
 }  // namespace lorry::kernels

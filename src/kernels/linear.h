@@ -1,7 +1,8 @@
 // y = x W^T + bias + sum over LoRA tasks of scale (x A^T) B^T, accumulated in f32.
 //
-// Bits: every y[row, column] is one chain over k in ascending order (pairs of k for bf16), then the bias, then each task's
-// chain over its rank, whatever the number of rows, the row's place or the threads. LoRA rows are exact at their own rank.
+// Bits: every y[row, column] is one chain over k in ascending order (pairs of k for bf16), then the
+// bias, then each task's chain over its rank, whatever the number of rows, the row's place or the
+// threads. LoRA rows are exact at their own rank.
 #pragma once
 
 #include <span>
@@ -15,13 +16,15 @@ namespace lorry::kernels {
 // One adapter's matrices for one projection, in the adapter's memory.
 struct LoraPair {
   const void* a = nullptr;  // [rank, k] act dtype, row-major (as PEFT stores lora_A)
-  const void* b = nullptr;  // packed as a weight [n, rank]: [n/16][rank/2][16][2] bf16 or [n/16][rank][16] f32
-  int rank = 0;             // 1..512, true
-  int n = 0;                // outputs, unpadded
-  float scale = 0;          // alpha / rank, or alpha / sqrt(rank)
+  const void* b =
+      nullptr;   // packed as a weight [n, rank]: [n/16][rank/2][16][2] bf16 or [n/16][rank][16] f32
+  int rank = 0;  // 1..512, true
+  int n = 0;     // outputs, unpadded
+  float scale = 0;  // alpha / rank, or alpha / sqrt(rank)
 };
 
-// Rows [row_begin, row_end) of the step use `pair`; its output panel p is added to y's panel y_panel_begin + p * y_panel_step.
+// Rows [row_begin, row_end) of the step use `pair`; its output panel p is added to y's panel
+// y_panel_begin + p * y_panel_step.
 struct LoraTask {
   int row_begin = 0;
   int row_end = 0;
@@ -31,18 +34,19 @@ struct LoraTask {
 };
 
 struct LinearArgs {
-  const void* x = nullptr;           // [rows, k] act dtype, row stride x_stride (elements)
+  const void* x = nullptr;  // [rows, k] act dtype, row stride x_stride (elements)
   int rows = 0;
   int x_stride = 0;
-  PackedMatrix weight;               // its dtype is the act dtype
-  const float* bias = nullptr;       // [num_panels * 16] f32 in y's column order, or null
-  float* y = nullptr;                // [rows, num_panels * 16] f32, row stride y_stride (elements)
+  PackedMatrix weight;          // its dtype is the act dtype
+  const float* bias = nullptr;  // [num_panels * 16] f32 in y's column order, or null
+  float* y = nullptr;           // [rows, num_panels * 16] f32, row stride y_stride (elements)
   int y_stride = 0;
-  std::span<const LoraTask> lora;    // empty for the base alone
-  void* lora_scratch = nullptr;      // LoraScratchBytes(lora) bytes, 64-byte aligned
+  std::span<const LoraTask> lora;  // empty for the base alone
+  void* lora_scratch = nullptr;    // LoraScratchBytes(lora) bytes, 64-byte aligned
 };
 
-// Scratch for the shrunk rows of all tasks: sum of rows x (rank rounded up to 2) act elements, each task's part 64-byte aligned.
+// Scratch for the shrunk rows of all tasks: sum of rows x (rank rounded up to 2) act elements, each
+// task's part 64-byte aligned.
 size_t LoraScratchBytes(std::span<const LoraTask> tasks, DType act);
 
 void Linear(const Stream& stream, const LinearArgs& args);

@@ -1,0 +1,146 @@
+#include "device/stream.h"
+
+#include <fmt/core.h>
+#include <sched.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+#include "base/thread_name.h"
+
+namespace lorry {
+namespace {
+
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Busy waiting, in two stages: pauses while the wait is likely to be shorter than a trip through
+// the kernel, then sched_yield, so that on a machine with more threads than cores whoever is waited
+// for gets to run.
+class Spinner {
+ public:
+  // One turn. Says how long the wait has lasted so far.
+  std::chrono::nanoseconds Turn() {
+    constexpr int kPausesPerTurn = 16;
+    constexpr auto kYieldAfter = std::chrono::microseconds(20);
+    for (int i = 0; i < kPausesPerTurn; ++i) Pause();
+    const auto waited = std::chrono::steady_clock::now() - start_;
+    if (waited > kYieldAfter) sched_yield();
+    return waited;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// The gaps between the regions of one step are far shorter than this; the gap to the next request
+// is far longer.
+constexpr auto kSleepAfter = std::chrono::microseconds(100);
+
+// The state word of a pool: | region number: 20 bits | open: 1 bit | workers inside: 11 bits |
+constexpr uint32_t kOpen = 1u << 11;
+constexpr uint32_t kInsideMask = kOpen - 1;
+constexpr uint32_t kRegionUnit = kOpen << 1;
+constexpr uint32_t Region(uint32_t state) { return state / kRegionUnit; }
+
+}  // namespace
+
+// A worker may enter a region only while it is open and counts itself inside by the same atomic
+// operation; the caller closes the region once all items are claimed and leaves when nobody is
+// inside. So a worker that sleeps through a region is not waited for, and the fields below change
+// only while nobody can look at them.
+struct Stream::Pool {
+  alignas(64) std::atomic<uint32_t> state{0};
+  alignas(64) std::atomic<int> next_item{0};
+  alignas(64) int num_items = 0;
+  Function function = nullptr;
+  const void* body = nullptr;
+  std::atomic<bool> stopping{false};
+  std::vector<std::thread> workers;
+
+  void DoItems(int thread_idx) {
+    for (;;) {
+      const int item_idx = next_item.fetch_add(1, std::memory_order_relaxed);
+      if (item_idx >= num_items) return;
+      function(body, item_idx, thread_idx);
+    }
+  }
+
+  // Waits until the state differs from `seen`'s region; sleeps after a while.
+  void AwaitRegionAfter(uint32_t region) {
+    Spinner spinner;
+    for (;;) {
+      const uint32_t now = state.load(std::memory_order_acquire);
+      if (Region(now) != region) return;
+      if (spinner.Turn() > kSleepAfter) state.wait(now, std::memory_order_acquire);
+    }
+  }
+
+  void WorkerLoop(int thread_idx) {
+    NameThisThread(fmt::format("compute-{}", thread_idx).c_str());
+    uint32_t region = 0;
+    for (;;) {
+      AwaitRegionAfter(region);
+      if (stopping.load(std::memory_order_acquire)) return;
+      uint32_t now = state.load(std::memory_order_acquire);
+      region = Region(now);
+      if (!(now & kOpen)) continue;
+      if (!state.compare_exchange_strong(now, now + 1, std::memory_order_acq_rel)) {
+        region = Region(now) - 1;  // somebody else moved the state: look again
+        continue;
+      }
+      DoItems(thread_idx);
+      state.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  // Opens the next region. The seq_cst exchange orders the new state before notify_all's look at
+  // who sleeps.
+  void Open(uint32_t open) {
+    const uint32_t old = state.load(std::memory_order_relaxed);
+    state.exchange((Region(old) + 1) * kRegionUnit | open, std::memory_order_seq_cst);
+    state.notify_all();
+  }
+};
+
+Stream::Stream(int num_threads) : pool_(std::make_unique<Pool>()) {
+  CHECK_GE(num_threads, 1);
+  CHECK_LE(num_threads, static_cast<int>(kInsideMask));
+  for (int thread_idx = 1; thread_idx < num_threads; ++thread_idx) {
+    pool_->workers.emplace_back([pool = pool_.get(), thread_idx] { pool->WorkerLoop(thread_idx); });
+  }
+}
+
+Stream::~Stream() {
+  pool_->stopping.store(true, std::memory_order_release);
+  pool_->Open(0);
+  for (std::thread& worker : pool_->workers) worker.join();
+}
+
+int Stream::num_threads() const { return static_cast<int>(pool_->workers.size()) + 1; }
+
+void Stream::Run(int num_items, Function function, const void* body) const {
+  if (num_items == 1 || pool_->workers.empty()) {
+    for (int item_idx = 0; item_idx < num_items; ++item_idx) function(body, item_idx, 0);
+    return;
+  }
+  Pool& pool = *pool_;
+  pool.num_items = num_items;
+  pool.function = function;
+  pool.body = body;
+  pool.next_item.store(0, std::memory_order_relaxed);
+  pool.Open(kOpen);
+  pool.DoItems(0);
+  pool.state.fetch_and(~kOpen, std::memory_order_acq_rel);
+  Spinner spinner;
+  while (pool.state.load(std::memory_order_acquire) & kInsideMask) spinner.Turn();
+}
+
+}  // namespace lorry

@@ -1,0 +1,49 @@
+#include "kernels/rope.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "kernels/sequence_ranges.h"
+#include "kernels/table.h"
+
+namespace lorry::kernels {
+
+int CheckSequences(std::span<const SequenceRows> sequences) {
+  int num_rows = 0;
+  for (const SequenceRows& sequence : sequences) {
+    CHECK_GE(sequence.row_begin, num_rows);
+    CHECK_GE(sequence.num_rows, 0);
+    CHECK_GE(sequence.first_position, 0);
+    num_rows = sequence.row_begin + sequence.num_rows;
+  }
+  return num_rows;
+}
+
+void CheckKvView(const KvView& kv, int layer) {
+  const KvLayout& layout = kv.layout;
+  CHECK_GE(layer, 0);
+  CHECK_LT(layer, layout.num_layers);
+  CHECK(layout.num_kv_heads >= 1);
+  CHECK_MSG(layout.head_dim >= 2 && layout.head_dim <= kMaxHeadDim && layout.head_dim % 2 == 0,
+            "head_dim {}", layout.head_dim);
+  CHECK_MSG(layout.page_tokens >= kKvBlockTokens && layout.page_tokens % kKvBlockTokens == 0,
+            "page_tokens {}", layout.page_tokens);
+  CHECK(layout.dtype == DType::kBF16 || layout.dtype == DType::kF32);
+}
+
+void RopeAndStoreKv(const Stream& stream, const RopeArgs& args) {
+  CheckKvView(args.kv, args.layer);
+  CHECK(args.num_heads >= 1);
+  const int num_rows = CheckSequences(args.sequences);
+  const int heads = args.num_heads + 2 * args.kv.layout.num_kv_heads;
+  constexpr int kElementsPerItem = 16384;
+  const int rows_per_item = std::max(1, kElementsPerItem / (heads * args.kv.layout.head_dim));
+  const auto rope = Table().rope;
+  stream.ParallelFor((num_rows + rows_per_item - 1) / rows_per_item, [&](int item_idx, int) {
+    const Range rows{item_idx * rows_per_item, std::min(num_rows, (item_idx + 1) * rows_per_item)};
+    ForSequenceRows(args.sequences, rows,
+                    [&](const SequenceRows& sequence, Range part) { rope(args, sequence, part); });
+  });
+}
+
+}  // namespace lorry::kernels
