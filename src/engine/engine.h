@@ -1,14 +1,17 @@
 // Engine: many requests in, one batch after the other, tokens out.
-// Owns: the model, the KV cache, the compute threads and the engine thread, which alone touches sequences and pages.
-// Thread: every method from any thread; requests are checked on the caller's, so the engine thread sees valid ones only.
-// Never: blocks a caller (Stop and the destructor aside); a full queue refuses.
+// Owns: the model, the KV cache, the compute threads and the engine thread, which alone touches
+// sequences and pages. Thread: every method from any thread; requests are checked on the caller's,
+// so the engine thread sees valid ones only. Never: blocks a caller (Stop and the destructor
+// aside); a full queue refuses.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <vector>
 
 #include "base/mailbox.h"
 #include "base/result.h"
@@ -26,7 +29,8 @@ namespace lorry::engine {
 
 class EngineCore;
 
-// The weights of an adapter, null if it is unknown. Called from any thread; the weights outlive the engine.
+// The weights of an adapter, null if it is unknown. Called from any thread; the weights outlive the
+// engine. An empty function knows none.
 using AdapterLookup = std::function<const model::AdapterWeights*(AdapterId)>;
 
 class Engine final : public Generator {
@@ -41,7 +45,8 @@ class Engine final : public Generator {
   Status Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) override;
   void Cancel(RequestId request, int seq_idx = -1) override;
 
-  // Refuses new requests, lets the others finish for at most `drain`, cancels what is left and ends the thread.
+  // Refuses new requests, lets the others finish for at most `drain`, cancels what is left and ends
+  // the thread. A second call, while the first one waits, can only shorten that; it does not wait.
   void Stop(std::chrono::milliseconds drain);
 
   EngineStats stats() const;
@@ -55,14 +60,18 @@ class Engine final : public Generator {
   Status CheckRequest(const GenerateRequest& request) const;
   void Run();
   void Receive();
-  void Drain(Micros deadline_us);
+  void Handle(SubmitMessage message);
+  void Handle(const CancelMessage& message);
+  void Handle(const StopMessage& message);
 
   const EngineOptions options_;
   const AdapterLookup adapters_;
   std::unique_ptr<EngineCore> core_;  // the engine thread's, while it runs
   Mailbox<Message> mailbox_;
-  std::vector<Message> inbox_;        // the engine thread's
+  std::vector<Message> inbox_;              // the engine thread's
+  std::optional<Micros> stop_deadline_us_;  // the engine thread's
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> joining_ = false;
   std::thread thread_;
 };
 

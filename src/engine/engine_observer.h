@@ -1,4 +1,5 @@
-// What an engine shows of itself: counters to anyone, and each step to an observer (tests, measurements).
+// What an engine shows of itself: counters to anyone, and each step to an observer (tests,
+// measurements).
 #pragma once
 
 #include <cstdint>

@@ -11,17 +11,18 @@ namespace lorry::engine {
 class EngineObserver;  // engine/engine_observer.h
 
 struct EngineOptions {
-  std::string model_name;            // the base's display name, a label of every metric
-  int num_threads = 1;               // compute threads, the engine's own among them
-  int max_model_len = 0;             // prompt + output of a sequence; 0: what the model and the KV cache allow
-  int max_num_seqs = 256;            // sequences that run at once
-  int max_num_batched_tokens = 512;  // rows of a step; at least max_num_seqs. More: faster prompts, slower beat
-  int max_prompt_chunk = 0;          // rows of one prompt in a step; 0: the whole budget
-  int max_waiting = 1024;            // sequences that wait for their first step; beyond: kResourceExhausted
-  // Admission counts on a sequence to draw at most this many further tokens. Smaller: more sequences at once, and
-  // more preemptions when many of them go on for longer.
+  std::string model_name;  // the base's display name, a label of every metric
+  int num_threads = 1;     // compute threads, the engine's own among them
+  int max_model_len = 0;  // prompt + output of a sequence; 0: what the model and the KV cache allow
+  int max_num_seqs = 256;  // sequences that run at once
+  int max_num_batched_tokens =
+      512;  // rows of a step; at least max_num_seqs. More: faster prompts, slower beat
+  int max_prompt_chunk = 0;  // rows of one prompt in a step; 0: the whole budget
+  int max_waiting = 1024;    // sequences that wait for their first step; beyond: kResourceExhausted
+  // Admission counts on a sequence to draw at most this many further tokens. Smaller: more
+  // sequences at once, and more preemptions when many of them go on for longer.
   int max_reserved_output_tokens = 512;
-  int page_tokens = 16;              // KV tokens of a page, a multiple of 16
+  int page_tokens = 16;  // KV tokens of a page, a multiple of 16
   size_t kv_cache_bytes = size_t{256} << 20;
   const Clock* clock = &Clock::Steady();
   EngineObserver* observer = nullptr;  // outlives the engine

@@ -16,7 +16,8 @@ namespace lorry {
 
 class PagePool {
  public:
-  // kResourceExhausted when the system refuses the memory. It becomes resident as pages are written.
+  // kResourceExhausted when the system refuses the memory. It becomes resident as pages are
+  // written.
   static Result<PagePool> Create(size_t page_bytes, int num_pages);
 
   std::optional<PageId> Acquire();  // with one reference; none: every page is in use
@@ -29,7 +30,8 @@ class PagePool {
   int num_free() const { return static_cast<int>(free_.size()); }
   int num_references(PageId page) const { return references_[page.value]; }
 
-  // Free list and counts agree: each page is either free once or referenced. For tests; walks all pages.
+  // Free list and counts agree: each page is either free once or referenced. For tests; walks all
+  // pages.
   void CheckInvariants() const;
 
  private:

@@ -1,6 +1,5 @@
-// SequencePages: the page table of one sequence. Page i holds its tokens [i * page_tokens, (i + 1) * page_tokens).
-// Owns: a reference to each of its pages.
-// Thread: the pool's.
+// SequencePages: the page table of one sequence. Page i holds its tokens [i * page_tokens, (i + 1)
+// * page_tokens). Owns: a reference to each of its pages. Thread: the pool's.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +22,8 @@ class SequencePages {
   SequencePages(SequencePages&& other) noexcept;
   SequencePages& operator=(SequencePages&&) = delete;
 
-  // Makes room for `num_tokens` in all. False, and nothing changed: the pool has too few free pages.
+  // Makes room for `num_tokens` in all. False, and nothing changed: the pool has too few free
+  // pages.
   [[nodiscard]] bool Grow(int num_tokens);
   void Release();  // gives all pages back
 

@@ -14,7 +14,8 @@ int PagesForTokens(int num_tokens, int page_tokens) {
 
 bool IsDecode(const SchedSeq& seq) { return seq.num_tokens - seq.num_computed == 1; }
 
-// Steps after the next token that a sequence is expected to take. The last token drawn is never computed.
+// Steps after the next token that a sequence is expected to take. The last token drawn is never
+// computed.
 int ReservedSteps(const SchedSeq& seq, const SchedOptions& options) {
   return std::min(seq.max_new_tokens, options.max_reserved_output_tokens) - 1;
 }
@@ -78,7 +79,8 @@ void Planner::Spend(const SchedSeq& seq, int num_rows) {
   if (seq.all_logits && num_rows > 0) logit_rows_left_ -= num_rows - 1;
 }
 
-// Every decoding sequence moves in every step; prompts share the rest of the rows, the oldest first.
+// Every decoding sequence moves in every step; prompts share the rest of the rows, the oldest
+// first.
 void Planner::DivideBudget() {
   for (size_t i = 0; i < seqs_.size(); ++i) {
     CHECK_LT(seqs_[i].num_computed, seqs_[i].num_tokens);
@@ -94,8 +96,8 @@ void Planner::DivideBudget() {
   }
 }
 
-// The oldest first; who lacks pages takes those of the newest. The newest of all keeps its pages and waits: giving them
-// up would help nobody who does not ask for them.
+// The oldest first; who lacks pages takes those of the newest. The newest of all keeps its pages
+// and waits: giving them up would help nobody who does not ask for them.
 void Planner::FindPages() {
   for (size_t i = 0; i < seqs_.size(); ++i) {
     const SchedSeq& seq = seqs_[i];
@@ -119,7 +121,8 @@ void Planner::FindPages() {
 
 // First come, first served: who does not fit holds up those behind.
 void Planner::Admit() {
-  // Pages when all reach their reserve at once: if even that fits, the exact peak need not be known.
+  // Pages when all reach their reserve at once: if even that fits, the exact peak need not be
+  // known.
   int bound = 0;
   const auto last_pages = [this](const SchedSeq& seq) {
     return PagesForTokens(seq.num_tokens + ReservedSteps(seq, options_), options_.page_tokens);
@@ -173,7 +176,8 @@ int FuturePeakPages(std::span<const SchedSeq> seqs, const SchedOptions& options)
   std::sort(futures.begin(), futures.end(),
             [](const Future& a, const Future& b) { return a.steps > b.steps; });
 
-  // The sum can only peak where a sequence is at its last step: those with no fewer steps left are still there.
+  // The sum can only peak where a sequence is at its last step: those with no fewer steps left are
+  // still there.
   int peak = 0;
   for (size_t k = 0; k < futures.size(); ++k) {
     if (k + 1 < futures.size() && futures[k + 1].steps == futures[k].steps) continue;

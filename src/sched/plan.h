@@ -1,17 +1,16 @@
 // What the next step computes, as a pure function of what is there: no clock, no device, no I/O.
 //
-// Order is by arrival throughout: running[0] is the oldest sequence, waiting[0] the next to be admitted, and every
-// running sequence is older than every waiting one. Plan keeps this so: it admits from the front of `waiting` and
-// preempts from the back of `running`.
+// Order is by arrival throughout: running[0] is the oldest sequence, waiting[0] the next to be
+// admitted, and every running sequence is older than every waiting one. Plan keeps this so: it
+// admits from the front of `waiting` and preempts from the back of `running`.
 //
 // Worked example, page_tokens 16, budget 8, free pages 1:
-//     running   A decode at 31 of 32 tokens (2 pages)   B decode at 32 of 33 (2 pages)   C prompt, 16 of 40 (1 page)
-//     waiting   D
-//     A fits its page; B needs a page and gets the free one; C, the newest, gets 6 rows of the budget and no page:
-//     it keeps what it has and waits. D is not admitted while someone lacks pages.
-//     plan      chunks {A, 1} {B, 1}
-// Had B not found the free page, C would have been preempted: its page goes to B, and C is to run again from its
-// first token, before D.
+//     running   A decode at 31 of 32 tokens (2 pages)   B decode at 32 of 33 (2 pages)   C prompt,
+//     16 of 40 (1 page) waiting   D A fits its page; B needs a page and gets the free one; C, the
+//     newest, gets 6 rows of the budget and no page: it keeps what it has and waits. D is not
+//     admitted while someone lacks pages. plan      chunks {A, 1} {B, 1}
+// Had B not found the free page, C would have been preempted: its page goes to B, and C is to run
+// again from its first token, before D.
 #pragma once
 
 #include <span>
@@ -26,16 +25,16 @@ struct SchedOptions {
   int max_prompt_chunk = 0;          // rows of one prompt in a step; 0: no limit of its own
   int max_reserved_output_tokens = 512;
   int page_tokens = 16;
-  int num_pages = 0;                 // of the pool
+  int num_pages = 0;  // of the pool
 };
 
 struct SchedSeq {
-  int num_computed = 0;          // tokens that are in the KV cache
-  int num_tokens = 0;            // prompt and output so far; at least one of them is not computed
-  int num_pages = 0;             // held
-  int max_new_tokens = 1;        // that it may still draw, at least 1
-  int adapter_idx = 0;           // 0: the base
-  bool all_logits = false;       // each of its prompt rows takes a row of logits, not the last one only
+  int num_computed = 0;     // tokens that are in the KV cache
+  int num_tokens = 0;       // prompt and output so far; at least one of them is not computed
+  int num_pages = 0;        // held
+  int max_new_tokens = 1;   // that it may still draw, at least 1
+  int adapter_idx = 0;      // 0: the base
+  bool all_logits = false;  // each of its prompt rows takes a row of logits, not the last one only
 };
 
 struct SchedView {
@@ -51,17 +50,19 @@ struct Chunk {
 };
 
 struct StepPlan {
-  int num_preempted = 0;  // the last ones of `running`: pages released, back to the front of `waiting`
-  int num_admitted = 0;   // the first ones of `waiting`, put behind the rest of `running`
-  std::vector<Chunk> chunks;  // in row order: by adapter, the base first; decode rows before prompts; by arrival
+  int num_preempted =
+      0;  // the last ones of `running`: pages released, back to the front of `waiting`
+  int num_admitted = 0;  // the first ones of `waiting`, put behind the rest of `running`
+  std::vector<Chunk>
+      chunks;  // in row order: by adapter, the base first; decode rows before prompts; by arrival
 };
 
-// Every step with a sequence in it computes at least one token of the oldest, so all finish, provided that each fits
-// the pool alone: num_tokens + max_new_tokens - 1 tokens within num_pages.
+// Every step with a sequence in it computes at least one token of the oldest, so all finish,
+// provided that each fits the pool alone: num_tokens + max_new_tokens - 1 tokens within num_pages.
 StepPlan Plan(const SchedView& view, const SchedOptions& options);
 
-// The most pages that these sequences will hold together when each draws one token a step until its end or its
-// reserve is used up: the admission rule of S-LoRA (arXiv 2311.03285), counted in pages.
+// The most pages that these sequences will hold together when each draws one token a step until its
+// end or its reserve is used up: the admission rule of S-LoRA (arXiv 2311.03285), counted in pages.
 int FuturePeakPages(std::span<const SchedSeq> seqs, const SchedOptions& options);
 
 }  // namespace lorry::sched

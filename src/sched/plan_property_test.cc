@@ -207,7 +207,8 @@ TEST(PlanProperties, RandomWorlds) {
         ++arrived;
       }
       ASSERT_NO_FATAL_FAILURE(world.Step()) << "trial " << trial << " step " << steps;
-      // The oldest moves in every step and is never preempted, so nothing can take longer than one by one.
+      // The oldest moves in every step and is never preempted, so nothing can take longer than one
+      // by one.
       ASSERT_LE(++steps, world.work_tokens()) << "trial " << trial;
     }
     num_steps += steps;

@@ -1,6 +1,6 @@
 // Plans of small situations, written as text.
-//     run  A 31/32 pages 2 new 5 adapter 1      a running sequence: computed/known tokens; `all`: all_logits
-//     wait D 0/10                               a waiting one
+//     run  A 31/32 pages 2 new 5 adapter 1      a running sequence: computed/known tokens; `all`:
+//     all_logits wait D 0/10                               a waiting one
 // and the plan as "preempt 1 admit 2: A=1 C=6", chunks in row order.
 #include "sched/plan.h"
 
@@ -47,16 +47,19 @@ std::string PlanOf(const std::string& text, const SchedOptions& options, int num
   std::string result = fmt::format("preempt {} admit {}:", plan.num_preempted, plan.num_admitted);
   const int num_kept = static_cast<int>(situation.running.size()) - plan.num_preempted;
   for (const Chunk& chunk : plan.chunks) {
-    const int idx = chunk.running_idx < num_kept ? chunk.running_idx
-                                                 : chunk.running_idx + plan.num_preempted;
+    const int idx =
+        chunk.running_idx < num_kept ? chunk.running_idx : chunk.running_idx + plan.num_preempted;
     result += fmt::format(" {}={}", situation.names[idx], chunk.num_tokens);
   }
   return result;
 }
 
 SchedOptions Options(int num_pages) {
-  return {.max_num_seqs = 4, .max_num_batched_tokens = 16, .max_logit_rows = 4,
-          .page_tokens = 16, .num_pages = num_pages};
+  return {.max_num_seqs = 4,
+          .max_num_batched_tokens = 16,
+          .max_logit_rows = 4,
+          .page_tokens = 16,
+          .num_pages = num_pages};
 }
 
 TEST(Plan, NothingToDo) { EXPECT_EQ(PlanOf("", Options(4), 4), "preempt 0 admit 0:"); }
@@ -64,13 +67,15 @@ TEST(Plan, NothingToDo) { EXPECT_EQ(PlanOf("", Options(4), 4), "preempt 0 admit 
 TEST(Plan, DecodeRowsComeBeforeOlderPrompts) {
   EXPECT_EQ(PlanOf(R"(run A 0/40
                       run B 20/21
-                      run C 30/31)", Options(20), 10),
+                      run C 30/31)",
+                   Options(20), 10),
             "preempt 0 admit 0: B=1 C=1 A=14");
 }
 
 TEST(Plan, PromptsShareTheBudgetOldestFirst) {
   EXPECT_EQ(PlanOf(R"(run A 0/10
-                      run B 0/10)", Options(20), 10),
+                      run B 0/10)",
+                   Options(20), 10),
             "preempt 0 admit 0: A=10 B=6");
 }
 
@@ -79,7 +84,8 @@ TEST(Plan, ChunkLimitLeavesRoomForOthers) {
   options.max_prompt_chunk = 7;
   EXPECT_EQ(PlanOf(R"(run A 0/30
                       run B 0/30
-                      run C 0/30)", options, 10),
+                      run C 0/30)",
+                   options, 10),
             "preempt 0 admit 0: A=7 B=7 C=2");
 }
 
@@ -87,11 +93,13 @@ TEST(Plan, RowsOfAnAdapterLieTogether) {
   EXPECT_EQ(PlanOf(R"(run A 3/4 adapter 2
                       run B 0/3 adapter 1
                       run C 3/4 adapter 2
-                      run D 3/4 adapter 1)", Options(20), 10),
+                      run D 3/4 adapter 1)",
+                   Options(20), 10),
             "preempt 0 admit 0: D=1 B=3 A=1 C=1");
   EXPECT_EQ(PlanOf(R"(run A 3/4 adapter 2
                       run B 0/3
-                      run C 3/4)", Options(20), 10),
+                      run C 3/4)",
+                   Options(20), 10),
             "preempt 0 admit 0: C=1 B=3 A=1");
 }
 
@@ -99,7 +107,8 @@ TEST(Plan, AdmitsInOrderWithWhatIsLeftOfTheBudget) {
   EXPECT_EQ(PlanOf(R"(run  A 3/4
                       wait B 0/10
                       wait C 0/10
-                      wait D 0/10)", Options(20), 19),
+                      wait D 0/10)",
+                   Options(20), 19),
             "preempt 0 admit 2: A=1 B=10 C=5");
 }
 
@@ -108,7 +117,8 @@ TEST(Plan, AdmitsUpToTheNumberOfSequences) {
                       run  B 3/4
                       run  C 3/4
                       wait D 0/2
-                      wait E 0/2)", Options(20), 17),
+                      wait E 0/2)",
+                   Options(20), 17),
             "preempt 0 admit 1: A=1 B=1 C=1 D=2");
 }
 
@@ -116,18 +126,22 @@ TEST(Plan, TheHeadOfTheQueueIsNotPassed) {
   // B would need 3 pages at its end, and A holds 2 of the 4; C would fit.
   EXPECT_EQ(PlanOf(R"(run  A 20/21
                       wait B 0/30 new 10
-                      wait C 0/2 new 1)", Options(4), 2),
+                      wait C 0/2 new 1)",
+                   Options(4), 2),
             "preempt 0 admit 0: A=1");
 }
 
 TEST(Plan, AdmitsByFuturePeak) {
-  // A ends in 2 steps with 2 pages, B would then grow into a third page: never more than 4 together.
+  // A ends in 2 steps with 2 pages, B would then grow into a third page: never more than 4
+  // together.
   EXPECT_EQ(PlanOf(R"(run  A 29/30 new 2
-                      wait B 0/14 new 25)", Options(4), 2),
+                      wait B 0/14 new 25)",
+                   Options(4), 2),
             "preempt 0 admit 1: A=1 B=14");
   // If A may go on for 20, both grow: 4 pages of A at the end, 3 of B.
   EXPECT_EQ(PlanOf(R"(run  A 29/30 new 20
-                      wait B 0/14 new 25)", Options(4), 2),
+                      wait B 0/14 new 25)",
+                   Options(4), 2),
             "preempt 0 admit 0: A=1");
 }
 
@@ -135,7 +149,8 @@ TEST(Plan, LongOutputsAreReservedForInPart) {
   SchedOptions options = Options(4);
   options.max_reserved_output_tokens = 3;
   EXPECT_EQ(PlanOf(R"(run  A 20/21 new 40
-                      wait B 0/14 new 40)", options, 2),
+                      wait B 0/14 new 40)",
+                   options, 2),
             "preempt 0 admit 1: A=1 B=14");
 }
 
@@ -154,7 +169,8 @@ TEST(Plan, TheNewestIsPreemptedFirst) {
   EXPECT_EQ(PlanOf(R"(run A 16/17
                       run B 16/17
                       run C 16/17
-                      run D 16/17)", Options(4), 0),
+                      run D 16/17)",
+                   Options(4), 0),
             "preempt 2 admit 0: A=1 B=1");
 }
 
@@ -164,7 +180,8 @@ TEST(Plan, TheNewestWaitsWithItsPages) {
 
 TEST(Plan, AChunkShrinksToTheFreePages) {
   EXPECT_EQ(PlanOf(R"(run A 3/4
-                      run B 10/40)", Options(3), 0),
+                      run B 10/40)",
+                   Options(3), 0),
             "preempt 0 admit 0: A=1 B=6");
 }
 
@@ -172,11 +189,13 @@ TEST(Plan, LogitsOfWholePromptsAreLimited) {
   SchedOptions options = Options(20);
   options.max_logit_rows = 6;  // one for each of A and B, four more for B
   EXPECT_EQ(PlanOf(R"(run A 3/4
-                      run B 0/40 all)", options, 10),
+                      run B 0/40 all)",
+                   options, 10),
             "preempt 0 admit 0: A=1 B=5");
   EXPECT_EQ(PlanOf(R"(run  A 3/4
                       wait B 0/40 all
-                      wait C 0/2)", options, 10),
+                      wait C 0/2)",
+                   options, 10),
             "preempt 0 admit 1: A=1 B=5");  // none is left for C
 }
 

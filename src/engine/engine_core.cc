@@ -1,0 +1,288 @@
+#include "engine/engine_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace lorry::engine {
+namespace {
+
+sched::SchedOptions SchedOptionsOf(const EngineOptions& options, const StepModel& model,
+                                   const PagePool& pool) {
+  return {
+      .max_num_seqs = options.max_num_seqs,
+      .max_num_batched_tokens = options.max_num_batched_tokens,
+      .max_logit_rows = model.max_logit_rows(),
+      .max_prompt_chunk = options.max_prompt_chunk,
+      .max_reserved_output_tokens = options.max_reserved_output_tokens,
+      .page_tokens = options.page_tokens,
+      .num_pages = pool.num_pages(),
+  };
+}
+
+bool Contains(std::span<const TokenId> ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+TokenEvent EventOf(const Sequence& sequence) {
+  TokenEvent event;
+  event.request = sequence.request->request.id;
+  event.seq_idx = sequence.seq_idx;
+  return event;
+}
+
+}  // namespace
+
+EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> model,
+                       PagePool pool, prometheus::Registry& registry)
+    : options_(options),
+      model_(std::move(model)),
+      pool_(std::move(pool)),
+      stream_(options.num_threads),
+      sampler_(model_->spec().vocab_size, model_->max_logit_rows(), options.num_threads),
+      table_(&pool_, options.page_tokens, options.max_num_seqs, options.max_model_len),
+      builder_(options.max_num_batched_tokens, options.max_num_seqs, model_->max_logit_rows(),
+               {pool_.arena(), model_->spec().Kv(options.page_tokens)}),
+      metrics_(registry, options.model_name,
+               {.page_tokens = options.page_tokens,
+                .num_pages = pool_.num_pages(),
+                .dtype = std::string(DTypeName(model_->spec().dtype)),
+                .max_num_seqs = options.max_num_seqs}),
+      sched_options_(SchedOptionsOf(options, *model_, pool_)),
+      outputs_(model_->max_logit_rows()) {
+  const model::ModelSpec& spec = model_->spec();
+  std::copy_if(spec.eos_ids.begin(), spec.eos_ids.end(), std::back_inserter(eos_ids_),
+               [&](TokenId id) { return id >= 0 && id < spec.vocab_size; });
+  draws_.reserve(outputs_.size());
+  inputs_.reserve(outputs_.size());
+  rows_.reserve(outputs_.size());
+  targets_.reserve(outputs_.size());
+}
+
+void EngineCore::Submit(SubmitMessage message) {
+  RequestState& state = table_.Add(std::move(message));
+  state.banned = state.request.sampling.stop_token_ids;
+  state.banned.insert(state.banned.end(), eos_ids_.begin(), eos_ids_.end());
+  state.counters = metrics_.CountersFor(state.request.adapter_name);
+  metrics_.OnRequest(state);
+}
+
+void EngineCore::Cancel(RequestId request, int seq_idx) {
+  RequestState* state = table_.Find(request);
+  if (state == nullptr) return;
+  const Micros now_us = options_.clock->NowUs();
+  for (Sequence& sequence : state->sequences) {
+    if (sequence.is_finished || (seq_idx >= 0 && sequence.seq_idx != seq_idx)) continue;
+    End(sequence, EventOf(sequence), FinishReason::kCancelled, now_us);
+  }
+  table_.Sweep();
+}
+
+void EngineCore::CancelAll() {
+  std::vector<RequestId> ids;
+  for (const auto& [id, state] : table_.requests()) ids.push_back(id);
+  for (RequestId id : ids) Cancel(id, -1);
+}
+
+bool EngineCore::Step() {
+  if (table_.empty()) return false;
+  const Clock& clock = *options_.clock;
+  const Micros begin_us = clock.NowUs();
+  const sched::StepPlan plan = sched::Plan(table_.View(), sched_options_);
+  CHECK(!plan.chunks.empty());
+  table_.Apply(plan);
+  for (const sched::Chunk& chunk : plan.chunks) {
+    Sequence& sequence = *table_.running()[chunk.running_idx];
+    if (!sequence.is_queued) continue;
+    sequence.scheduled_us = begin_us;
+    Leave(sequence);
+  }
+  const model::ForwardBatch& batch = builder_.Build(table_.running(), plan.chunks);
+  const Micros planned_us = clock.NowUs();
+
+  logits_ = model_->Forward(stream_, batch);
+  const Micros computed_us = clock.NowUs();
+  Sample();
+  const Micros sampled_us = clock.NowUs();
+
+  StepInfo step = {
+      .num_rows = static_cast<int>(batch.tokens.size()),
+      .num_decode_rows = builder_.num_decode_rows(),
+      .num_prompt_rows = static_cast<int>(batch.tokens.size()) - builder_.num_decode_rows(),
+      .num_sequences = static_cast<int>(batch.sequences.size()),
+      .num_adapters = builder_.num_adapters(),
+      .num_preempted = plan.num_preempted,
+      .plan_us = planned_us - begin_us,
+      .forward_us = computed_us - planned_us,
+      .sample_us = sampled_us - computed_us,
+  };
+  Advance(plan.chunks, sampled_us);
+  table_.Sweep();
+  step.apply_us = clock.NowUs() - sampled_us;
+  Observe(step);
+  return true;
+}
+
+// The sequence no longer counts against max_waiting.
+void EngineCore::Leave(Sequence& sequence) {
+  sequence.is_queued = false;
+  num_queued_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void EngineCore::Sample() {
+  const std::span<const LogitRow> owners = builder_.logits();
+  if (options_.observer != nullptr) {
+    for (size_t i = 0; i < owners.size(); ++i) {
+      const Sequence& sequence = *owners[i].sequence;
+      options_.observer->OnLogits(
+          sequence.request->request.id, sequence.seq_idx, owners[i].position,
+          {logits_ + i * model_->logits_stride(), size_t(model_->spec().vocab_size)});
+    }
+  }
+  TellPromptLogprobs();
+  DrawTokens();
+}
+
+// Rows of one sequence lie together; each sequence has its own number of alternatives.
+void EngineCore::TellPromptLogprobs() {
+  const std::span<const LogitRow> owners = builder_.logits();
+  for (size_t begin = 0; begin < owners.size();) {
+    Sequence& sequence = *owners[begin].sequence;
+    rows_.clear();
+    targets_.clear();
+    size_t end = begin;
+    for (; end < owners.size() && owners[end].sequence == &sequence; ++end) {
+      if (owners[end].draws) continue;
+      rows_.push_back(logits_ + end * model_->logits_stride());
+      targets_.push_back(sequence.tokens[owners[end].position + 1]);
+    }
+    begin = end;
+    if (rows_.empty()) continue;
+    const std::span outputs = std::span(outputs_).first(rows_.size());
+    sampler_.Logprobs(stream_, rows_, targets_,
+                      std::max(0, sequence.request->request.sampling.num_logprobs), outputs);
+    std::move(outputs.begin(), outputs.end(), std::back_inserter(sequence.prompt_logprobs));
+    sequence.num_prompt_logprobs += static_cast<int>(outputs.size());
+  }
+}
+
+void EngineCore::DrawTokens() {
+  const std::span<const LogitRow> owners = builder_.logits();
+  draws_.clear();
+  inputs_.clear();
+  rows_.clear();
+  for (size_t i = 0; i < owners.size(); ++i) {
+    if (!owners[i].draws) continue;
+    const Sequence& sequence = *owners[i].sequence;
+    const RequestState& state = *sequence.request;
+    const SamplingParams& params = state.request.sampling;
+    const bool is_short = sequence.num_output() < params.min_tokens;
+    draws_.push_back(&owners[i]);
+    rows_.push_back(logits_ + i * model_->logits_stride());
+    inputs_.push_back(
+        {&params, sequence.prompt(), sequence.output(), sequence.seq_idx,
+         is_short ? std::span<const TokenId>(state.banned) : std::span<const TokenId>()});
+  }
+  if (inputs_.empty()) return;
+  sampler_.Sample(stream_, inputs_, rows_, std::span(outputs_).first(inputs_.size()));
+}
+
+void EngineCore::Advance(std::span<const sched::Chunk> chunks, Micros now_us) {
+  for (const sched::Chunk& chunk : chunks) {
+    Sequence& sequence = *table_.running()[chunk.running_idx];
+    sequence.num_computed += chunk.num_tokens;
+    if (sequence.num_uncomputed() > 0) continue;
+    if (sequence.num_drawn == 0) {
+      shared_.prompt_tokens.fetch_add(sequence.num_prompt, std::memory_order_relaxed);
+      metrics_.OnPrompt(sequence);
+    }
+    if (sequence.max_output == 0) {
+      End(sequence, EventOf(sequence), FinishReason::kLength, now_us);
+    }
+  }
+  for (size_t i = 0; i < draws_.size(); ++i) {
+    TakeToken(*draws_[i]->sequence, std::move(outputs_[i]), now_us);
+  }
+}
+
+void EngineCore::TakeToken(Sequence& sequence, TokenOutput output, Micros now_us) {
+  const SamplingParams& params = sequence.request->request.sampling;
+  metrics_.OnToken(sequence, now_us);
+  shared_.generation_tokens.fetch_add(1, std::memory_order_relaxed);
+  if (sequence.num_drawn++ == 0) sequence.first_token_us = now_us;
+  sequence.last_token_us = now_us;
+
+  TokenEvent event = EventOf(sequence);
+  const TokenId token = output.token;
+  if ((!params.ignore_eos && Contains(eos_ids_, token)) || Contains(params.stop_token_ids, token)) {
+    event.stop_token = token;
+    return End(sequence, std::move(event), FinishReason::kStop, now_us);
+  }
+  sequence.tokens.push_back(token);
+  event.tokens.push_back(std::move(output));
+  if (sequence.num_output() == sequence.max_output) {
+    return End(sequence, std::move(event), FinishReason::kLength, now_us);
+  }
+  if (!std::exchange(sequence.has_spoken, true)) {
+    event.prompt_logprobs = std::move(sequence.prompt_logprobs);
+  }
+  sequence.request->sink->OnEvent(std::move(event));
+}
+
+void EngineCore::End(Sequence& sequence, TokenEvent event, FinishReason reason, Micros now_us) {
+  metrics_.OnFinish(sequence, reason, now_us);
+  if (sequence.is_queued) Leave(sequence);
+  event.finish = reason;
+  if (reason != FinishReason::kCancelled && !sequence.has_spoken) {
+    event.prompt_logprobs = std::move(sequence.prompt_logprobs);
+  }
+  // The sink may end with its last event: the state goes only with the next Sweep.
+  table_.Finish(sequence);
+  sequence.request->sink->OnEvent(std::move(event));
+}
+
+void EngineCore::Observe(const StepInfo& step) {
+  shared_.num_steps.fetch_add(1, std::memory_order_relaxed);
+  shared_.num_preemptions.fetch_add(step.num_preempted, std::memory_order_relaxed);
+  if (step.num_adapters > shared_.max_adapters_in_step.load(std::memory_order_relaxed)) {
+    shared_.max_adapters_in_step.store(step.num_adapters, std::memory_order_relaxed);
+  }
+  metrics_.OnStep(step);
+  // Joining names costs more than a counter, and nobody reads them at the pace of steps.
+  constexpr Micros kAdaptersPeriodUs = 100'000;
+  Publish(options_.clock->NowUs() - adapters_published_us_ >= kAdaptersPeriodUs);
+  if (options_.observer != nullptr) options_.observer->OnStep(step);
+}
+
+void EngineCore::OnIdle() { Publish(true); }
+
+void EngineCore::Publish(bool with_adapters) {
+  const int num_running = static_cast<int>(table_.running().size());
+  const int num_waiting = static_cast<int>(table_.waiting().size());
+  const int used = pool_.num_pages() - pool_.num_free();
+  shared_.num_running.store(num_running, std::memory_order_relaxed);
+  shared_.num_waiting.store(num_waiting, std::memory_order_relaxed);
+  shared_.kv_pages_used.store(used, std::memory_order_relaxed);
+  metrics_.SetQueues(num_running, num_waiting, double(used) / pool_.num_pages());
+  if (!with_adapters) return;
+  metrics_.SetAdapters(table_);
+  adapters_published_us_ = options_.clock->NowUs();
+}
+
+EngineStats EngineCore::stats() const {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  return {
+      .num_running = shared_.num_running.load(kRelaxed),
+      .num_waiting = shared_.num_waiting.load(kRelaxed),
+      .kv_pages_used = shared_.kv_pages_used.load(kRelaxed),
+      .kv_pages_total = pool_.num_pages(),
+      .max_adapters_in_step = shared_.max_adapters_in_step.load(kRelaxed),
+      .num_steps = shared_.num_steps.load(kRelaxed),
+      .num_preemptions = shared_.num_preemptions.load(kRelaxed),
+      .prompt_tokens = shared_.prompt_tokens.load(kRelaxed),
+      .generation_tokens = shared_.generation_tokens.load(kRelaxed),
+  };
+}
+
+}  // namespace lorry::engine

@@ -1,0 +1,157 @@
+// For tests: a StepModel whose logits depend on every token before, read back from the KV pages
+// where earlier steps put them. A wrong page table, position, chunk or adapter segment changes
+// every later token.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/step_model.h"
+
+namespace lorry::engine {
+
+struct FakeModelOptions {
+  int vocab_size = 40;
+  int max_step_rows = 64;
+  int max_logit_rows = 64;
+  int max_positions = 256;
+  std::vector<TokenId> eos_ids = {0};
+};
+
+inline uint64_t Mix(uint64_t hash, uint64_t value) {
+  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+  return hash ^ (hash >> 29);
+}
+
+// An adapter's weights as the fake needs them: an address that is nobody else's.
+inline const model::AdapterWeights* FakeAdapter(int number) {
+  static char addresses[64];
+  return reinterpret_cast<const model::AdapterWeights*>(&addresses[number]);
+}
+
+inline AdapterId FakeAdapterId(int number) {
+  AdapterId id;
+  id.bytes[0] = static_cast<uint8_t>(number + 1);
+  return id;
+}
+
+class FakeStepModel final : public StepModel {
+ public:
+  explicit FakeStepModel(const FakeModelOptions& options)
+      : options_(options), logits_(size_t(options.max_logit_rows) * options.vocab_size) {
+    spec_.vocab_size = options.vocab_size;
+    spec_.num_layers = 1;
+    spec_.num_kv_heads = 1;
+    spec_.head_dim = 2;
+    spec_.max_positions = options.max_positions;
+    spec_.eos_ids = options.eos_ids;
+    spec_.dtype = DType::kF32;
+  }
+
+  const model::ModelSpec& spec() const override { return spec_; }
+  int max_step_rows() const override { return options_.max_step_rows; }
+  int max_logit_rows() const override { return options_.max_logit_rows; }
+  int max_positions() const override { return options_.max_positions; }
+  int logits_stride() const override { return options_.vocab_size; }
+
+  const float* Forward(const Stream&, const model::ForwardBatch& batch) override {
+    if (before_forward) before_forward();
+    CheckShape(batch);
+    size_t logit_idx = 0;
+    for (const kernels::SequenceRows& sequence : batch.sequences) {
+      for (int i = 0; i < sequence.num_rows; ++i) {
+        const int row = sequence.row_begin + i;
+        const Slot slot = {batch.tokens[row], sequence.first_position + i, AdapterOf(batch, row)};
+        std::memcpy(SlotAt(batch, sequence, slot.position), &slot, sizeof(slot));
+        if (logit_idx == batch.logit_rows.size() || batch.logit_rows[logit_idx] != row) continue;
+        Logits(HashUpTo(batch, sequence, slot.position),
+               std::span(logits_).subspan(logit_idx++ * options_.vocab_size, options_.vocab_size));
+      }
+    }
+    EXPECT_EQ(logit_idx, batch.logit_rows.size());
+    return logits_.data();
+  }
+
+  // What Forward answers after `tokens` on an adapter (null: the base).
+  std::vector<float> LogitsAfter(std::span<const TokenId> tokens,
+                                 const model::AdapterWeights* adapter = nullptr) const {
+    uint64_t hash = 1;
+    for (TokenId token : tokens) hash = Mix(Mix(hash, token), reinterpret_cast<uintptr_t>(adapter));
+    std::vector<float> logits(options_.vocab_size);
+    Logits(hash, logits);
+    return logits;
+  }
+
+  std::function<void()> before_forward;
+
+ private:
+  struct Slot {  // 16 bytes, what two f32 of K and two of V take
+    int32_t token;
+    int32_t position;
+    const model::AdapterWeights* adapter;
+  };
+  static_assert(sizeof(Slot) == 16);
+
+  static std::byte* SlotAt(const model::ForwardBatch& batch, const kernels::SequenceRows& sequence,
+                           int position) {
+    const int page_tokens = batch.kv.layout.page_tokens;
+    return batch.kv.arena + sequence.pages[position / page_tokens] * batch.kv.layout.PageBytes() +
+           position % page_tokens * sizeof(Slot);
+  }
+
+  static const model::AdapterWeights* AdapterOf(const model::ForwardBatch& batch, int row) {
+    for (const model::AdapterSegment& segment : batch.segments) {
+      if (row >= segment.row_begin && row < segment.row_end) return segment.adapter;
+    }
+    return nullptr;
+  }
+
+  static uint64_t HashUpTo(const model::ForwardBatch& batch, const kernels::SequenceRows& sequence,
+                           int last) {
+    uint64_t hash = 1;
+    for (int position = 0; position <= last; ++position) {
+      Slot slot;
+      std::memcpy(&slot, SlotAt(batch, sequence, position), sizeof(slot));
+      EXPECT_EQ(slot.position, position) << "the page holds something else";
+      hash = Mix(Mix(hash, slot.token), reinterpret_cast<uintptr_t>(slot.adapter));
+    }
+    return hash;
+  }
+
+  static void Logits(uint64_t hash, std::span<float> logits) {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      logits[i] = static_cast<float>(Mix(hash, i) >> 40) * 0x1p-22f;  // 0 to 4
+    }
+  }
+
+  void CheckShape(const model::ForwardBatch& batch) const {
+    EXPECT_LE(static_cast<int>(batch.tokens.size()), options_.max_step_rows);
+    EXPECT_LE(static_cast<int>(batch.logit_rows.size()), options_.max_logit_rows);
+    int row = 0;
+    for (const kernels::SequenceRows& sequence : batch.sequences) {
+      EXPECT_EQ(sequence.row_begin, row);
+      EXPECT_GE(sequence.num_rows, 1);
+      row += sequence.num_rows;
+    }
+    EXPECT_EQ(row, static_cast<int>(batch.tokens.size()));
+    int end = 0;
+    for (const model::AdapterSegment& segment : batch.segments) {
+      EXPECT_GE(segment.row_begin, end);
+      EXPECT_LT(segment.row_begin, segment.row_end);
+      EXPECT_NE(segment.adapter, nullptr);
+      end = segment.row_end;
+    }
+    EXPECT_LE(end, row);
+  }
+
+  FakeModelOptions options_;
+  model::ModelSpec spec_;
+  std::vector<float> logits_;  // [max_logit_rows, vocab]
+};
+
+}  // namespace lorry::engine

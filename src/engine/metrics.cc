@@ -1,0 +1,200 @@
+#include "engine/metrics.h"
+
+#include <chrono>
+#include <set>
+
+namespace lorry::engine {
+namespace {
+
+using Buckets = prometheus::Histogram::BucketBoundaries;
+
+// A token takes a millisecond on a tiny model and a second on a large one without a GPU.
+const Buckets kFirstTokenSeconds = {.001, .0025, .005, .01, .02, .04, .06, .08, .1, .25, .5,
+                                    .75,  1,     2.5,  5,   7.5, 10,  20,  40,  80, 160};
+const Buckets kInterTokenSeconds = {.0005, .001, .0025, .005, .01, .015, .025, .05, .075,
+                                    .1,    .15,  .2,    .3,   .4,  .5,   .75,  1,   2.5};
+const Buckets kRequestSeconds = {.005, .01, .025, .05, .1, .25, .5,  1,  2.5,
+                                 5,    10,  20,   40,  80, 160, 320, 640};
+const Buckets kTokens = {1,   2,    5,    10,   20,    50,    100,   200,
+                         500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+const Buckets kStepTokens = {1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
+const Buckets kSequences = {1, 2, 5, 10, 20};
+
+std::string Join(const std::set<std::string>& names) {
+  std::string joined;
+  for (const std::string& name : names) {
+    if (!joined.empty()) joined += ',';
+    joined += name;
+  }
+  return joined;
+}
+
+prometheus::Family<prometheus::Counter>& CounterFamily(prometheus::Registry& registry,
+                                                       const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+
+}  // namespace
+
+EngineMetrics::EngineMetrics(prometheus::Registry& registry, const std::string& model_name,
+                             const CacheConfig& cache)
+    : registry_(registry),
+      model_name_(model_name),
+      labels_({{"model_name", model_name}, {"engine", "0"}}),
+      max_num_seqs_(cache.max_num_seqs),
+      running_(AddGauge("vllm:num_requests_running", "Sequences that run.")),
+      waiting_(AddGauge("vllm:num_requests_waiting", "Sequences that wait.")),
+      kv_usage_(AddGauge("vllm:kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.")),
+      preemptions_(AddCounter("vllm:num_preemptions_total",
+                              "Sequences that gave up their pages to run again later.")),
+      prompt_tokens_(AddCounter("vllm:prompt_tokens_total",
+                                "Prompt tokens of sequences whose "
+                                "prompt was computed to its end.")),
+      generation_tokens_(
+          AddCounter("vllm:generation_tokens_total", "Tokens drawn, end-of-sequence ids too.")),
+      step_tokens_(
+          AddHistogram("vllm:iteration_tokens_total", "Rows computed in a step.", kStepTokens)),
+      first_token_seconds_(AddHistogram("vllm:time_to_first_token_seconds",
+                                        "From arrival to the first token.", kFirstTokenSeconds)),
+      inter_token_seconds_(AddHistogram("vllm:inter_token_latency_seconds", "Between two tokens.",
+                                        kInterTokenSeconds)),
+      total_seconds_(AddHistogram("vllm:e2e_request_latency_seconds", "From arrival to the end.",
+                                  kRequestSeconds)),
+      queue_seconds_(AddHistogram("vllm:request_queue_time_seconds",
+                                  "From arrival to the first step.", kRequestSeconds)),
+      prefill_seconds_(AddHistogram("vllm:request_prefill_time_seconds",
+                                    "From the first step to the first token.", kRequestSeconds)),
+      decode_seconds_(AddHistogram("vllm:request_decode_time_seconds",
+                                   "From the first token to the last.", kRequestSeconds)),
+      inference_seconds_(AddHistogram("vllm:request_inference_time_seconds",
+                                      "From the first step to the last token.", kRequestSeconds)),
+      request_prompt_tokens_(
+          AddHistogram("vllm:request_prompt_tokens", "Tokens of a prompt.", kTokens)),
+      request_generation_tokens_(
+          AddHistogram("vllm:request_generation_tokens", "Tokens drawn for a sequence.", kTokens)),
+      request_n_(AddHistogram("vllm:request_params_n", "The parameter n.", kSequences)),
+      request_max_tokens_(
+          AddHistogram("vllm:request_params_max_tokens", "The parameter max_tokens.", kTokens)),
+      lora_info_(prometheus::BuildGauge()
+                     .Name("vllm:lora_requests_info")
+                     .Help("Adapters whose requests run and wait; the value is the time.")
+                     .Register(registry)),
+      adapter_requests_(CounterFamily(registry, "lorry:adapter_requests_total",
+                                      "Requests for an adapter or the base.")),
+      adapter_prompt_tokens_(CounterFamily(registry, "lorry:adapter_prompt_tokens_total",
+                                           "Prompt tokens, counted as vllm:prompt_tokens_total.")),
+      adapter_generation_tokens_(
+          CounterFamily(registry, "lorry:adapter_generation_tokens_total", "Tokens drawn.")) {
+  auto& success = CounterFamily(registry, "vllm:request_success_total", "Sequences that ended.");
+  for (size_t i = 0; i < finished_.size(); ++i) {
+    Labels labels = labels_;
+    labels["finished_reason"] = FinishReasonName(static_cast<FinishReason>(i));
+    finished_[i] = &success.Add(labels);
+  }
+  prometheus::BuildGauge()
+      .Name("vllm:cache_config_info")
+      .Help("The KV cache; the value is 1.")
+      .Register(registry)
+      .Add({{"engine", "0"},
+            {"block_size", std::to_string(cache.page_tokens)},
+            {"num_gpu_blocks", std::to_string(cache.num_pages)},
+            {"cache_dtype", cache.dtype}})
+      .Set(1);
+}
+
+prometheus::Gauge& EngineMetrics::AddGauge(const char* name, const char* help) {
+  return prometheus::BuildGauge().Name(name).Help(help).Register(registry_).Add(labels_);
+}
+
+prometheus::Counter& EngineMetrics::AddCounter(const char* name, const char* help) {
+  return CounterFamily(registry_, name, help).Add(labels_);
+}
+
+prometheus::Histogram& EngineMetrics::AddHistogram(const char* name, const char* help,
+                                                   const Buckets& buckets) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry_).Add(labels_,
+                                                                                    buckets);
+}
+
+AdapterCounters* EngineMetrics::CountersFor(const std::string& adapter_name) {
+  const auto entry = adapters_.find(adapter_name);
+  if (entry != adapters_.end()) return &entry->second;
+  Labels labels = labels_;
+  labels["adapter"] = adapter_name.empty() ? model_name_ : adapter_name;
+  const AdapterCounters counters = {&adapter_requests_.Add(labels),
+                                    &adapter_prompt_tokens_.Add(labels),
+                                    &adapter_generation_tokens_.Add(labels)};
+  return &adapters_.emplace(adapter_name, counters).first->second;
+}
+
+void EngineMetrics::OnRequest(const RequestState& state) {
+  state.counters->requests->Increment();
+  request_n_.Observe(state.request.num_sequences);
+  request_max_tokens_.Observe(state.request.sampling.max_tokens);
+}
+
+void EngineMetrics::OnPrompt(const Sequence& sequence) {
+  prompt_tokens_.Increment(sequence.num_prompt);
+  sequence.request->counters->prompt_tokens->Increment(sequence.num_prompt);
+}
+
+void EngineMetrics::OnToken(const Sequence& sequence, Micros now_us) {
+  const RequestState& state = *sequence.request;
+  if (sequence.num_drawn == 0) {
+    first_token_seconds_.Observe(SecondsBetween(state.request.arrival_us, now_us));
+  } else {
+    inter_token_seconds_.Observe(SecondsBetween(sequence.last_token_us, now_us));
+  }
+  generation_tokens_.Increment();
+  state.counters->generation_tokens->Increment();
+}
+
+void EngineMetrics::OnFinish(const Sequence& sequence, FinishReason reason, Micros now_us) {
+  finished_[static_cast<size_t>(reason)]->Increment();
+  const Micros arrival_us = sequence.request->request.arrival_us;
+  total_seconds_.Observe(SecondsBetween(arrival_us, now_us));
+  request_prompt_tokens_.Observe(sequence.num_prompt);
+  request_generation_tokens_.Observe(sequence.num_drawn);
+  if (sequence.is_queued) return;
+  queue_seconds_.Observe(SecondsBetween(arrival_us, sequence.scheduled_us));
+  if (sequence.num_drawn == 0) return;
+  prefill_seconds_.Observe(SecondsBetween(sequence.scheduled_us, sequence.first_token_us));
+  decode_seconds_.Observe(SecondsBetween(sequence.first_token_us, sequence.last_token_us));
+  inference_seconds_.Observe(SecondsBetween(sequence.scheduled_us, sequence.last_token_us));
+}
+
+void EngineMetrics::OnStep(const StepInfo& step) {
+  step_tokens_.Observe(step.num_rows);
+  if (step.num_preempted > 0) preemptions_.Increment(step.num_preempted);
+}
+
+void EngineMetrics::SetQueues(int num_running, int num_waiting, double kv_usage) {
+  running_.Set(num_running);
+  waiting_.Set(num_waiting);
+  kv_usage_.Set(kv_usage);
+}
+
+void EngineMetrics::SetAdapters(const SequenceTable& table) {
+  std::set<std::string> running, waiting;
+  const auto add = [](const Sequence* sequence, std::set<std::string>& names) {
+    const GenerateRequest& request = sequence->request->request;
+    if (!request.adapter.IsBase()) names.insert(request.adapter_name);
+  };
+  for (const Sequence* sequence : table.running()) add(sequence, running);
+  for (const Sequence* sequence : table.waiting()) add(sequence, waiting);
+
+  // How many adapters a batch may hold: one for each sequence.
+  Labels labels = {{"max_lora", std::to_string(max_num_seqs_)},
+                   {"running_lora_adapters", Join(running)},
+                   {"waiting_lora_adapters", Join(waiting)}};
+  if (lora_info_now_ == nullptr || labels != lora_labels_) {
+    // One series at a time: readers take the newest, and old ones would pile up.
+    if (lora_info_now_ != nullptr) lora_info_.Remove(lora_info_now_);
+    lora_info_now_ = &lora_info_.Add(labels);
+    lora_labels_ = std::move(labels);
+  }
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  lora_info_now_->Set(std::chrono::duration<double>(now).count());
+}
+
+}  // namespace lorry::engine

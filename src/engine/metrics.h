@@ -1,0 +1,101 @@
+// The engine's metrics under the names that vLLM gave them, so that dashboards and routers made for
+// it read them too, and lorry:* for what it does not count: adapters one by one. Owns: handles into
+// the registry, which owns the values. Latencies are of sequences: n of them for a request with n.
+// Thread: the engine's; reading (a scrape) goes through the registry.
+#pragma once
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <array>
+#include <map>
+#include <string>
+#include <unordered_map>
+
+#include "base/clock.h"
+#include "engine/engine_observer.h"
+#include "engine/sequence.h"
+#include "engine/sequence_table.h"
+
+namespace lorry::engine {
+
+struct AdapterCounters {
+  prometheus::Counter* requests;
+  prometheus::Counter* prompt_tokens;
+  prometheus::Counter* generation_tokens;
+};
+
+// What is fixed once the engine stands.
+struct CacheConfig {
+  int page_tokens = 0;
+  int num_pages = 0;
+  std::string dtype;
+  int max_num_seqs = 0;
+};
+
+class EngineMetrics {
+ public:
+  EngineMetrics(prometheus::Registry& registry, const std::string& model_name,
+                const CacheConfig& cache);
+
+  // Where requests of this name (empty: the base) are counted. Names come from the operator, so
+  // there are few.
+  AdapterCounters* CountersFor(const std::string& adapter_name);
+
+  void OnRequest(const RequestState& state);
+  void OnPrompt(const Sequence& sequence);                // computed to its end
+  void OnToken(const Sequence& sequence, Micros now_us);  // drawn; before the sequence notes it
+  void OnFinish(const Sequence& sequence, FinishReason reason, Micros now_us);
+  void OnStep(const StepInfo& step);
+  void SetQueues(int num_running, int num_waiting, double kv_usage);
+  // Which adapters run and wait, for routers that send requests to where an adapter already is.
+  void SetAdapters(const SequenceTable& table);
+
+ private:
+  using Labels = std::map<std::string, std::string>;
+
+  prometheus::Gauge& AddGauge(const char* name, const char* help);
+  prometheus::Counter& AddCounter(const char* name, const char* help);
+  prometheus::Histogram& AddHistogram(const char* name, const char* help,
+                                      const prometheus::Histogram::BucketBoundaries& buckets);
+
+  prometheus::Registry& registry_;
+  const std::string model_name_;
+  const Labels labels_;
+  const int max_num_seqs_;
+
+  prometheus::Gauge& running_;
+  prometheus::Gauge& waiting_;
+  prometheus::Gauge& kv_usage_;
+  prometheus::Counter& preemptions_;
+  prometheus::Counter& prompt_tokens_;
+  prometheus::Counter& generation_tokens_;
+  std::array<prometheus::Counter*, 4> finished_;  // by FinishReason
+
+  prometheus::Histogram& step_tokens_;
+  prometheus::Histogram& first_token_seconds_;
+  prometheus::Histogram& inter_token_seconds_;
+  prometheus::Histogram& total_seconds_;
+  prometheus::Histogram& queue_seconds_;
+  prometheus::Histogram& prefill_seconds_;
+  prometheus::Histogram& decode_seconds_;
+  prometheus::Histogram& inference_seconds_;
+  prometheus::Histogram& request_prompt_tokens_;
+  prometheus::Histogram& request_generation_tokens_;
+  prometheus::Histogram& request_n_;
+  prometheus::Histogram& request_max_tokens_;
+
+  prometheus::Family<prometheus::Gauge>& lora_info_;
+  prometheus::Gauge* lora_info_now_ = nullptr;
+  Labels lora_labels_;
+
+  prometheus::Family<prometheus::Counter>& adapter_requests_;
+  prometheus::Family<prometheus::Counter>& adapter_prompt_tokens_;
+  prometheus::Family<prometheus::Counter>& adapter_generation_tokens_;
+  std::unordered_map<std::string, AdapterCounters> adapters_;
+};
+
+}  // namespace lorry::engine

@@ -1,0 +1,147 @@
+#include "engine/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <sstream>
+
+#include "engine/collector.h"
+#include "engine/engine_core.h"
+#include "engine/fake_step_model.h"
+
+namespace lorry::engine {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// A model whose steps take 10 ms of a clock that only they move.
+class MetricsTest : public ::testing::Test {
+ protected:
+  MetricsTest() {
+    EngineOptions options;
+    options.model_name = "base";
+    options.max_model_len = 64;
+    options.max_num_seqs = 2;
+    options.max_num_batched_tokens = 16;
+    options.clock = &clock_;
+    auto model = std::make_unique<FakeStepModel>(FakeModelOptions());
+    model->before_forward = [this] { clock_.Advance(10'000); };
+    core_ = std::make_unique<EngineCore>(options, std::move(model), *PagePool::Create(256, 8),
+                                         registry_);
+  }
+
+  void Submit(const std::string& adapter, int num_prompt, int max_tokens) {
+    GenerateRequest request;
+    request.id = RequestId{++last_id_};
+    request.adapter_name = adapter;
+    if (!adapter.empty()) request.adapter = FakeAdapterId(adapter.back() - '0');
+    request.prompt.assign(num_prompt, 3);
+    request.sampling.max_tokens = max_tokens;
+    request.sampling.ignore_eos = true;
+    request.arrival_us = clock_.NowUs();
+    core_->num_queued() += 1;
+    core_->Submit({request, std::make_shared<Collector>(),
+                   adapter.empty() ? nullptr : FakeAdapter(adapter.back() - '0')});
+  }
+
+  // What a scrape has of one metric: its lines that start with `series`.
+  std::vector<std::string> Lines(const std::string& series) const {
+    std::vector<std::string> lines;
+    std::istringstream text(prometheus::TextSerializer().Serialize(registry_.Collect()));
+    for (std::string line; std::getline(text, line);) {
+      if (line.starts_with(series)) lines.push_back(line);
+    }
+    return lines;
+  }
+
+  double Value(const std::string& series) const {
+    const std::vector<std::string> lines = Lines(series);
+    EXPECT_EQ(lines.size(), 1u) << series;
+    return lines.size() == 1 ? std::stod(lines[0].substr(lines[0].rfind(' '))) : -1;
+  }
+
+  FakeClock clock_;
+  prometheus::Registry registry_;
+  std::unique_ptr<EngineCore> core_;
+  uint64_t last_id_ = 0;
+};
+
+TEST_F(MetricsTest, CountsRequestsAndTokens) {
+  Submit("", 20, 4);
+  Submit("a1", 5, 3);
+  Submit("a1", 5, 3);
+  while (core_->Step()) continue;
+  core_->OnIdle();
+  EXPECT_EQ(Value("vllm:prompt_tokens_total{"), 30);
+  EXPECT_EQ(Value("vllm:generation_tokens_total{"), 10);
+  EXPECT_EQ(Value("vllm:num_preemptions_total{"), 0);
+  EXPECT_EQ(Value("vllm:num_requests_running{"), 0);
+  EXPECT_EQ(Value("vllm:num_requests_waiting{"), 0);
+  EXPECT_EQ(Value("vllm:kv_cache_usage_perc{"), 0);
+  const std::string labels = R"(",engine="0",model_name="base"})";
+  EXPECT_EQ(Value(R"(lorry:adapter_requests_total{adapter="a1)" + labels), 2);
+  EXPECT_EQ(Value(R"(lorry:adapter_requests_total{adapter="base)" + labels), 1);
+  EXPECT_EQ(Value(R"(lorry:adapter_prompt_tokens_total{adapter="a1)" + labels), 10);
+  EXPECT_EQ(Value(R"(lorry:adapter_generation_tokens_total{adapter="a1)" + labels), 6);
+  EXPECT_EQ(Value(R"(vllm:request_success_total{engine="0",finished_reason="length")"), 3);
+  EXPECT_EQ(Value(R"(vllm:request_success_total{engine="0",finished_reason="abort")"), 0);
+  EXPECT_EQ(Value("vllm:iteration_tokens_total_sum{"),
+            30 + 10 - 3);  // last tokens are not computed
+}
+
+TEST_F(MetricsTest, MeasuresLatencies) {
+  Submit("", 20, 4);  // two steps for the prompt, three for the other tokens
+  while (core_->Step()) continue;
+  EXPECT_DOUBLE_EQ(Value("vllm:time_to_first_token_seconds_sum{"), 0.02);
+  EXPECT_DOUBLE_EQ(Value("vllm:inter_token_latency_seconds_sum{"), 0.03);
+  EXPECT_EQ(Value("vllm:inter_token_latency_seconds_count{"), 3);
+  EXPECT_DOUBLE_EQ(Value("vllm:e2e_request_latency_seconds_sum{"), 0.05);
+  EXPECT_DOUBLE_EQ(Value("vllm:request_queue_time_seconds_sum{"), 0);
+  EXPECT_DOUBLE_EQ(Value("vllm:request_prefill_time_seconds_sum{"), 0.02);
+  EXPECT_DOUBLE_EQ(Value("vllm:request_decode_time_seconds_sum{"), 0.03);
+  EXPECT_DOUBLE_EQ(Value("vllm:request_inference_time_seconds_sum{"), 0.05);
+  EXPECT_EQ(Value("vllm:request_prompt_tokens_sum{"), 20);
+  EXPECT_EQ(Value("vllm:request_generation_tokens_sum{"), 4);
+  EXPECT_EQ(Value("vllm:request_params_n_sum{"), 1);
+  EXPECT_EQ(Value("vllm:request_params_max_tokens_sum{"), 4);
+}
+
+TEST_F(MetricsTest, QueueTimeOfOneThatWaited) {
+  Submit("", 4, 3);
+  Submit("", 4, 3);
+  Submit("", 4, 1);  // only two run at once
+  while (core_->Step()) continue;
+  EXPECT_DOUBLE_EQ(Value("vllm:request_queue_time_seconds_sum{"), 0.03);
+}
+
+TEST_F(MetricsTest, TellsRunningAndWaitingAdaptersApart) {
+  Submit("", 4, 50);
+  Submit("a1", 4, 50);
+  Submit("a2", 4, 50);
+  Submit("a1", 4, 50);
+  core_->Step();
+  core_->OnIdle();
+  EXPECT_THAT(Lines("vllm:lora_requests_info"),
+              ElementsAre(HasSubstr(R"({max_lora="2",running_lora_adapters="a1",)"
+                                    R"(waiting_lora_adapters="a1,a2"})")));
+  EXPECT_EQ(Value("vllm:num_requests_running{"), 2);
+  EXPECT_EQ(Value("vllm:num_requests_waiting{"), 2);
+  EXPECT_EQ(Value("vllm:kv_cache_usage_perc{"), 0.25);
+  core_->CancelAll();
+  core_->OnIdle();
+  EXPECT_THAT(Lines("vllm:lora_requests_info"),
+              ElementsAre(HasSubstr(R"(running_lora_adapters="",waiting_lora_adapters=""})")));
+  EXPECT_EQ(Value(R"(vllm:request_success_total{engine="0",finished_reason="abort")"), 4);
+}
+
+TEST_F(MetricsTest, DescribesTheCache) {
+  EXPECT_THAT(Lines("vllm:cache_config_info"),
+              ElementsAre(R"(vllm:cache_config_info{block_size="16",cache_dtype="F32",)"
+                          R"(engine="0",num_gpu_blocks="8"} 1)"));
+}
+
+}  // namespace
+}  // namespace lorry::engine
