@@ -86,8 +86,12 @@ tk_status tk_tokenizer_decode(const tk_tokenizer* tokenizer, const uint32_t* ids
 // ---- chat template ----
 
 typedef struct tk_limits {
-  uint64_t max_steps;       // instructions of the template engine, each time it renders
-  size_t max_output_bytes;  // of a rendered text
+  // Instructions of the template engine for one rendering: this many, and more for each message, but
+  // never more than the last.
+  uint64_t base_steps;
+  uint64_t steps_per_message;
+  uint64_t max_steps;
+  size_t max_output_bytes;
 } tk_limits;
 
 // variables is a JSON object that every rendering starts from: bos_token, eos_token, ...

@@ -2,6 +2,7 @@
 
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <boost/json/value_from.hpp>
 #include <filesystem>
 #include <utility>
 
@@ -26,6 +27,9 @@ std::string TokenVariables(const SpecialTokens& tokens) {
   boost::json::object variables = {{"bos_token", tokens.bos}, {"eos_token", tokens.eos}};
   if (!tokens.unk.empty()) variables["unk_token"] = tokens.unk;
   if (!tokens.pad.empty()) variables["pad_token"] = tokens.pad;
+  if (!tokens.additional.empty()) {
+    variables["additional_special_tokens"] = boost::json::value_from(tokens.additional);
+  }
   return boost::json::serialize(variables);
 }
 
@@ -102,7 +106,10 @@ Result<ChatTemplate> ChatTemplate::FromSource(std::string_view source,
                                               std::string_view where,
                                               const ChatTemplateLimits& limits) {
   const std::string variables = TokenVariables(special_tokens);
-  const tk_limits tk = {.max_steps = limits.max_steps, .max_output_bytes = limits.max_output_bytes};
+  const tk_limits tk = {.base_steps = limits.base_steps,
+                        .steps_per_message = limits.steps_per_message,
+                        .max_steps = limits.max_steps,
+                        .max_output_bytes = limits.max_output_bytes};
   tk_template* handle = nullptr;
   OwnedText reason;
   const tk_status status =

@@ -26,11 +26,10 @@ Result<std::string> ReadOptionalFile(const std::string& path, size_t max_bytes) 
 }
 
 // A token is written as its text, or as an object with its flags.
-Result<std::string> TokenText(const formats::JsonFields& fields, std::string_view key) {
-  const boost::json::value* value = fields.Find(key);
-  if (value == nullptr) return std::string();
-  if (const auto* text = value->if_string()) return std::string(*text);
-  const auto* object = value->if_object();
+Result<std::string> TokenText(const formats::JsonFields& fields, std::string_view key,
+                              const boost::json::value& value) {
+  if (const auto* text = value.if_string()) return std::string(*text);
+  const auto* object = value.if_object();
   const auto* content = object != nullptr ? object->if_contains("content") : nullptr;
   if (content == nullptr || !content->is_string()) {
     return fields.FieldError(key, "is neither a string nor an object with a \"content\"");
@@ -44,8 +43,18 @@ Status ReadSpecialTokens(const formats::JsonFields& fields, SpecialTokens* token
                                                         {"unk_token", &tokens->unk},
                                                         {"pad_token", &tokens->pad}};
   for (const auto& [key, token] : roles) {
-    ASSIGN_OR_RETURN(std::string text, TokenText(fields, key));
-    if (token->empty()) *token = std::move(text);
+    const boost::json::value* value = fields.Find(key);
+    if (value == nullptr || !token->empty()) continue;
+    ASSIGN_OR_RETURN(*token, TokenText(fields, key, *value));
+  }
+  constexpr std::string_view kAdditional = "additional_special_tokens";
+  const boost::json::value* additional = fields.Find(kAdditional);
+  if (additional == nullptr || !tokens->additional.empty()) return {};
+  const auto* list = additional->if_array();
+  if (list == nullptr) return fields.FieldError(kAdditional, "is not a list");
+  for (const boost::json::value& value : *list) {
+    ASSIGN_OR_RETURN(std::string text, TokenText(fields, kAdditional, value));
+    tokens->additional.push_back(std::move(text));
   }
   return {};
 }

@@ -40,6 +40,7 @@ struct SpecialTokens {
   std::string eos;
   std::string unk;
   std::string pad;
+  std::vector<std::string> additional;
 };
 
 class Tokenizer {

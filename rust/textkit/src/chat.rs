@@ -1,7 +1,7 @@
 //! A conversation as a client sends it, made into what chat templates expect.
 
 use crate::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{json, Map, Value};
 
 #[derive(Clone)]
 pub struct Chat {
@@ -22,15 +22,12 @@ impl Chat {
         add_generation_prompt: bool,
         now_unix_s: i64,
     ) -> Result<Self> {
-        let mut messages = parse(messages, "messages")?;
-        let Value::Array(items) = &mut messages else {
+        let messages = parse(messages, "messages")?;
+        let Value::Array(items) = &messages else {
             return Err(Error::invalid("messages is not an array"));
         };
-        for (index, message) in items.iter_mut().enumerate() {
-            let Value::Object(message) = message else {
-                return Err(Error::invalid(format!("messages[{index}] is not an object")));
-            };
-            parse_arguments(message);
+        if let Some(index) = items.iter().position(|message| !message.is_object()) {
+            return Err(Error::invalid(format!("messages[{index}] is not an object")));
         }
         let variables = parse_object(variables, "chat_template_kwargs")?;
         for name in ["messages", "tools", "documents", "add_generation_prompt"] {
@@ -75,6 +72,44 @@ impl Chat {
         })
     }
 
+    /// OpenAI's clients send the arguments of past tool calls as a JSON text; most templates want the
+    /// object.
+    pub fn parse_arguments(&mut self) {
+        let messages = self.messages.as_array_mut().into_iter().flatten();
+        let calls = messages.filter_map(|message| message.get_mut("tool_calls")?.as_array_mut());
+        for call in calls.flatten() {
+            let Some(arguments) = call.get_mut("function").and_then(|f| f.get_mut("arguments"))
+            else {
+                continue;
+            };
+            let parsed = arguments.as_str().map(serde_json::from_str::<Value>);
+            if let Some(Ok(parsed @ Value::Object(_))) = parsed {
+                *arguments = parsed;
+            }
+        }
+    }
+
+    /// Puts the text of a leading system message in front of the user's first message.
+    pub fn merge_system(&mut self) {
+        let Some(messages) = self.messages.as_array_mut() else { return };
+        if messages.first().and_then(|message| message.get("role")) != Some(&"system".into()) {
+            return;
+        }
+        if messages.get(1).and_then(|message| message.get("role")) != Some(&"user".into()) {
+            messages[0]["role"] = "user".into();
+            return;
+        }
+        let system = messages.remove(0);
+        let system = system.get("content").and_then(Value::as_str).unwrap_or_default();
+        match messages[0].get_mut("content") {
+            Some(Value::String(text)) => text.insert_str(0, &format!("{system}\n")),
+            Some(Value::Array(parts)) => {
+                parts.insert(0, json!({"type": "text", "text": format!("{system}\n")}))
+            }
+            _ => messages[0]["content"] = system.into(),
+        }
+    }
+
     fn for_each_content(
         &mut self,
         mut call: impl FnMut(usize, &mut Value) -> Result<()>,
@@ -97,20 +132,6 @@ fn part_text(index: usize, part_index: usize, part: &Value) -> Result<&str> {
     part.as_str()
         .or_else(|| part.get("text").and_then(Value::as_str))
         .ok_or_else(|| Error::invalid(format!("{what} has no text")))
-}
-
-/// OpenAI's clients send the arguments of past tool calls as a JSON text; templates expect the object.
-fn parse_arguments(message: &mut Map<String, Value>) {
-    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-    for call in calls.into_iter().flatten() {
-        let Some(arguments) = call.get_mut("function").and_then(|f| f.get_mut("arguments")) else {
-            continue;
-        };
-        let parsed = arguments.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        if let Some(parsed) = parsed.filter(Value::is_object) {
-            *arguments = parsed;
-        }
-    }
 }
 
 fn parse(json: &str, what: &str) -> Result<Value> {

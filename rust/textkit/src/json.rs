@@ -52,7 +52,13 @@ impl Style {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number if value.is_integer() => out.push_str(&value.to_string()),
-            ValueKind::Number => out.push_str(&python_float(f64::try_from(value.clone())?)),
+            ValueKind::Number => match f64::try_from(value.clone())? {
+                x if x.is_nan() => out.push_str("NaN"),
+                x if x.is_infinite() => {
+                    out.push_str(if x > 0.0 { "Infinity" } else { "-Infinity" })
+                }
+                x => out.push_str(&python_float(x)),
+            },
             ValueKind::String => self.write_string(value.as_str().unwrap_or_default(), out),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items = value.try_iter()?;
@@ -147,12 +153,9 @@ fn refused(what: &str) -> Error {
 }
 
 /// `repr(float)`: the shortest digits that read back the same, an exponent from 1e16 and below 1e-4.
-fn python_float(x: f64) -> String {
-    if x.is_nan() {
-        return "NaN".to_string();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "Infinity" } else { "-Infinity" }.to_string();
+pub fn python_float(x: f64) -> String {
+    if !x.is_finite() {
+        return x.to_string().to_lowercase();
     }
     let magnitude = x.abs();
     if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {

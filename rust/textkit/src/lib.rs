@@ -8,6 +8,7 @@ mod chat;
 mod ffi;
 mod guard;
 mod json;
+mod python;
 mod strings;
 mod template;
 mod tokenizer;

@@ -2,19 +2,20 @@
 
 use crate::chat::{parse_object, Chat};
 use crate::ffi::catch;
-use crate::{json, strings, Error, Kind, Result};
+use crate::{json, python, strings, Error, Kind, Result};
 use minijinja::{context, AutoEscape, Environment, ErrorKind, Value};
 use serde_json::Map;
 use std::fmt;
 use std::io::{self, Write};
 
 /// Real templates stay under 40 KB.
-const MAX_SOURCE_BYTES: usize = 256 << 10;
+const MAX_SOURCE_BYTES: usize = 128 << 10;
 
-/// The engine recurses over what a template nests and frees it the same way, and the steps allowed
-/// bound the nesting, not the caller's stack. So templates run on a stack that is large enough for
-/// the worst of them; pages that are never touched cost nothing.
-const STACK_BYTES: usize = 256 << 20;
+/// The engine recurses over what a template nests, and frees it the same way; a template can nest a
+/// value by one level with each step. So templates run on a stack that is large enough for the worst of
+/// them. Pages that are never touched cost nothing.
+const STACK_BYTES_PER_STEP: usize = 640; // 270 to 450 were measured
+const MIN_STACK_BYTES: usize = 128 << 20; // compiling nests by two characters of source per level
 
 const MAX_RECURSION: usize = 100;
 const NAME: &str = "chat_template";
@@ -23,16 +24,28 @@ const NAME: &str = "chat_template";
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Limits {
+    base_steps: u64,
+    steps_per_message: u64,
     max_steps: u64,
     max_output_bytes: usize,
+}
+
+/// What of a conversation the template understands, as found by rendering small ones.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Messages may have a content of several parts; else it must be one string.
+    parts: bool,
+    /// A system message comes out; else its text goes into the first message of the user.
+    system: bool,
+    /// Arguments of tool calls are objects; else they are JSON texts.
+    argument_objects: bool,
 }
 
 pub struct Template {
     environment: Environment<'static>,
     variables: Map<String, serde_json::Value>,
-    max_output_bytes: usize,
-    /// Messages may have a content of several parts; else it must be one string.
-    takes_parts: bool,
+    limits: Limits,
+    form: Form,
 }
 
 /// The template's own refusal, so that it can be told from an error of the template.
@@ -61,14 +74,14 @@ impl Template {
             )));
         }
         let source = without_generation_tags(source);
-        let environment = on_large_stack(move || {
+        let environment = on_large_stack(0, move || {
             let mut environment = Environment::new();
             environment.set_trim_blocks(true);
             environment.set_lstrip_blocks(true);
             environment.set_auto_escape_callback(|_| AutoEscape::None);
             environment.set_recursion_limit(MAX_RECURSION);
-            environment.set_fuel(Some(limits.max_steps));
             environment.set_unknown_method_callback(strings::method);
+            python::register(&mut environment);
             environment.add_function("raise_exception", raise_exception);
             environment.add_filter("tojson", json::tojson);
             environment.add_template_owned(NAME, source).map_err(|e| render_error(&e))?;
@@ -77,33 +90,64 @@ impl Template {
         let mut template = Self {
             environment,
             variables: parse_object(variables, "the special tokens")?,
-            max_output_bytes: limits.max_output_bytes,
-            takes_parts: false,
+            limits,
+            form: Form { parts: true, system: true, argument_objects: true },
         };
-        template.takes_parts = template.probe_parts()?;
+        template.form = template.probe()?;
         Ok(template)
     }
 
-    /// Whether the text of a content in parts comes out as text, and not as a printed list.
-    fn probe_parts(&self) -> Result<bool> {
-        let probe = r#"[{"role": "user", "content": [{"type": "text", "text": "P4r7"}]}]"#;
-        let rendered = self.render(&Chat::new(probe, "", "", "", true, 0)?);
-        Ok(rendered.is_ok_and(|text| {
-            text.contains("P4r7") && !text.contains("'P4r7'") && !text.contains("\"P4r7\"")
-        }))
+    fn probe(&self) -> Result<Form> {
+        // Whether the marks of these messages come out, and not as part of a printed list or object.
+        let shows = |messages: &str, marks: &[&str]| -> Result<bool> {
+            let rendered = self.render(&Chat::new(messages, "", "", "", true, 0)?);
+            Ok(rendered.is_ok_and(|text| {
+                let bare =
+                    |mark: &&str| text.contains(*mark) && !text.contains(&format!("'{mark}'"));
+                marks.iter().all(bare)
+            }))
+        };
+        let user = r#"{"role": "user", "content": "U7e"}"#;
+        let parts = r#"[{"role": "user", "content": [{"type": "text", "text": "U7e"}]}]"#;
+        let system = format!(r#"[{{"role": "system", "content": "S7m"}}, {user}]"#);
+        let call = |arguments: &str| {
+            format!(
+                r#"[{user}, {{"role": "assistant", "content": "", "tool_calls": [{{"id": "c12345678",
+                    "type": "function", "function": {{"name": "f", "arguments": {arguments}}}}}]}}]"#
+            )
+        };
+        Ok(Form {
+            parts: shows(parts, &["U7e"])?,
+            system: shows(&system, &["S7m", "U7e"])? || !shows(&format!("[{user}]"), &["U7e"])?,
+            argument_objects: shows(&call(r#"{"A7g": 1}"#), &["A7g"])?
+                || !shows(&call(r#""{\"A7g\": 1 }""#), &["A7g"])?,
+        })
     }
 
     /// Brings the messages into the form that this template takes.
     pub fn adapt(&self, chat: &mut Chat) -> Result<()> {
-        if self.takes_parts {
-            chat.check_parts()
+        if self.form.parts {
+            chat.check_parts()?;
         } else {
-            chat.join_parts()
+            chat.join_parts()?;
         }
+        if self.form.argument_objects {
+            chat.parse_arguments();
+        }
+        if !self.form.system {
+            chat.merge_system();
+        }
+        Ok(())
     }
 
     pub fn render(&self, chat: &Chat) -> Result<String> {
-        on_large_stack(|| {
+        let Limits { base_steps, steps_per_message, max_steps, max_output_bytes } = self.limits;
+        let num_messages = chat.messages.as_array().map_or(0, Vec::len) as u64;
+        let steps = steps_per_message.saturating_mul(num_messages).saturating_add(base_steps);
+        let steps = steps.min(max_steps);
+        on_large_stack(steps, || {
+            let mut environment = self.environment.clone();
+            environment.set_fuel(Some(steps));
             let now_unix_s = chat.now_unix_s;
             let strftime_now = move |format: &str| strftime(now_unix_s, format);
             let mut variables = self.variables.clone();
@@ -116,8 +160,8 @@ impl Template {
                 strftime_now => Value::from_function(strftime_now),
                 ..Value::from_serialize(&variables)
             };
-            let mut out = Output { text: Vec::new(), max: self.max_output_bytes, over: false };
-            let template = self.environment.get_template(NAME).map_err(|e| render_error(&e))?;
+            let mut out = Output { text: Vec::new(), max: max_output_bytes, over: false };
+            let template = environment.get_template(NAME).map_err(|e| render_error(&e))?;
             let result = template.render_captured_to(variables, &mut out).map(|_| ());
             if out.over {
                 return Err(Error::new(
@@ -131,10 +175,11 @@ impl Template {
     }
 }
 
-fn on_large_stack<T: Send>(call: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+fn on_large_stack<T: Send>(steps: u64, call: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let stack_bytes = (steps as usize).saturating_mul(STACK_BYTES_PER_STEP).max(MIN_STACK_BYTES);
     std::thread::scope(|scope| {
         std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
+            .stack_size(stack_bytes)
             .spawn_scoped(scope, || catch(call))
             .map_err(|e| Error::new(Kind::Limit, format!("no thread for the chat template: {e}")))?
             .join()
