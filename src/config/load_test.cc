@@ -53,7 +53,7 @@ class LoadTest : public testing::Test {
 TEST_F(LoadTest, LaterLayersWin) {
   const std::string file = File(
       "port = 1\nthreads = 1\nkv_memory = \"1GiB\"\nskip-bad-adapters = true\n"
-      "adapter = [\"a=x\", \"b=y\"]\nbase = \"another command's\"\n");
+      "adapter = [\"a=x\", \"b=y\"]\nidle-timeout = 0.25\nbase = \"another command's\"\n");
   const auto loaded = Load(registry_, "serve", {"--config", file, "--port", "3", "model"},
                            {{"LORRY_PORT", "2"}, {"LORRY_THREADS", "2"}});
   ASSERT_TRUE(loaded) << loaded.error().message;
