@@ -34,7 +34,8 @@ std::string_view JsonKindName(const boost::json::value& value);
 std::string Quoted(std::string_view name);
 
 // Converts one value; T is bool, int64_t, double, std::string or a vector of int64_t or
-// std::string. A double may be written as an integer, never the other way round.
+// std::string. A double may be written as an integer, never the other way round. Boost 1.81 reads
+// fractions to within one unit in the last place.
 template <typename T>
 Result<T> FromJson(const boost::json::value& value);
 template <>

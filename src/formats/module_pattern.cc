@@ -85,10 +85,6 @@ class SubsetCheck {
       pos_ += 3;
       return true;
     }
-    if (Next("(?P<")) {
-      pos_ += 4;
-      return true;
-    }
     size_t end = pos_ + 2;
     while (end < pattern_.size() &&
            std::string_view("ims").find(pattern_[end]) != std::string_view::npos) {

@@ -1,7 +1,8 @@
 // Regular expressions of adapter configs, matched as Python's `re` would, in linear time (RE2).
 // Owns: the compiled expression. Thread: any after construction.
 // Never: recurses or backtracks. What means one thing to Python and another to RE2, and what RE2
-// cannot do (look-around, back references), is refused by name.
+// cannot do (look-around, back references), is refused by name; so are named groups, whose names
+// could clash with ours.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,93 @@
+#include "formats/checkpoint.h"
+
+#include <gmock/gmock.h>
+
+#include "formats/test_files.h"
+
+namespace lorry::formats {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const std::string kOne = MakeSafetensors({{"x", "F32", "[1]", FloatBytes({1})}});
+const std::string kTwo = MakeSafetensors({{"y", "F32", "[1, 2]", FloatBytes({2, 3})}});
+constexpr char kIndex[] = "model.safetensors.index.json";
+
+TEST(CheckpointTest, SingleFile) {
+  TempDir dir;
+  dir.Write("model.safetensors", kTwo);
+  const auto checkpoint = Checkpoint::Open(dir.path());
+  ASSERT_TRUE(checkpoint.has_value()) << checkpoint.error().message;
+  EXPECT_TRUE(checkpoint->Has("y"));
+  EXPECT_EQ(checkpoint->total_bytes(), 8u);
+  EXPECT_TRUE(checkpoint->GetWeight("y", {1, 2}).has_value());
+  EXPECT_THAT(checkpoint->GetWeight("y", {2, 1}).error().message, HasSubstr("F32 [1, 2]"));
+  EXPECT_THAT(checkpoint->Get("z").error().message, HasSubstr("no tensor \"z\""));
+  checkpoint->ReleasePages(checkpoint->Get("y").value());
+}
+
+TEST(CheckpointTest, Shards) {
+  TempDir dir;
+  dir.Write("model-1.safetensors", kOne);
+  dir.Write("model-2.safetensors", kTwo);
+  dir.Write(
+      kIndex,
+      R"({"metadata":{},"weight_map":{"x":"model-1.safetensors","y":"model-2.safetensors"}})");
+  const auto checkpoint = Checkpoint::Open(dir.path());
+  ASSERT_TRUE(checkpoint.has_value()) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->num_shards(), 2u);
+  EXPECT_THAT(checkpoint->TensorNames(), ElementsAre("x", "y"));
+  std::vector<float> values(2);
+  ConvertToF32(checkpoint->Get("y").value(), values);
+  EXPECT_THAT(values, ElementsAre(2, 3));
+}
+
+TEST(CheckpointTest, BadIndexes) {
+  TempDir outer;
+  outer.Write("secret.safetensors", kOne);
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {R"({})", "weight_map"},
+      {R"({"weight_map":{}})", "is empty"},
+      {R"({"weight_map":{"x":3}})", "must be a string"},
+      {R"({"weight_map":{"x":"../secret.safetensors"}})", "not the name of a file"},
+      {"{\"weight_map\":{\"x\":\"" + outer.Path("secret.safetensors") + "\"}}",
+       "not the name of a file"},
+      {R"({"weight_map":{"x":".."}})", "not the name of a file"},
+      {R"({"weight_map":{"x":"sub/a.safetensors"}})", "not the name of a file"},
+      {R"({"weight_map":{"x":""}})", "not the name of a file"},
+      {R"({"weight_map":{"x":"one.safetensors\u0000.x"}})", "not the name of a file"},
+      {R"({"weight_map":{"x":"absent.safetensors"}})", "absent.safetensors"},
+      {R"({"weight_map":{"y":"one.safetensors"}})", "\"y\" is not in"},
+      {R"({"weight_map":{"x":"one.safetensors","z":"zwei.safetensors"}})", "is also in"},
+  };
+  for (const auto& [index, message] : cases) {
+    TempDir dir;
+    dir.Write("one.safetensors", kOne);
+    dir.Write("zwei.safetensors",
+              MakeSafetensors({{"x", "I8", "[1]", "a"}, {"z", "I8", "[1]", "b"}}));
+    dir.Write(kIndex, index);
+    const auto checkpoint = Checkpoint::Open(dir.path());
+    ASSERT_FALSE(checkpoint.has_value()) << index;
+    EXPECT_THAT(checkpoint.error().message, HasSubstr(message)) << index;
+  }
+}
+
+TEST(CheckpointTest, SaysWhatIsMissing) {
+  TempDir dir;
+  EXPECT_EQ(Checkpoint::Open(dir.path()).error().code, ErrorCode::kNotFound);
+  dir.Write("pytorch_model.bin", "");
+  EXPECT_THAT(Checkpoint::Open(dir.path()).error().message,
+              HasSubstr("save the model as safetensors"));
+}
+
+TEST(CheckpointTest, OpensWhatTransformersSaved) {
+  const auto sharded = Checkpoint::Open(OraclePath("qwen2"));
+  ASSERT_TRUE(sharded.has_value()) << sharded.error().message;
+  EXPECT_EQ(sharded->num_shards(), 3u);
+  EXPECT_TRUE(sharded->GetWeight("model.layers.2.self_attn.k_proj.bias", {32}).has_value());
+  EXPECT_FALSE(sharded->Has("lm_head.weight"));
+}
+
+}  // namespace
+}  // namespace lorry::formats

@@ -1,0 +1,190 @@
+#include "formats/peft_adapter.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "formats/json.h"
+#include "formats/test_files.h"
+
+namespace lorry::formats {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+// One layer, hidden 4, 2 heads of 2.
+HfConfig TinyBase() {
+  HfConfig base;
+  base.num_layers = 1;
+  base.hidden_size = 4;
+  base.intermediate_size = 6;
+  base.num_heads = base.num_kv_heads = 2;
+  base.head_dim = 2;
+  return base;
+}
+
+constexpr char kPrefix[] = "base_model.model.model.layers.0.self_attn.q_proj";
+
+TestTensor A(std::string name = std::string(kPrefix) + ".lora_A.weight") {
+  return {std::move(name), "F32", "[2, 4]", FloatBytes({1, 2, 3, 4, 5, 6, 7, 8})};
+}
+TestTensor B(std::string name = std::string(kPrefix) + ".lora_B.weight") {
+  return {std::move(name), "F32", "[4, 2]", FloatBytes({1, 2, 3, 4, 5, 6, 7, 8})};
+}
+
+constexpr char kConfig[] =
+    R"({"peft_type": "LORA", "r": 2, "lora_alpha": 6, "target_modules": ["q_proj"]})";
+
+Result<PeftAdapter> Open(const std::vector<TestTensor>& tensors, AdapterFit* fit = nullptr,
+                         const std::string& config = kConfig) {
+  TempDir dir;
+  dir.Write("adapter_config.json", config);
+  dir.Write("adapter_model.safetensors", MakeSafetensors(tensors));
+  return OpenPeftAdapter(dir.path(), TinyBase(), fit);
+}
+
+TEST(PeftAdapterTest, OpensWhatFits) {
+  AdapterFit fit;
+  const auto adapter = Open({A(), B()}, &fit);
+  ASSERT_TRUE(adapter.has_value()) << adapter.error().message;
+  ASSERT_THAT(adapter->modules, SizeIs(1));
+  const AdapterModule& module = adapter->modules[0];
+  EXPECT_EQ(module.name, "model.layers.0.self_attn.q_proj");
+  EXPECT_EQ(module.rank, 2);
+  EXPECT_EQ(module.scaling, 3.0);
+  EXPECT_EQ(adapter->max_rank(), 2);
+  EXPECT_EQ(adapter->weight_bytes(), 64u);
+  std::vector<float> a(8);
+  ConvertToF32(module.a, a);
+  EXPECT_EQ(a[7], 8.0f);
+  EXPECT_EQ(fit.Summary(), "applied 1 of 1 modules");
+  EXPECT_THAT(fit.reasons, SizeIs(0));
+}
+
+TEST(PeftAdapterTest, TakesTheNameDefaultInTensorNames) {
+  const std::string prefix = kPrefix;
+  EXPECT_TRUE(Open({A(prefix + ".lora_A.default.weight"), B(prefix + ".lora_B.default.weight")})
+                  .has_value());
+  EXPECT_FALSE(
+      Open({A(prefix + ".lora_A.other.weight"), B(prefix + ".lora_B.other.weight")}).has_value());
+}
+
+TEST(PeftAdapterTest, IdentityIsTheContent) {
+  const auto one = Open({A(), B()}), two = Open({A(), B()});
+  EXPECT_EQ(one->id, two->id);
+  EXPECT_NE(one->dir, two->dir);
+  TestTensor other = B();
+  other.data = FloatBytes({1, 2, 3, 4, 5, 6, 7, 9});
+  EXPECT_NE(Open({A(), other})->id, one->id);
+  EXPECT_NE(Open({A(), B()}, nullptr, std::string(kConfig) + " ")->id, one->id);
+}
+
+TEST(PeftAdapterTest, RefusesWhatDoesNotFitAndSaysAllOfIt) {
+  const std::string prefix = kPrefix;
+  const auto with = [](TestTensor tensor, std::string dtype, std::string shape, std::string data) {
+    return TestTensor{tensor.name, std::move(dtype), std::move(shape), std::move(data)};
+  };
+  const std::string eight = FloatBytes({1, 2, 3, 4, 5, 6, 7, 8});
+  const std::string nan = FloatBytes({1, 2, 3, 4, 5, 6, 7, std::nanf("")});
+  const std::string inf = FloatBytes({INFINITY, 2, 3, 4, 5, 6, 7, 8});
+  struct Case {
+    std::vector<TestTensor> tensors;
+    std::string reason;
+  };
+  const std::vector<Case> cases = {
+      {{}, "lora_A is missing"},
+      {{A()}, "lora_B is missing"},
+      {{with(A(), "F32", "[4, 2]", eight), B()},
+       "lora_A is F32 [4, 2], base and config need [2, 4]"},
+      {{A(), with(B(), "F32", "[8]", eight)}, "lora_B is F32 [8]"},
+      {{with(A(), "F32", "[1, 4]", FloatBytes({1, 2, 3, 4})), B()}, "need [2, 4]"},
+      {{with(A(), "I32", "[2, 4]", eight), B()}, "lora_A is I32"},
+      {{with(A(), "F32", "[2, 4]", nan), B()}, "lora_A holds NaN or infinity"},
+      {{A(), with(B(), "F32", "[4, 2]", inf)}, "lora_B holds NaN or infinity"},
+      {{A(), B(), A("base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight")},
+       "does not target"},
+      {{A(), B(), A("base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight")},
+       "does not target"},
+      {{A(), B(), A("model.layers.0.self_attn.q_proj.lora_A.weight")}, "makes use of"},
+      {{A(), B(), A("base_model.model.lm_head.weight")}, "makes use of"},
+      {{A(), B(), A(prefix + ".lora_magnitude_vector")}, "DoRA"},
+      {{A(), B(), A(prefix + ".lora_B.bias")}, "bias"},
+      {{A(), B(), A("base_model.model.model.embed_tokens.lora_embedding_A")}, "embeddings"},
+      {{A(), B(), A(prefix + ".lora_A.default.weight")}, "twice"},
+      {{A(), B(), A("base_model.model..lora_A.weight")}, "makes use of"},
+      {{A(), B(), A("base_model.model.lora_A.weight")}, "makes use of"},
+  };
+  for (const Case& c : cases) {
+    AdapterFit fit;
+    const auto adapter = Open(c.tensors, &fit);
+    ASSERT_FALSE(adapter.has_value()) << c.reason;
+    EXPECT_EQ(adapter.error().code, ErrorCode::kUnfit) << c.reason;
+    EXPECT_THAT(adapter.error().message, HasSubstr(c.reason));
+    EXPECT_FALSE(fit.reasons.empty());
+  }
+}
+
+TEST(PeftAdapterTest, ThousandsOfReasonsStayReadable) {
+  std::vector<TestTensor> tensors = {A(), B()};
+  for (int i = 0; i < 5000; ++i) tensors.push_back(A("x" + std::to_string(i)));
+  AdapterFit fit;
+  const auto adapter = Open(tensors, &fit);
+  ASSERT_FALSE(adapter.has_value());
+  EXPECT_EQ(fit.num_applied, 1u);
+  EXPECT_LT(fit.reasons.size(), 200u);
+  EXPECT_LT(adapter.error().message.size(), 4000u);
+  EXPECT_THAT(fit.reasons.back(), HasSubstr("and 4900 more"));
+}
+
+TEST(PeftAdapterTest, MissingAndForeignFiles) {
+  TempDir dir;
+  AdapterFit fit;
+  EXPECT_EQ(OpenPeftAdapter(dir.path(), TinyBase(), &fit).error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(fit.reasons, SizeIs(1));
+  dir.Write("adapter_config.json", kConfig);
+  EXPECT_EQ(OpenPeftAdapter(dir.path(), TinyBase()).error().code, ErrorCode::kNotFound);
+  dir.Write("adapter_model.bin", "pickle");
+  EXPECT_THAT(OpenPeftAdapter(dir.path(), TinyBase()).error().message,
+              HasSubstr("save the adapter as safetensors"));
+  dir.Write("adapter_model.safetensors", "short");
+  EXPECT_EQ(OpenPeftAdapter(dir.path(), TinyBase()).error().code, ErrorCode::kDataLoss);
+  dir.Write("adapter_config.json", "{");
+  EXPECT_EQ(OpenPeftAdapter(dir.path(), TinyBase()).error().code, ErrorCode::kInvalidArgument);
+}
+
+// Every adapter that PEFT saved opens, with as many modules as PEFT adapted.
+TEST(PeftAdapterTest, OpensWhatPeftSaved) {
+  const boost::json::object goldens = ReadJsonObject(OraclePath("goldens.json")).value();
+  size_t num_adapters = 0;
+  for (const boost::json::value& model : goldens.at("models").as_array()) {
+    const std::string model_dir = OraclePath(model.at("name").as_string());
+    const HfConfig base = ReadHfConfig(model_dir).value();
+    for (const boost::json::value& entry : model.at("cases").as_array()) {
+      if (entry.at("adapter").is_null()) continue;
+      const std::string dir = model_dir + "/" + std::string(entry.at("adapter").as_string());
+      const auto adapter = OpenPeftAdapter(dir, base);
+      ASSERT_TRUE(adapter.has_value()) << adapter.error().message;
+      EXPECT_EQ(static_cast<int64_t>(adapter->modules.size()), entry.at("modules").as_int64())
+          << dir;
+      ++num_adapters;
+    }
+  }
+  EXPECT_EQ(num_adapters, 36u);
+}
+
+TEST(PeftAdapterTest, AnAdapterOfAnotherBaseIsRefused) {
+  const HfConfig other = ReadHfConfig(OraclePath("llama-llama3-rope")).value();
+  AdapterFit fit;
+  const auto adapter = OpenPeftAdapter(OraclePath("llama-default/adapters/full-r8"), other, &fit);
+  ASSERT_FALSE(adapter.has_value());
+  EXPECT_EQ(adapter.error().code, ErrorCode::kUnfit);
+  EXPECT_EQ(fit.num_targeted, 14u);
+  EXPECT_LT(fit.num_applied, 14u);
+  EXPECT_THAT(fit.reasons,
+              testing::Contains(HasSubstr("layers.2")));  // the base has two layers only
+}
+
+}  // namespace
+}  // namespace lorry::formats
