@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "device/arena.h"
 #include "kernels/packed_matrix.h"
 #include "model/linear_layout.h"
 
@@ -10,10 +11,6 @@ namespace lorry::adapters {
 namespace {
 
 using formats::AdapterModule;
-
-constexpr size_t kAlignment = 64;
-
-size_t Aligned(size_t num_bytes) { return (num_bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 struct Sizes {
   size_t a_bytes;  // [rank, in] act, row-major
@@ -50,20 +47,20 @@ void PackB(const AdapterModule& module, DType dtype, std::byte* target) {
 
 Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::PeftAdapter& adapter,
                                                              const model::ModelSpec& spec) {
-  size_t total_bytes = 0;
+  Arena counter(nullptr);
   for (const AdapterModule& module : adapter.modules) {
     const Sizes sizes = SizesOf(module, spec.dtype);
-    total_bytes += Aligned(sizes.a_bytes) + Aligned(sizes.b_bytes);
+    counter.Take<std::byte>(sizes.a_bytes);
+    counter.Take<std::byte>(sizes.b_bytes);
   }
   auto image = std::make_shared<AdapterImage>(
       AdapterImage{.id = adapter.id, .weights = model::AdapterWeights(spec.num_layers)});
-  ASSIGN_OR_RETURN(image->buffer, Buffer::Allocate(total_bytes));
-  std::byte* next = image->buffer.data();
+  ASSIGN_OR_RETURN(image->buffer, Buffer::Allocate(counter.used_bytes()));
+  Arena arena(image->buffer.data());
   for (const AdapterModule& module : adapter.modules) {
     const Sizes sizes = SizesOf(module, spec.dtype);
-    std::byte* a = next;
-    std::byte* b = a + Aligned(sizes.a_bytes);
-    next = b + Aligned(sizes.b_bytes);
+    auto* a = arena.Take<std::byte>(sizes.a_bytes);
+    auto* b = arena.Take<std::byte>(sizes.b_bytes);
     CopyA(module, spec.dtype, a);
     PackB(module, spec.dtype, b);
     image->weights.Set(static_cast<int>(module.layer_idx), module.projection,

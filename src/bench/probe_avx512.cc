@@ -20,7 +20,11 @@ uint64_t Read(const std::byte* data, size_t num_bytes) {
   }
   __m512i all = sums[0];
   for (size_t j = 1; j < kStep; ++j) all = _mm512_xor_si512(all, sums[j]);
-  return static_cast<uint64_t>(_mm512_reduce_add_epi64(all));
+  alignas(64) uint64_t words[8];
+  _mm512_store_si512(words, all);
+  uint64_t result = 0;
+  for (uint64_t word : words) result ^= word;
+  return result;
 }
 
 double Bf16Dot(int64_t rounds) {

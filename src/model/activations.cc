@@ -2,58 +2,48 @@
 
 #include <algorithm>
 
+#include "device/arena.h"
 #include "formats/peft_config.h"
 #include "model/linear_layout.h"
 
 namespace lorry::model {
 
-Result<Activations> Activations::Allocate(const ModelSpec& spec, int max_rows, int max_logit_rows) {
+namespace {
+
+void Place(const ModelSpec& spec, size_t rows, size_t logit_rows, Arena& arena, Activations& a) {
   constexpr size_t kPanel = kernels::kPanel;
   const size_t act = DTypeBytes(spec.dtype);
-  const size_t rows = max_rows, logit_rows = max_logit_rows;
-  const size_t qkv = NumPanelsOf(spec, LinearGroup::kQkv) * kPanel;
-  const size_t gate_up = NumPanelsOf(spec, LinearGroup::kGateUp) * kPanel;
-  const size_t ffn = gate_up / 2;
-  const size_t hidden = NumPanelsOf(spec, LinearGroup::kDown) * kPanel;
-  const size_t vocab = kernels::NumPanels(spec.vocab_size) * kPanel;
   const size_t q = static_cast<size_t>(spec.num_heads) * spec.head_dim;
-  // q, k and v are the most tasks that one product has; every row is in at most one segment. A task's part starts
-  // aligned, hence the slack for as many tasks as there can be rows.
-  const size_t lora = rows * 3 * (formats::kMaxLoraRank * act + 64);
+  a.qkv_stride = NumPanelsOf(spec, LinearGroup::kQkv) * kPanel;
+  a.gate_up_stride = NumPanelsOf(spec, LinearGroup::kGateUp) * kPanel;
+  a.ffn_stride = a.gate_up_stride / 2;
+  a.hidden_stride = NumPanelsOf(spec, LinearGroup::kDown) * kPanel;
+  a.logits_stride = kernels::NumPanels(spec.vocab_size) * kPanel;
 
-  const size_t sizes[] = {rows * hidden * 4,      rows * hidden * act,
-                          rows * std::max(qkv, gate_up) * 4,
-                          rows * q * act,         rows * q * act,
-                          rows * ffn * act,       rows * hidden * 4,
-                          logit_rows * hidden * 4, logit_rows * hidden * 4,
-                          logit_rows * vocab * 4, lora};
-  size_t total = 0;
-  for (size_t size : sizes) total += (size + 63) / 64 * 64;
+  a.residual = arena.Take<float>(rows * spec.hidden);
+  a.normed = arena.Take<std::byte>(rows * spec.hidden * act);
+  a.projected = arena.Take<float>(rows * std::max(a.qkv_stride, a.gate_up_stride));
+  a.q = arena.Take<std::byte>(rows * q * act);
+  a.attended = arena.Take<std::byte>(rows * q * act);
+  a.gated = arena.Take<std::byte>(rows * a.ffn_stride * act);
+  a.delta = arena.Take<float>(rows * a.hidden_stride);
+  a.last_residual = arena.Take<float>(logit_rows * spec.hidden);
+  a.last_delta = arena.Take<float>(logit_rows * a.hidden_stride);
+  a.logits = arena.Take<float>(logit_rows * a.logits_stride);
+  // q, k and v are the most tasks that one product has, and every row is in at most one segment. A task's part starts
+  // aligned, hence 64 bytes of slack for as many tasks as there can be.
+  a.lora = arena.Take<std::byte>(3 * rows * (formats::kMaxLoraRank * act + 64));
+}
 
+}  // namespace
+
+Result<Activations> Activations::Allocate(const ModelSpec& spec, int max_rows, int max_logit_rows) {
   Activations a;
-  ASSIGN_OR_RETURN(a.buffer, Buffer::Allocate(total));
-  std::byte* next = a.buffer.data();
-  const auto take = [&next, size_idx = 0, &sizes]() mutable {
-    std::byte* piece = next;
-    next += (sizes[size_idx++] + 63) / 64 * 64;
-    return piece;
-  };
-  a.qkv_stride = static_cast<int>(qkv);
-  a.gate_up_stride = static_cast<int>(gate_up);
-  a.ffn_stride = static_cast<int>(ffn);
-  a.hidden_stride = static_cast<int>(hidden);
-  a.logits_stride = static_cast<int>(vocab);
-  a.residual = reinterpret_cast<float*>(take());
-  a.normed = take();
-  a.projected = reinterpret_cast<float*>(take());
-  a.q = take();
-  a.attended = take();
-  a.gated = take();
-  a.delta = reinterpret_cast<float*>(take());
-  a.last_residual = reinterpret_cast<float*>(take());
-  a.last_delta = reinterpret_cast<float*>(take());
-  a.logits = reinterpret_cast<float*>(take());
-  a.lora = take();
+  Arena counter(nullptr);
+  Place(spec, max_rows, max_logit_rows, counter, a);
+  ASSIGN_OR_RETURN(a.buffer, Buffer::Allocate(counter.used_bytes()));
+  Arena arena(a.buffer.data());
+  Place(spec, max_rows, max_logit_rows, arena, a);
   return a;
 }
 

@@ -3,32 +3,13 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "base/check.h"
+#include "device/arena.h"
 
 namespace lorry::model {
 namespace {
 
 using formats::Projection;
 using formats::TensorView;
-
-// Hands out aligned pieces of one buffer. Without a buffer it only counts.
-class Arena {
- public:
-  explicit Arena(std::byte* base) : base_(base) {}
-
-  template <typename T>
-  T* Take(size_t num_bytes) {
-    constexpr size_t kAlignment = 64;
-    std::byte* piece = base_ == nullptr ? nullptr : base_ + used_bytes_;
-    used_bytes_ += (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
-    return reinterpret_cast<T*>(piece);
-  }
-  size_t used_bytes() const { return used_bytes_; }
-
- private:
-  std::byte* base_;
-  size_t used_bytes_ = 0;
-};
 
 int GroupInputs(const ModelSpec& spec, LinearGroup group) {
   switch (group) {
@@ -56,17 +37,17 @@ void Place(const ModelSpec& spec, Arena& arena, Weights& weights) {
   weights.embedding = TakeMatrix(arena, vocab_panels, spec.hidden, spec.dtype);
   weights.head = spec.tied_embeddings ? weights.embedding
                                       : TakeMatrix(arena, vocab_panels, spec.hidden, spec.dtype);
-  weights.final_norm = arena.Take<float>(spec.hidden * sizeof(float));
+  weights.final_norm = arena.Take<float>(spec.hidden);
   weights.layers.resize(spec.num_layers);
   for (LayerWeights& layer : weights.layers) {
-    layer.attention_norm = arena.Take<float>(spec.hidden * sizeof(float));
-    layer.mlp_norm = arena.Take<float>(spec.hidden * sizeof(float));
+    layer.attention_norm = arena.Take<float>(spec.hidden);
+    layer.mlp_norm = arena.Take<float>(spec.hidden);
     for (int g = 0; g < kNumLinearGroups; ++g) {
       const auto group = static_cast<LinearGroup>(g);
       const int num_panels = NumPanelsOf(spec, group);
       layer.linear[g] = TakeMatrix(arena, num_panels, GroupInputs(spec, group), spec.dtype);
       if (GroupHasBias(spec, group)) {
-        layer.bias[g] = arena.Take<float>(num_panels * kernels::kPanel * sizeof(float));
+        layer.bias[g] = arena.Take<float>(num_panels * kernels::kPanel);
       }
     }
   }
