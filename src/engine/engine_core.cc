@@ -52,8 +52,10 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> 
       sched_options_(SchedOptionsOf(options, *model_, pool_)),
       outputs_(model_->max_logit_rows()) {
   const model::ModelSpec& spec = model_->spec();
-  std::copy_if(spec.eos_ids.begin(), spec.eos_ids.end(), std::back_inserter(eos_ids_),
-               [&](TokenId id) { return id >= 0 && id < spec.vocab_size; });
+  for (const std::vector<TokenId>* ids : {&spec.eos_ids, &options_.eos_ids}) {
+    std::copy_if(ids->begin(), ids->end(), std::back_inserter(eos_ids_),
+                 [&](TokenId id) { return id >= 0 && id < spec.vocab_size; });
+  }
   draws_.reserve(outputs_.size());
   inputs_.reserve(outputs_.size());
   rows_.reserve(outputs_.size());

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
+#include "base/ids.h"
 
 namespace lorry::engine {
 
@@ -24,6 +26,8 @@ struct EngineOptions {
   int max_reserved_output_tokens = 512;
   int page_tokens = 16;  // KV tokens of a page, a multiple of 16
   size_t kv_cache_bytes = size_t{256} << 20;
+  // End a text beside those of config.json: generation_config.json's, the tokenizer's.
+  std::vector<TokenId> eos_ids;
   const Clock* clock = &Clock::Steady();
   EngineObserver* observer = nullptr;  // outlives the engine
 };
