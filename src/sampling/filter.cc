@@ -119,9 +119,8 @@ Cut RowFilter::CutTopPOfAll(double top_p) {
   const double mass = top_p * SumWeights();
   for (const int num_tokens : kGuesses) {  // most often a few tokens have it all
     const float threshold = Threshold(num_tokens);
-    if (Gather({.logit = threshold}) >= mass || threshold == kMinusInf) {
-      return CutTopP(candidates_, mass);
-    }
+    if (threshold == kMinusInf) break;
+    if (Gather({.logit = threshold}) >= mass) return CutTopP(candidates_, mass);
   }
   return CutWideTopP(mass);
 }
