@@ -81,7 +81,7 @@ json::object Show(const ChatPrompt& chat) {
   out["template_kwargs"] = ParsedOrNull(chat.template_kwargs_json);
   out["add_generation_prompt"] = chat.add_generation_prompt;
   out["continue_final_message"] = chat.continue_final_message;
-  out["add_special_tokens"] = chat.add_special_tokens;
+  out["final_content"] = chat.final_content;
   return out;
 }
 

@@ -24,6 +24,7 @@ struct ParseLimits {
   int max_logit_biases = 1024;
   int max_stop_token_ids = 256;
   int max_messages = 4096;
+  SamplingParams default_sampling;  // what a request gets where it says nothing
 };
 
 Result<CompletionRequest> ParseCompletion(std::string_view body, const ParseLimits& limits);

@@ -95,6 +95,10 @@ void ReadMessages(FieldReader& fields, const ParseLimits& limits, ChatPrompt& ch
     if (calls != nullptr && !calls->is_null()) ReadToolCalls(fields, name + ".tool_calls", *calls);
   }
   chat.messages_json = json::serialize(messages);
+  const json::value* final_content = messages.back().get_object().if_contains("content");
+  if (final_content != nullptr && final_content->is_string()) {
+    chat.final_content = std::string(final_content->get_string());
+  }
 }
 
 // The model is told of the tools by its template; nothing makes it call one, so only "auto" and
@@ -151,7 +155,7 @@ void ReadChatPrompt(FieldReader& fields, const ParseLimits& limits, ChatPrompt& 
   fields.Bool("continue_final_message", chat.continue_final_message);
   chat.add_generation_prompt = !chat.continue_final_message;
   fields.Bool("add_generation_prompt", chat.add_generation_prompt);
-  fields.Bool("add_special_tokens", chat.add_special_tokens);
+  RefuseUnsupported(fields, {{"add_special_tokens", "false"}});  // templates write their own
   if (chat.continue_final_message && chat.add_generation_prompt) {
     fields.Fail(ErrorCode::kInvalidArgument, "continue_final_message",
                 "'continue_final_message' and 'add_generation_prompt' cannot both be true.");

@@ -174,6 +174,7 @@ void ReadModel(FieldReader& fields, std::string& model) {
 
 void ReadCommon(FieldReader& fields, const ParseLimits& limits, CommonRequest& request) {
   ReadModel(fields, request.model);
+  request.sampling = limits.default_sampling;
   fields.Int("n", {1, limits.max_n}, request.n);
   ReadStreamOptions(fields, request);
   ReadSampling(fields, limits, request);

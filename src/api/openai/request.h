@@ -44,7 +44,7 @@ struct ChatPrompt {
   std::string template_kwargs_json;  // "": none; an object
   bool add_generation_prompt = true;
   bool continue_final_message = false;
-  bool add_special_tokens = false;  // templates write their own
+  std::string final_content;  // of the last message, where the answer goes on
 };
 
 struct ChatRequest : CommonRequest {

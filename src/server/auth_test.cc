@@ -1,0 +1,31 @@
+#include "server/auth.h"
+
+#include <gtest/gtest.h>
+
+namespace lorry::server {
+namespace {
+
+ErrorCode CodeOf(const Auth& auth, const net::HttpHeaders& headers) {
+  const Status status = auth.Check(headers);
+  return status ? ErrorCode::kInternal : status.error().code;
+}
+
+TEST(Auth, WithoutKeysEverythingIsOpen) { EXPECT_TRUE(Auth({}).Check({})); }
+
+TEST(Auth, TakesAnyOfTheKeys) {
+  const Auth auth({"first", "second"});
+  EXPECT_TRUE(auth.Check({{"Authorization", "Bearer first"}}));
+  EXPECT_TRUE(auth.Check({{"authorization", "bearer second"}}));
+}
+
+TEST(Auth, RefusesEverythingElse) {
+  const Auth auth({"first"});
+  for (const char* value : {"Bearer firs", "Bearer first2", "Bearer ", "Bearer", "first",
+                            "Basic first", "Bearer  first", ""}) {
+    EXPECT_EQ(CodeOf(auth, {{"Authorization", value}}), ErrorCode::kUnauthenticated) << value;
+  }
+  EXPECT_EQ(CodeOf(auth, {}), ErrorCode::kUnauthenticated);
+}
+
+}  // namespace
+}  // namespace lorry::server

@@ -1,0 +1,173 @@
+#include "server/choice_stream.h"
+
+#include <gtest/gtest.h>
+
+#include "server/testing/test_server.h"
+
+namespace lorry::server {
+namespace {
+
+using api::openai::StopReason;
+
+class ChoiceStreamTest : public testing::Test {
+ protected:
+  ChoiceStreamTest() {
+    GenerateRequest request;
+    request.prompt = BytesOf("Q");
+    plan_.requests.push_back(request);
+  }
+
+  SamplingParams& sampling() { return plan_.requests[0].sampling; }
+
+  ChoiceStream Make() const { return ChoiceStream(plan_, tokenizer_, 0); }
+
+  static TokenEvent Event(std::string_view bytes) {
+    TokenEvent event;
+    for (const TokenId token : BytesOf(bytes)) event.tokens.push_back({token, -0.5f, {}});
+    return event;
+  }
+
+  static TokenEvent End(FinishReason reason, TokenId stop_token = -1) {
+    TokenEvent event;
+    event.finish = reason;
+    event.stop_token = stop_token;
+    return event;
+  }
+
+  // The text that a choice's pending part holds now, taken.
+  static std::string Taken(ChoiceStream& choice) {
+    std::string text(choice.Pending().text);
+    choice.ClearPending();
+    return text;
+  }
+
+  const text::Tokenizer tokenizer_ = MakeByteTokenizer();
+  GenerationPlan plan_;
+};
+
+TEST_F(ChoiceStreamTest, TextComesAsItIsWhole) {
+  ChoiceStream choice = Make();
+  choice.Take(Event("h\xC3"));
+  EXPECT_EQ(Taken(choice), "h");
+  EXPECT_FALSE(choice.HasPending());
+  choice.Take(Event("\xA9"));
+  EXPECT_EQ(Taken(choice), "é");
+  choice.Take(Event("\xE6\xBC"));
+  choice.Take(End(FinishReason::kLength));
+  EXPECT_EQ(Taken(choice), "\uFFFD");
+  EXPECT_EQ(choice.Pending().finish, FinishReason::kLength);
+  EXPECT_EQ(choice.completion_tokens(), 5);
+}
+
+TEST_F(ChoiceStreamTest, AStopStringCutsTheText) {
+  plan_.stop = {"\n\n", "END"};
+  ChoiceStream choice = Make();
+  choice.Take(Event("abE"));
+  EXPECT_EQ(Taken(choice), "ab");  // "E" may begin a stop string
+  choice.Take(Event("NxEN"));
+  EXPECT_EQ(Taken(choice), "ENx");
+  choice.Take(Event("D and more"));
+  EXPECT_EQ(Taken(choice), "");
+  EXPECT_TRUE(choice.is_finished());
+  EXPECT_TRUE(choice.ended_by_text());
+  EXPECT_EQ(choice.Pending().finish, FinishReason::kStop);
+  EXPECT_EQ(std::get<std::string>(choice.Pending().stop_reason), "END");
+  EXPECT_EQ(choice.completion_tokens(), 8);  // up to the one that completed it
+  choice.Take(Event("late"));
+  EXPECT_EQ(Taken(choice), "");
+}
+
+TEST_F(ChoiceStreamTest, AStopStringMayStayInTheText) {
+  plan_.stop = {"END"};
+  plan_.include_stop_in_output = true;
+  ChoiceStream choice = Make();
+  choice.Take(Event("abENDx"));
+  EXPECT_EQ(Taken(choice), "abEND");
+}
+
+TEST_F(ChoiceStreamTest, WhatIsHeldBackIsTextAtTheEnd) {
+  plan_.stop = {"END"};
+  ChoiceStream choice = Make();
+  choice.Take(Event("abEN"));
+  EXPECT_EQ(Taken(choice), "ab");
+  choice.Take(End(FinishReason::kStop, kEndToken));
+  EXPECT_EQ(Taken(choice), "EN");
+  EXPECT_FALSE(choice.ended_by_text());
+}
+
+TEST_F(ChoiceStreamTest, StopStringsWaitForMinTokens) {
+  plan_.stop = {"b"};
+  sampling().min_tokens = 3;
+  ChoiceStream choice = Make();
+  choice.Take(Event("abbcbz"));
+  EXPECT_EQ(Taken(choice), "abbc");
+  EXPECT_TRUE(choice.is_finished());
+}
+
+TEST_F(ChoiceStreamTest, TheEndTokenCountsAndIsNotShown) {
+  plan_.return_token_ids = true;
+  ChoiceStream choice = Make();
+  choice.Take(Event("a"));
+  choice.Take(End(FinishReason::kStop, kEndToken));
+  EXPECT_EQ(choice.completion_tokens(), 2);
+  EXPECT_EQ(*choice.Pending().token_ids, (std::vector<TokenId>{'a', kEndToken}));
+  EXPECT_TRUE(std::holds_alternative<std::monostate>(choice.Pending().stop_reason));
+  EXPECT_EQ(Taken(choice), "a");
+}
+
+TEST_F(ChoiceStreamTest, AStopIdIsTheReason) {
+  sampling().stop_token_ids = {'z'};
+  ChoiceStream hidden = Make();
+  hidden.Take(End(FinishReason::kStop, 'z'));
+  EXPECT_EQ(std::get<TokenId>(hidden.Pending().stop_reason), 'z');
+  EXPECT_EQ(Taken(hidden), "");
+  plan_.include_stop_in_output = true;
+  ChoiceStream shown = Make();
+  shown.Take(End(FinishReason::kStop, 'z'));
+  EXPECT_EQ(Taken(shown), "z");
+}
+
+TEST_F(ChoiceStreamTest, SpecialTokensAreSkippedOrShown) {
+  TokenEvent event;
+  event.tokens = {{'a', 0, {}}, {kUserToken, 0, {}}};
+  ChoiceStream skipped = Make();
+  skipped.Take(event);
+  EXPECT_EQ(Taken(skipped), "a");
+  plan_.skip_special_tokens = false;
+  ChoiceStream shown = Make();
+  shown.Take(event);
+  EXPECT_EQ(Taken(shown), "a<|user|>");
+}
+
+TEST_F(ChoiceStreamTest, EchoAndLogprobsOfThePrompt) {
+  plan_.echoes = {"Qé"};
+  sampling().num_logprobs = 1;
+  ChoiceStream choice = Make();
+  TokenEvent event = Event("a");
+  event.tokens[0].top = {{'b', -0.25f}};
+  event.prompt_logprobs = {{'Q', 0, {}}, {0xC3, -1, {{'c', -0.75f}}}, {0xA9, -2, {}}};
+  choice.Take(event);
+  EXPECT_EQ(choice.Pending().text, "Qéa");
+  const auto& rows = *choice.Pending().logprobs;
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_FALSE(rows[0].has_logprob);
+  EXPECT_EQ(rows[1].token.text, "\xC3");
+  EXPECT_EQ(rows[1].top[0].text, "c");
+  EXPECT_EQ(rows[3].top[0].logprob, -0.25f);
+  // é begins in the second token, the third ends it.
+  EXPECT_EQ(rows[1].text_offset, 1);
+  EXPECT_EQ(rows[2].text_offset, 2);
+  EXPECT_EQ(rows[3].text_offset, 2);
+}
+
+TEST_F(ChoiceStreamTest, LaterChoicesTakeTheirOwnPrompt) {
+  plan_.requests[0].num_sequences = 2;
+  plan_.requests.push_back(plan_.requests[0]);
+  plan_.echoes = {"first", "second"};
+  ChoiceStream choice(plan_, tokenizer_, 2);
+  choice.Take(End(FinishReason::kLength));
+  EXPECT_EQ(Taken(choice), "second");
+}
+
+}  // namespace
+}  // namespace lorry::server

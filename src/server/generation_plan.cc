@@ -1,0 +1,180 @@
+#include "server/generation_plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <random>
+
+#include "api/openai/context_length.h"
+
+namespace lorry::server {
+namespace {
+
+using api::openai::ChatPrompt;
+using api::openai::CommonRequest;
+using api::openai::ContextUse;
+
+constexpr int kDefaultCompletionTokens = 16;  // OpenAI's
+
+uint64_t RandomSeed() {
+  thread_local std::mt19937_64 random((static_cast<uint64_t>(std::random_device()()) << 32) |
+                                      std::random_device()());
+  return random();
+}
+
+// Where the last message's text ends in the rendered chat; templates may have trimmed it.
+size_t EndOfFinalContent(std::string_view rendered, std::string_view content) {
+  size_t at = rendered.rfind(content);
+  if (at == std::string_view::npos) {
+    const size_t first = content.find_first_not_of(" \t\r\n");
+    if (first == std::string_view::npos) return std::string_view::npos;
+    content = content.substr(first, content.find_last_not_of(" \t\r\n") + 1 - first);
+    at = rendered.rfind(content);
+    if (at == std::string_view::npos) return at;
+  }
+  return at + content.size();
+}
+
+Status AddPrompt(const CommonRequest& request, std::vector<TokenId> tokens, ContextUse use,
+                 GenerationPlan& plan) {
+  use.prompt_tokens = tokens.size();
+  use.requested_tokens = request.max_tokens;
+  GenerateRequest generate;
+  ASSIGN_OR_RETURN(const int max_tokens, ResolveMaxTokens(use));
+  generate.adapter = plan.model.adapter;
+  if (!plan.model.adapter.IsBase()) generate.adapter_name = plan.model.name;
+  generate.prompt = std::move(tokens);
+  generate.num_sequences = request.n;
+  generate.sampling = request.sampling;
+  generate.sampling.max_tokens = max_tokens;
+  generate.sampling.min_tokens = std::min(request.sampling.min_tokens, max_tokens);
+  plan.requests.push_back(std::move(generate));
+  return {};
+}
+
+}  // namespace
+
+Planner::Planner(const ModelDirectory& directory, text::Tokenizer tokenizer,
+                 std::optional<text::ChatTemplate> chat_template)
+    : directory_(directory),
+      tokenizer_(std::move(tokenizer)),
+      chat_template_(std::move(chat_template)) {
+  for (TokenId id = 0; id < tokenizer_.vocab_size(); ++id) {
+    max_token_bytes_ = std::max(max_token_bytes_, tokenizer_.TokenBytes(id).size());
+  }
+}
+
+// Tokenising megabytes only to find that they do not fit would keep everyone else waiting.
+Status Planner::CheckTextSize(size_t num_bytes, std::string_view param) const {
+  const size_t max_len = static_cast<size_t>(directory_.max_model_len());
+  if (num_bytes <= max_len * max_token_bytes_) return {};
+  return Fail(
+      ErrorCode::kTooLarge,
+      fmt::format("This model's maximum context length is {} tokens. However, your {} has {} "
+                  "bytes of text, which cannot fit. Please reduce the length of the {}.",
+                  max_len, param, num_bytes, param),
+      std::string(param));
+}
+
+Result<std::vector<TokenId>> Planner::Encode(const std::string& text,
+                                             bool add_special_tokens) const {
+  RETURN_IF_ERROR(CheckTextSize(text.size(), "prompt"));
+  auto tokens = tokenizer_.Encode(text, {.add_special_tokens = add_special_tokens});
+  if (!tokens) {
+    return Fail(ErrorCode::kInvalidArgument, std::move(tokens.error().message), "prompt");
+  }
+  return tokens;
+}
+
+Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat) const {
+  if (!chat_template_) {
+    return Fail(ErrorCode::kUnsupported,
+                "This model has no chat template: use /v1/completions, or start the server with "
+                "--chat-template FILE.",
+                "messages");
+  }
+  RETURN_IF_ERROR(CheckTextSize(chat.messages_json.size() + chat.tools_json.size(), "messages"));
+  text::Chat rendered_from;
+  rendered_from.messages_json = chat.messages_json;
+  rendered_from.tools_json = chat.tools_json;
+  rendered_from.variables_json = chat.template_kwargs_json;
+  rendered_from.add_generation_prompt = chat.add_generation_prompt;
+  ASSIGN_OR_RETURN(text::RenderedChat rendered,
+                   chat_template_->RenderAndEncode(rendered_from, tokenizer_));
+  if (!chat.continue_final_message) return std::move(rendered.ids);
+
+  // What the template wrote after the last message is taken off again, as whole tokens.
+  const size_t end = EndOfFinalContent(rendered.text, chat.final_content);
+  if (end != std::string::npos) {
+    ASSIGN_OR_RETURN(const std::vector<TokenId> tail,
+                     tokenizer_.Encode(std::string_view(rendered.text).substr(end),
+                                       {.add_special_tokens = false}));
+    const bool ends_so = rendered.ids.size() > tail.size() &&
+                         std::equal(tail.rbegin(), tail.rend(), rendered.ids.rbegin());
+    if (ends_so) {
+      rendered.ids.resize(rendered.ids.size() - tail.size());
+      return std::move(rendered.ids);
+    }
+  }
+  return Fail(ErrorCode::kUnsupported,
+              "This model's chat template does not let the last message be continued.",
+              "continue_final_message");
+}
+
+Result<GenerationPlan> Planner::StartPlan(CommonRequest& request) const {
+  GenerationPlan plan;
+  ASSIGN_OR_RETURN(plan.model, directory_.Resolve(request.model));
+  plan.stream = request.stream;
+  plan.include_usage = request.include_usage;
+  plan.return_token_ids = request.return_token_ids;
+  plan.skip_special_tokens = request.skip_special_tokens;
+  plan.stop = std::move(request.stop);
+  plan.include_stop_in_output = request.include_stop_in_output;
+  // One seed for all prompts and choices: sequence i draws with (seed, i).
+  request.sampling.seed = request.seed ? static_cast<uint64_t>(*request.seed) : RandomSeed();
+  return plan;
+}
+
+Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest request) const {
+  ASSIGN_OR_RETURN(GenerationPlan plan, StartPlan(request));
+  plan.endpoint = api::openai::Endpoint::kCompletion;
+  for (api::openai::Prompt& prompt : request.prompts) {
+    auto* text = std::get_if<std::string>(&prompt);
+    std::vector<TokenId> tokens;
+    if (text != nullptr) {
+      ASSIGN_OR_RETURN(tokens, Encode(*text, request.add_special_tokens));
+    } else {
+      tokens = std::get<std::vector<TokenId>>(std::move(prompt));
+    }
+    if (request.echo) {
+      plan.echoes.push_back(
+          text != nullptr
+              ? std::move(*text)
+              : tokenizer_.Decode(tokens, {.skip_special_tokens = request.skip_special_tokens}));
+    }
+    const ContextUse use = {.default_tokens = kDefaultCompletionTokens,
+                            .max_model_len = directory_.max_model_len(),
+                            .param = "prompt"};
+    RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
+  }
+  return plan;
+}
+
+Result<GenerationPlan> Planner::PlanChat(api::openai::ChatRequest request) const {
+  ASSIGN_OR_RETURN(GenerationPlan plan, StartPlan(request));
+  plan.endpoint = api::openai::Endpoint::kChat;
+  ASSIGN_OR_RETURN(std::vector<TokenId> tokens, EncodeChat(request.chat));
+  const ContextUse use = {.max_model_len = directory_.max_model_len(), .param = "messages"};
+  RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
+  return plan;
+}
+
+Result<std::vector<TokenId>> Planner::Tokenize(const api::openai::TokenizeRequest& request) const {
+  ASSIGN_OR_RETURN(const ModelChoice model, directory_.Resolve(request.model));
+  static_cast<void>(
+      model);  // adapters share the base's tokenizer; the name must exist all the same
+  if (const auto* chat = std::get_if<ChatPrompt>(&request.input)) return EncodeChat(*chat);
+  return tokenizer_.Encode(std::get<std::string>(request.input),
+                           {.add_special_tokens = request.add_special_tokens});
+}
+
+}  // namespace lorry::server

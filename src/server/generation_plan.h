@@ -1,0 +1,65 @@
+// GenerationPlan: what a completion or chat request asks of the engine, and how its answer is to
+// look. Made from the parsed body by the text work: template, tokens, limits, model name. Owns:
+// nothing shared. Thread: text threads make it, the session's thread uses it. Never: talks to the
+// engine.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/openai/format.h"
+#include "api/openai/request.h"
+#include "base/result.h"
+#include "request/generate_request.h"
+#include "request/model_directory.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace lorry::server {
+
+struct GenerationPlan {
+  api::openai::Endpoint endpoint = api::openai::Endpoint::kCompletion;
+  ModelChoice model;
+  std::vector<GenerateRequest> requests;  // one a prompt; their ids are still to be given
+  std::vector<std::string> echoes;        // one a prompt; empty: no echo
+  bool stream = false;
+  bool include_usage = false;
+  bool return_token_ids = false;
+  bool skip_special_tokens = true;
+  std::vector<std::string> stop;
+  bool include_stop_in_output = false;
+
+  int n() const { return requests.front().num_sequences; }
+  // OpenAI numbers choices prompt by prompt.
+  int num_choices() const { return n() * static_cast<int>(requests.size()); }
+  bool wants_logprobs() const { return requests.front().sampling.num_logprobs >= 0; }
+};
+
+class Planner {
+ public:
+  // chat_template may be missing: then chats are refused.
+  Planner(const ModelDirectory& directory, text::Tokenizer tokenizer,
+          std::optional<text::ChatTemplate> chat_template);
+
+  Result<GenerationPlan> PlanCompletion(api::openai::CompletionRequest request) const;
+  Result<GenerationPlan> PlanChat(api::openai::ChatRequest request) const;
+
+  Result<std::vector<TokenId>> Tokenize(const api::openai::TokenizeRequest& request) const;
+
+  const text::Tokenizer& tokenizer() const { return tokenizer_; }
+  const ModelDirectory& directory() const { return directory_; }
+
+ private:
+  Status CheckTextSize(size_t num_bytes, std::string_view param) const;
+  Result<std::vector<TokenId>> Encode(const std::string& text, bool add_special_tokens) const;
+  Result<std::vector<TokenId>> EncodeChat(const api::openai::ChatPrompt& chat) const;
+  Result<GenerationPlan> StartPlan(api::openai::CommonRequest& request) const;
+
+  const ModelDirectory& directory_;
+  const text::Tokenizer tokenizer_;
+  const std::optional<text::ChatTemplate> chat_template_;
+  size_t max_token_bytes_ = 1;  // of the longest token: bounds how much text can fit
+};
+
+}  // namespace lorry::server

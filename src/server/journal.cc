@@ -1,0 +1,95 @@
+#include "server/journal.h"
+
+#include "api/openai/json_text.h"
+#include "base/log.h"
+
+namespace lorry::server {
+namespace {
+
+const prometheus::Histogram::BucketBoundaries kSeconds = {
+    .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
+
+double Millis(Micros from_us, Micros to_us) { return static_cast<double>(to_us - from_us) * 1e-3; }
+
+// Paths come from clients: in a text log they may not forge lines.
+std::string Printable(std::string_view text) {
+  std::string out;
+  api::openai::AppendJsonString(out, text);
+  return out.substr(1, out.size() - 2);
+}
+
+std::string_view KnownMethod(std::string_view method) {
+  for (const std::string_view known : {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE"}) {
+    if (method == known) return known;
+  }
+  return "other";
+}
+
+}  // namespace
+
+Journal::Journal(prometheus::Registry& registry, bool access_log)
+    : requests_(prometheus::BuildCounter()
+                    .Name("lorry:http_requests_total")
+                    .Help("HTTP requests that ended; 499: the client went away.")
+                    .Register(registry)),
+      seconds_(prometheus::BuildHistogram()
+                   .Name("lorry:http_request_duration_seconds")
+                   .Help("From the request to the end of its answer.")
+                   .Register(registry)),
+      access_log_(access_log) {}
+
+void Journal::Write(const JournalEntry& entry) {
+  const std::string handler(entry.route.empty() ? "none" : entry.route);
+  requests_
+      .Add({{"handler", handler},
+            {"method", std::string(KnownMethod(entry.method))},
+            {"status", std::to_string(entry.status)}})
+      .Increment();
+  seconds_.Add({{"handler", handler}}, kSeconds)
+      .Observe(SecondsBetween(entry.received_us, entry.ended_us));
+  if (access_log_) {
+    log::WriteFields(log::Level::kInfo, AccessText(entry), AccessJson(entry));
+  }
+}
+
+std::string AccessText(const JournalEntry& entry) {
+  std::string line =
+      fmt::format("{} {} {} {} in {:.1f} ms", entry.remote_address, Printable(entry.method),
+                  Printable(entry.path), entry.status, Millis(entry.received_us, entry.ended_us));
+  if (!entry.model.empty()) {
+    line += fmt::format(", {}: {} + {} tokens", entry.model, entry.prompt_tokens,
+                        entry.completion_tokens);
+  }
+  if (entry.first_token_us) {
+    line +=
+        fmt::format(", first after {:.1f} ms", Millis(entry.received_us, *entry.first_token_us));
+  }
+  return line + ", id " + entry.request_id;
+}
+
+std::string AccessJson(const JournalEntry& entry) {
+  std::string out;
+  const auto add_text = [&](std::string_view name, std::string_view value) {
+    if (!out.empty()) out += ',';
+    api::openai::AppendJsonString(out, name);
+    out += ':';
+    api::openai::AppendJsonString(out, value);
+  };
+  add_text("request_id", entry.request_id);
+  add_text("remote", entry.remote_address);
+  add_text("method", entry.method);
+  add_text("path", entry.path);
+  out += fmt::format(R"(,"status":{},"total_ms":{:.3f})", entry.status,
+                     Millis(entry.received_us, entry.ended_us));
+  if (!entry.model.empty()) {
+    add_text("model", entry.model);
+    out += fmt::format(R"(,"prompt_tokens":{},"completion_tokens":{})", entry.prompt_tokens,
+                       entry.completion_tokens);
+  }
+  if (entry.first_token_us) {
+    out += fmt::format(R"(,"ttft_ms":{:.3f})", Millis(entry.received_us, *entry.first_token_us));
+  }
+  return out;
+}
+
+}  // namespace lorry::server

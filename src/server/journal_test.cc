@@ -1,0 +1,71 @@
+#include "server/journal.h"
+
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+#include <boost/json.hpp>
+
+namespace lorry::server {
+namespace {
+
+JournalEntry Entry() {
+  JournalEntry entry;
+  entry.request_id = "r1";
+  entry.method = "POST";
+  entry.path = "/v1/completions";
+  entry.route = "/v1/completions";
+  entry.remote_address = "127.0.0.1:5";
+  entry.status = 200;
+  entry.received_us = 1000;
+  entry.ended_us = 13500;
+  entry.model = "sql";
+  entry.first_token_us = 3250;
+  entry.prompt_tokens = 7;
+  entry.completion_tokens = 9;
+  return entry;
+}
+
+TEST(Journal, Text) {
+  EXPECT_EQ(
+      AccessText(Entry()),
+      "127.0.0.1:5 POST /v1/completions 200 in 12.5 ms, sql: 7 + 9 tokens, first after 2.2 ms, "
+      "id r1");
+  JournalEntry plain = Entry();
+  plain.model = "";
+  plain.first_token_us.reset();
+  plain.path = "/a\nb\x1b[31m";
+  EXPECT_EQ(AccessText(plain), "127.0.0.1:5 POST /a\\nb\\u001b[31m 200 in 12.5 ms, id r1");
+}
+
+TEST(Journal, JsonMembersAreJson) {
+  JournalEntry entry = Entry();
+  entry.path = "/\"\xff";
+  const boost::json::value value = boost::json::parse("{" + AccessJson(entry) + "}");
+  EXPECT_EQ(value.at("path").as_string(), "/\"\uFFFD");
+  EXPECT_EQ(value.at("total_ms").to_number<double>(), 12.5);
+  EXPECT_EQ(value.at("ttft_ms").to_number<double>(), 2.25);
+  EXPECT_EQ(value.at("completion_tokens").as_int64(), 9);
+}
+
+TEST(Journal, CountsByHandlerMethodAndStatus) {
+  prometheus::Registry registry;
+  Journal journal(registry, /*access_log=*/false);
+  journal.Write(Entry());
+  JournalEntry odd = Entry();
+  odd.route = "";
+  odd.method = "BREW";
+  odd.status = 404;
+  journal.Write(odd);
+  const std::string text = prometheus::TextSerializer().Serialize(registry.Collect());
+  EXPECT_NE(
+      text.find(
+          R"(lorry:http_requests_total{handler="/v1/completions",method="POST",status="200"} 1)"),
+      std::string::npos)
+      << text;
+  EXPECT_NE(text.find(R"(lorry:http_requests_total{handler="none",method="other",status="404"} 1)"),
+            std::string::npos)
+      << text;
+}
+
+}  // namespace
+}  // namespace lorry::server

@@ -1,0 +1,43 @@
+// Which handler answers a path and method.
+// Owns: the table. Thread: any, once it is built. Never: looks at bodies or headers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace lorry::server {
+
+enum class Endpoint {
+  kHealth,
+  kReady,
+  kVersion,
+  kMetrics,
+  kModels,
+  kModel,
+  kCompletions,
+  kChatCompletions,
+  kTokenize,
+  kDetokenize,
+};
+
+struct Route {
+  std::string_view method;  // GET (HEAD too) or POST
+  std::string_view path;    // one that ends in '/' stands for everything below it
+  Endpoint endpoint;
+  bool is_open;  // no key is asked for
+};
+
+struct RouteMatch {
+  const Route* route = nullptr;  // nullptr: see `status`
+  int status = 200;              // 404, 405, or 204 for OPTIONS
+  std::string allow;             // the methods of this path, unless 404
+  std::string_view rest;         // of the path, below a route that ends in '/'
+};
+
+RouteMatch FindRoute(std::string_view method, std::string_view path);
+
+}  // namespace lorry::server

@@ -1,0 +1,29 @@
+#include "server/router.h"
+
+#include <gtest/gtest.h>
+
+namespace lorry::server {
+namespace {
+
+TEST(Router, FindsRoutes) {
+  EXPECT_EQ(FindRoute("GET", "/v1/models").route->endpoint, Endpoint::kModels);
+  EXPECT_EQ(FindRoute("HEAD", "/health").route->endpoint, Endpoint::kHealth);
+  EXPECT_EQ(FindRoute("POST", "/v1/chat/completions").route->endpoint, Endpoint::kChatCompletions);
+  const RouteMatch model = FindRoute("GET", "/v1/models/team/fr");
+  EXPECT_EQ(model.route->endpoint, Endpoint::kModel);
+  EXPECT_EQ(model.rest, "team/fr");
+}
+
+TEST(Router, SaysWhatIsMissing) {
+  EXPECT_EQ(FindRoute("GET", "/").status, 404);
+  EXPECT_EQ(FindRoute("GET", "/v1/modelsx").status, 404);
+  EXPECT_EQ(FindRoute("POST", "/health/").status, 404);
+  const RouteMatch wrong = FindRoute("DELETE", "/v1/completions");
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_EQ(wrong.allow, "POST, OPTIONS");
+  EXPECT_EQ(FindRoute("HEAD", "/v1/completions").status, 405);
+  EXPECT_EQ(FindRoute("OPTIONS", "/v1/models").status, 204);
+}
+
+}  // namespace
+}  // namespace lorry::server

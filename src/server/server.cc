@@ -1,0 +1,218 @@
+#include "server/server.h"
+
+#include <prometheus/text_serializer.h>
+
+#include "api/error_map.h"
+
+namespace lorry::server {
+namespace {
+
+namespace openai = api::openai;
+
+openai::ParseLimits MakeLimits(const ServerOptions& options, const text::Tokenizer& tokenizer) {
+  openai::ParseLimits limits;
+  limits.vocab_size = tokenizer.vocab_size();
+  limits.json.max_bytes = options.http.max_body_bytes;
+  limits.max_logprobs = options.max_logprobs;
+  limits.default_sampling = options.default_sampling;
+  return limits;
+}
+
+// What the HTTP server refuses by itself, in OpenAI's shape.
+net::HttpResponse RefusedByHttp(int status, std::string_view message) {
+  const ErrorCode code = status == 413   ? ErrorCode::kTooLarge
+                         : status == 503 ? ErrorCode::kUnavailable
+                         : status == 500 ? ErrorCode::kInternal
+                                         : ErrorCode::kInvalidArgument;
+  net::HttpResponse response = ErrorResponse({code, std::string(message), ""});
+  response.status = status;
+  return response;
+}
+
+net::HttpResponse NoRoute(const RouteMatch& match, const net::HttpRequest& request) {
+  net::HttpResponse response;
+  response.status = 204;
+  if (match.status != 204) {
+    const bool is_unknown = match.status == 404;
+    response = ErrorResponse({is_unknown ? ErrorCode::kNotFound : ErrorCode::kInvalidArgument,
+                              is_unknown ? fmt::format("There is nothing at {}.", request.path)
+                                         : fmt::format("{} does not take {}; it takes {}.",
+                                                       request.path, request.method, match.allow),
+                              ""});
+    response.status = match.status;
+  }
+  if (!match.allow.empty()) response.headers.Add("Allow", match.allow);
+  return response;
+}
+
+}  // namespace
+
+Server::Server(ServerOptions options, ModelDirectory directory, text::Tokenizer tokenizer,
+               std::optional<text::ChatTemplate> chat_template, Generator& generator,
+               prometheus::Registry& registry)
+    : options_(std::move(options)),
+      directory_(std::move(directory)),
+      planner_(directory_, std::move(tokenizer), std::move(chat_template)),
+      limits_(MakeLimits(options_, planner_.tokenizer())),
+      auth_(options_.api_keys),
+      registry_(registry),
+      journal_(registry, options_.access_log),
+      session_context_{generator, planner_.tokenizer(), session_thread_.mailbox()},
+      text_threads_(options_.num_text_threads, options_.max_pending_requests,
+                    [this](TextTask task) { DoTextWork(std::move(task)); }),
+      http_(
+          options_.http,
+          [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
+            Handle(std::move(request), std::move(writer));
+          },
+          RefusedByHttp) {}
+
+Server::~Server() { Stop(); }
+
+Result<int> Server::Start() {
+  session_thread_.Start();
+  text_threads_.Start();
+  ASSIGN_OR_RETURN(const int port, http_.Start());
+  is_ready_ = true;
+  return port;
+}
+
+bool Server::Drain(Micros limit_us) {
+  is_ready_ = false;
+  return http_.Drain(std::chrono::milliseconds(limit_us / 1000));
+}
+
+void Server::Stop() {
+  is_ready_ = false;
+  http_.Stop();  // hang-ups reach the session thread, which cancels
+  text_threads_.Stop();
+  session_thread_.Stop();
+}
+
+void Server::Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
+  auto exchange = std::make_unique<Exchange>(request, std::move(writer), journal_, *options_.clock);
+  const RouteMatch match = FindRoute(request.method, request.path);
+  if (match.route == nullptr) {
+    exchange->Send(NoRoute(match, request));
+    return;
+  }
+  exchange->entry().route = match.route->path;
+  if (!match.route->is_open) {
+    if (const Status status = auth_.Check(request.headers); !status) {
+      exchange->SendError(status.error());
+      return;
+    }
+  }
+  Answer(match, std::move(request), std::move(exchange));
+}
+
+void Server::Answer(const RouteMatch& match, net::HttpRequest request,
+                    std::unique_ptr<Exchange> exchange) {
+  switch (match.route->endpoint) {
+    case Endpoint::kHealth:
+      exchange->SendJson(R"({"status":"ok"})");
+      return;
+    case Endpoint::kReady:
+      if (is_ready_) {
+        exchange->SendJson(R"({"status":"ready"})");
+      } else {
+        exchange->SendError({ErrorCode::kUnavailable, "The server is shutting down.", ""});
+      }
+      return;
+    case Endpoint::kVersion:
+      exchange->SendJson(openai::FormatVersion(options_.version));
+      return;
+    case Endpoint::kMetrics:
+      exchange->Send(MetricsResponse());
+      return;
+    case Endpoint::kModels:
+      exchange->SendJson(openai::FormatModels(directory_));
+      return;
+    case Endpoint::kModel: {
+      Result<std::string> card = openai::FormatModel(directory_, match.rest);
+      if (card) {
+        exchange->SendJson(std::move(*card));
+      } else {
+        exchange->SendError(card.error());
+      }
+      return;
+    }
+    case Endpoint::kCompletions:
+    case Endpoint::kChatCompletions:
+    case Endpoint::kTokenize:
+    case Endpoint::kDetokenize:
+      break;
+  }
+  if (!is_ready_) {
+    exchange->SendError({ErrorCode::kUnavailable, "The server is shutting down.", ""});
+    return;
+  }
+  TextTask task = {match.route->endpoint, std::move(request.body), std::move(exchange)};
+  if (text_threads_.TrySend(std::move(task))) return;
+  task.exchange->SendError({ErrorCode::kResourceExhausted,
+                            fmt::format("{} requests are waiting already. Try again later.",
+                                        options_.max_pending_requests),
+                            ""});
+}
+
+net::HttpResponse Server::MetricsResponse() const {
+  return {.status = 200,
+          .headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
+          .body = prometheus::TextSerializer().Serialize(registry_.Collect())};
+}
+
+void Server::DoTextWork(TextTask task) {
+  Exchange& exchange = *task.exchange;
+  if (exchange.writer()->closed()) return exchange.Abandon();
+  const auto launch = [&](Result<GenerationPlan> plan) {
+    if (!plan) return exchange.SendError(plan.error());
+    Launch(std::move(*plan), std::move(task.exchange));
+  };
+  const auto send = [&](Result<std::string> body) {
+    if (!body) return exchange.SendError(body.error());
+    exchange.SendJson(std::move(*body));
+  };
+  switch (task.endpoint) {
+    case Endpoint::kCompletions:
+      return launch(openai::ParseCompletion(task.body, limits_)
+                        .and_then([&](openai::CompletionRequest request) {
+                          return planner_.PlanCompletion(std::move(request));
+                        }));
+    case Endpoint::kChatCompletions:
+      return launch(
+          openai::ParseChat(task.body, limits_).and_then([&](openai::ChatRequest request) {
+            return planner_.PlanChat(std::move(request));
+          }));
+    case Endpoint::kTokenize:
+      return send(TokenizeBody(task.body));
+    case Endpoint::kDetokenize:
+      return send(DetokenizeBody(task.body));
+    default:
+      return exchange.SendError({ErrorCode::kInternal, "This is no text work.", ""});
+  }
+}
+
+void Server::Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange) {
+  const RequestId first_id = {next_request_id_.fetch_add(plan.requests.size())};
+  Session::Create(session_context_, std::move(plan), std::move(exchange), first_id)->Launch();
+}
+
+Result<std::string> Server::TokenizeBody(const std::string& body) const {
+  ASSIGN_OR_RETURN(const openai::TokenizeRequest request, openai::ParseTokenize(body, limits_));
+  ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, planner_.Tokenize(request));
+  std::vector<std::string> strings;
+  if (request.return_token_strings) {
+    for (const TokenId token : tokens) strings.emplace_back(planner_.tokenizer().TokenBytes(token));
+  }
+  return openai::FormatTokenize(tokens, directory_.max_model_len(),
+                                request.return_token_strings ? &strings : nullptr);
+}
+
+Result<std::string> Server::DetokenizeBody(const std::string& body) const {
+  ASSIGN_OR_RETURN(const openai::DetokenizeRequest request, openai::ParseDetokenize(body, limits_));
+  RETURN_IF_ERROR(directory_.Resolve(request.model));
+  return openai::FormatDetokenize(
+      planner_.tokenizer().Decode(request.tokens, {.skip_special_tokens = false}));
+}
+
+}  // namespace lorry::server

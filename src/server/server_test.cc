@@ -1,0 +1,220 @@
+// Routes, errors and whole answers, over a real socket.
+#include "server/server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "server/testing/test_server.h"
+
+namespace lorry::server {
+namespace {
+
+namespace json = boost::json;
+using testing::HasSubstr;
+
+json::object ErrorOf(const net::HttpResponse& response) {
+  json::error_code error;
+  const json::value body = json::parse(response.body, error);
+  EXPECT_FALSE(error) << response.body;
+  return body.at("error").as_object();
+}
+
+std::string TextOf(const json::object& answer, size_t choice = 0) {
+  return answer.at("choices").at(choice).at("text").as_string().c_str();
+}
+
+TEST(Server, SmallEndpoints) {
+  TestServer server;
+  EXPECT_EQ(server.Get("/health").status, 200);
+  EXPECT_EQ(server.Get("/ready").status, 200);
+  EXPECT_EQ(server.Get("/version").body, R"({"version":"1.2.3"})");
+  EXPECT_THAT(server.Get("/v1/models").body, HasSubstr(R"("id":"team/fr")"));
+  EXPECT_THAT(server.Get("/v1/models/team/fr").body, HasSubstr(R"("parent":"demo")"));
+  EXPECT_THAT(server.Get("/v1/models/team%2Ffr").body, HasSubstr(R"("parent":"demo")"));
+  EXPECT_EQ(server.Get("/v1/models/nobody").status, 404);
+  EXPECT_THAT(
+      server.Get("/metrics").body,
+      HasSubstr(R"(lorry:http_requests_total{handler="/health",method="GET",status="200"} 1)"));
+}
+
+TEST(Server, UnknownPathsAndMethods) {
+  TestServer server;
+  const net::HttpResponse unknown = server.Get("/v2/models");
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(ErrorOf(unknown).at("message").as_string(), "There is nothing at /v2/models.");
+  const net::HttpResponse wrong = server.Get("/v1/completions");
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_EQ(wrong.headers.Find("allow"), "POST, OPTIONS");
+  EXPECT_EQ(server.Call({.method = "OPTIONS", .target = "/v1/models"}).status, 204);
+}
+
+TEST(Server, RequestIdsComeBack) {
+  TestServer server;
+  EXPECT_EQ(server.Get("/health", {{"X-Request-Id", "abc-1"}}).headers.Find("x-request-id"),
+            "abc-1");
+  EXPECT_EQ(server.Get("/health").headers.Find("x-request-id")->size(), 32u);
+  const net::HttpResponse bad = server.Get("/health", {{"X-Request-Id", std::string(200, 'x')}});
+  EXPECT_EQ(bad.headers.Find("x-request-id")->size(), 32u);
+}
+
+TEST(Server, KeysGuardWhatCosts) {
+  ServerOptions options;
+  options.api_keys = {"secret"};
+  TestServer server({}, options);
+  for (const char* path : {"/health", "/ready", "/version", "/metrics"}) {
+    EXPECT_EQ(server.Get(path).status, 200) << path;
+  }
+  const net::HttpResponse refused = server.Get("/v1/models");
+  EXPECT_EQ(refused.status, 401);
+  EXPECT_EQ(refused.headers.Find("www-authenticate"), "Bearer");
+  EXPECT_EQ(ErrorOf(refused).at("code").as_string(), "invalid_api_key");
+  EXPECT_EQ(server.Post("/tokenize", R"({"prompt":"x"})").status, 401);
+  EXPECT_EQ(server.Get("/v1/models", {{"Authorization", "Bearer secret"}}).status, 200);
+}
+
+TEST(Server, CompletionCountsTheEnd) {
+  TestServer server;
+  // The echo repeats the prompt up to its end token.
+  const json::object answer = server.PostJson(
+      "/v1/completions",
+      R"({"model":"sql","prompt":[104,105,256],"max_tokens":9,"return_token_ids":true})");
+  EXPECT_EQ(TextOf(answer), "hi");
+  EXPECT_EQ(answer.at("model").as_string(), "sql");
+  EXPECT_TRUE(answer.at("id").as_string().starts_with("cmpl-"));
+  const json::object& choice = answer.at("choices").at(0).as_object();
+  EXPECT_EQ(choice.at("finish_reason").as_string(), "stop");
+  EXPECT_EQ(choice.at("token_ids"), json::parse("[104,105,256]"));
+  EXPECT_EQ(choice.at("prompt_token_ids"), json::parse("[104,105,256]"));
+  EXPECT_EQ(answer.at("usage"),
+            json::parse(R"({"prompt_tokens":3,"completion_tokens":3,"total_tokens":6})"));
+  const std::vector<GenerateRequest> submitted = server.echo().TakeSubmitted();
+  ASSERT_EQ(submitted.size(), 1u);
+  EXPECT_EQ(submitted[0].adapter_name, "sql");
+  EXPECT_GT(submitted[0].arrival_us, 0);
+}
+
+TEST(Server, PromptsTimesN) {
+  TestServer server;
+  const json::object answer = server.PostJson(
+      "/v1/completions", R"({"prompt":["ab","xyz"],"n":2,"max_tokens":5,"echo":true})");
+  ASSERT_EQ(answer.at("choices").as_array().size(), 4u);
+  EXPECT_EQ(TextOf(answer, 0),
+            "ababab"
+            "a");
+  EXPECT_EQ(TextOf(answer, 1), TextOf(answer, 0));
+  EXPECT_EQ(TextOf(answer, 2), "xyzxyzxy");
+  EXPECT_EQ(answer.at("choices").at(3).at("index").as_int64(), 3);
+  EXPECT_EQ(answer.at("usage").at("prompt_tokens").as_int64(), 5);
+  EXPECT_EQ(answer.at("usage").at("completion_tokens").as_int64(), 20);
+}
+
+TEST(Server, StopStringsCancelTheSequence) {
+  TestServer server({.token_time = std::chrono::milliseconds(1)});
+  const json::object answer =
+      server.PostJson("/v1/completions", R"({"prompt":"abcd","max_tokens":50,"stop":["da"]})");
+  EXPECT_EQ(TextOf(answer), "abc");
+  const json::object& choice = answer.at("choices").at(0).as_object();
+  EXPECT_EQ(choice.at("finish_reason").as_string(), "stop");
+  EXPECT_EQ(choice.at("stop_reason").as_string(), "da");
+  EXPECT_EQ(answer.at("usage").at("completion_tokens").as_int64(), 5);
+  EXPECT_TRUE(Eventually([&] { return server.echo().num_running() == 0; }));
+  EXPECT_EQ(server.echo().num_cancelled(), 1);
+}
+
+TEST(Server, ChatWithLogprobs) {
+  TestServer server;
+  const json::object answer = server.PostJson(
+      "/v1/chat/completions",
+      R"({"messages":[{"role":"user","content":"A"}],"max_tokens":2,"logprobs":true,"top_logprobs":1})");
+  EXPECT_TRUE(answer.at("id").as_string().starts_with("chatcmpl-"));
+  const json::object& choice = answer.at("choices").at(0).as_object();
+  EXPECT_EQ(choice.at("message").at("content").as_string(), "A");  // <|user|> is not shown
+  EXPECT_EQ(choice.at("finish_reason").as_string(), "length");
+  const json::value& second = choice.at("logprobs").at("content").at(1);
+  EXPECT_EQ(second.at("token").as_string(), "A");
+  EXPECT_EQ(second.at("logprob").to_number<double>(), -65);
+  EXPECT_EQ(second.at("top_logprobs").at(0).at("token").as_string(), "B");
+}
+
+TEST(Server, ScoringAPrompt) {
+  TestServer server;
+  const json::object answer = server.PostJson(
+      "/v1/completions", R"({"prompt":"ab","max_tokens":0,"echo":true,"logprobs":0})");
+  EXPECT_EQ(TextOf(answer), "ab");
+  EXPECT_EQ(answer.at("choices").at(0).at("logprobs").at("token_logprobs"),
+            json::parse("[null,-98]"));
+  EXPECT_EQ(answer.at("usage").at("completion_tokens").as_int64(), 0);
+}
+
+TEST(Server, Tokenize) {
+  TestServer server;
+  EXPECT_EQ(
+      server.Post("/tokenize", R"({"prompt":"hi<|end|>","return_token_strs":true})").body,
+      R"({"count":3,"max_model_len":64,"tokens":[104,105,256],"token_strs":["h","i","<|end|>"]})");
+  EXPECT_EQ(server.Post("/tokenize", R"({"messages":[{"role":"user","content":"h"}]})").body,
+            R"({"count":4,"max_model_len":64,"tokens":[257,104,256,258],"token_strs":null})");
+  EXPECT_EQ(server.Post("/detokenize", R"({"tokens":[104,105,256]})").body,
+            R"({"prompt":"hi<|end|>"})");
+  EXPECT_EQ(server.Post("/tokenize", R"({"model":"nobody","prompt":"x"})").status, 404);
+}
+
+TEST(Server, ErrorsNameTheField) {
+  TestServer server;
+  const auto post = [&](std::string body) {
+    return server.Post("/v1/completions", std::move(body));
+  };
+  const net::HttpResponse unknown = post(R"({"model":"nobody","prompt":"x"})");
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(ErrorOf(unknown).at("code").as_string(), "model_not_found");
+  const net::HttpResponse wrong = post(R"({"prompt":"x","temperature":9})");
+  EXPECT_EQ(wrong.status, 400);
+  EXPECT_EQ(ErrorOf(wrong).at("param").as_string(), "temperature");
+  const net::HttpResponse too_long = post(R"({"prompt":"x","max_tokens":64})");
+  EXPECT_EQ(too_long.status, 400);
+  EXPECT_EQ(ErrorOf(too_long).at("code").as_string(), "context_length_exceeded");
+  EXPECT_EQ(post("{").status, 400);
+}
+
+TEST(Server, BodiesBeyondTheLimit) {
+  ServerOptions options;
+  options.http.max_body_bytes = 1000;
+  TestServer server({}, options);
+  const net::HttpResponse response = server.Post("/v1/completions", std::string(2000, ' '));
+  EXPECT_EQ(response.status, 413);
+  EXPECT_EQ(ErrorOf(response).at("code").as_string(), "request_too_large");
+}
+
+TEST(Server, AFullQueueIs429) {
+  TestServer server({.token_time = std::chrono::milliseconds(1), .max_requests = 2});
+  // Three prompts are three requests to the engine; the third does not fit, and the others are
+  // given up.
+  const net::HttpResponse response =
+      server.Post("/v1/completions", R"({"prompt":["a","b","c"],"max_tokens":60})");
+  EXPECT_EQ(response.status, 429);
+  EXPECT_EQ(response.headers.Find("retry-after"), "1");
+  EXPECT_EQ(ErrorOf(response).at("type").as_string(), "rate_limit_error");
+  EXPECT_TRUE(Eventually([&] { return server.echo().num_running() == 0; }));
+}
+
+TEST(Server, EngineErrorsBecomeStatuses) {
+  TestServer server({.fail_at = 2});
+  const net::HttpResponse response =
+      server.Post("/v1/completions", R"({"prompt":"a","max_tokens":5,"n":2})");
+  EXPECT_EQ(response.status, 500);
+  EXPECT_EQ(ErrorOf(response).at("message").as_string(), "The echo broke.");
+}
+
+TEST(Server, DrainLetsRunningRequestsFinish) {
+  TestServer server({.token_time = std::chrono::milliseconds(5)});
+  std::string text;
+  std::thread client([&] {
+    text = TextOf(server.PostJson("/v1/completions", R"({"prompt":"ab","max_tokens":40})"));
+  });
+  ASSERT_TRUE(Eventually([&] { return server.echo().num_running() == 1; }));
+  EXPECT_TRUE(server.server().Drain(/*limit_us=*/5'000'000));
+  client.join();
+  EXPECT_EQ(text.size(), 40u);
+}
+
+}  // namespace
+}  // namespace lorry::server
