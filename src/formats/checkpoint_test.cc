@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "formats/hf_config.h"
 #include "formats/test_files.h"
 
 namespace lorry::formats {
@@ -87,6 +88,17 @@ TEST(CheckpointTest, OpensWhatTransformersSaved) {
   EXPECT_EQ(sharded->num_shards(), 3u);
   EXPECT_TRUE(sharded->GetWeight("model.layers.2.self_attn.k_proj.bias", {32}).has_value());
   EXPECT_FALSE(sharded->Has("lm_head.weight"));
+}
+
+TEST(CheckpointTest, OpensAConvertedModel) {
+  const std::string dir = LORRY_SOURCE_DIR "/tests/data/stories260K";
+  const HfConfig config = ReadHfConfig(dir).value();
+  const auto checkpoint = Checkpoint::Open(dir);
+  ASSERT_TRUE(checkpoint.has_value()) << checkpoint.error().message;
+  EXPECT_TRUE(
+      checkpoint->GetWeight("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}));
+  EXPECT_TRUE(checkpoint->GetWeight("model.layers.4.self_attn.k_proj.weight",
+                                    {config.kv_size(), config.hidden_size}));
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ boost::json::object Llama() {
 
 boost::json::object Qwen2() {
   boost::json::object object = Llama();
-  object["architectures"] = {"Qwen2ForCausalLM"};
+  object["architectures"] = boost::json::array{"Qwen2ForCausalLM"};
   object["model_type"] = "qwen2";
   return object;
 }

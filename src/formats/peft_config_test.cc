@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "formats/json.h"
@@ -131,6 +132,12 @@ TEST(PeftConfigTest, RefusesByName) {
 TEST(PeftConfigTest, TheTypeMustBeThere) {
   EXPECT_THAT(ParsePeftLoraConfig({}, "a.json").error().message,
               HasSubstr("\"peft_type\" is missing"));
+}
+
+// A path inside the outside test data; empty where there is none.
+std::string TestDataPath(std::string_view name) {
+  const char* root = std::getenv("LORRY_TEST_DATA");
+  return root == nullptr || *root == '\0' ? "" : fmt::format("{}/{}", root, name);
 }
 
 // The configs of a folder of the outside test data, by file name.

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+
 #include "formats/test_files.h"
 
 namespace lorry::formats {
@@ -134,6 +136,12 @@ TEST(SafetensorsTest, EveryTruncationIsAnError) {
     EXPECT_FALSE(SafetensorsFile::Open(dir.Write("cut", whole.substr(0, size))).has_value())
         << size;
   }
+}
+
+// A path inside the outside test data; empty where there is none.
+std::string TestDataPath(std::string_view name) {
+  const char* root = std::getenv("LORRY_TEST_DATA");
+  return root == nullptr || *root == '\0' ? "" : fmt::format("{}/{}", root, name);
 }
 
 TEST(SafetensorsTest, RealFiles) {

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -78,13 +77,6 @@ inline std::string ReadWhole(const std::string& path) {
 
 inline std::string OraclePath(std::string_view name) {
   return std::string(LORRY_SOURCE_DIR "/tests/data/oracle/").append(name);
-}
-
-// A path inside the outside test data; empty where there is none.
-inline std::string TestDataPath(std::string_view name) {
-  const char* root = std::getenv("LORRY_TEST_DATA");
-  return root == nullptr || *root == '\0' ? std::string()
-                                          : std::string(root) + "/" + std::string(name);
 }
 
 }  // namespace lorry::formats
