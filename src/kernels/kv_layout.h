@@ -41,7 +41,7 @@ struct KvLayout {
 
 // The page tables of a step. Pages are indices into one arena.
 struct KvView {
-  std::byte* arena = nullptr;  // page p starts at arena + p * layout.PageBytes()
+  std::byte* arena = nullptr;  // [pages][layout.PageBytes()]
   KvLayout layout;
 };
 

@@ -42,7 +42,7 @@ struct LinearArgs {
   float* y = nullptr;           // [rows, num_panels * 16] f32, row stride y_stride (elements)
   int y_stride = 0;
   std::span<const LoraTask> lora;  // empty for the base alone
-  void* lora_scratch = nullptr;    // LoraScratchBytes(lora) bytes, 64-byte aligned
+  void* lora_scratch = nullptr;    // [LoraScratchBytes(lora)] bytes, 64-byte aligned
 };
 
 // Scratch for the shrunk rows of all tasks: sum of rows x (rank rounded up to 2) act elements, each

@@ -32,7 +32,7 @@ struct PackArgs {
   DType source_dtype;  // kBF16, kF16 or kF32
   int n = 0;
   int k = 0;
-  void* panels;  // packed destination, dtype as below, already zeroed
+  void* panels;  // [panels][PanelBytes(k, dtype)] packed destination, already zeroed
   DType dtype;   // kBF16 or kF32
   int panel_begin =
       0;  // source row i goes to panel panel_begin + (i / 16) * panel_step, lane i % 16
