@@ -1,0 +1,107 @@
+#include "apps/adapter_arguments.h"
+
+#include <fmt/core.h>
+
+#include <boost/json.hpp>
+#include <filesystem>
+#include <set>
+
+#include "request/model_directory.h"
+
+namespace lorry::apps {
+namespace {
+
+namespace json = boost::json;
+
+Result<AdapterArgument> Checked(AdapterArgument adapter) {
+  RETURN_IF_ERROR(CheckAdapterName(adapter.name));
+  if (adapter.path.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("adapter {} has no path", adapter.name));
+  }
+  return adapter;
+}
+
+Result<AdapterArgument> FromJsonValue(const json::value& value) {
+  const json::object* object = value.if_object();
+  const json::value* name = object == nullptr ? nullptr : object->if_contains("name");
+  const json::value* path = object == nullptr ? nullptr : object->if_contains("path");
+  if (name == nullptr || path == nullptr || !name->is_string() || !path->is_string()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                R"(an adapter as JSON is {"name": "...", "path": "..."})");
+  }
+  return Checked({std::string(name->get_string()), std::string(path->get_string())});
+}
+
+}  // namespace
+
+Result<AdapterArgument> ParseAdapterArgument(const std::string& text) {
+  // A path may hold '=' itself ("./a=b"), a name may not begin with '.' or '/'.
+  const size_t equals = text.find('=');
+  const bool named = equals != std::string::npos && text[0] != '.' && text[0] != '/';
+  if (named) return Checked({text.substr(0, equals), text.substr(equals + 1)});
+  std::filesystem::path path(text);
+  if (!path.has_filename()) path = path.parent_path();
+  const std::string name = path.filename();
+  if (!CheckAdapterName(name)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("'{}' does not end in a usable name; write NAME=PATH", text));
+  }
+  return Checked({name, text});
+}
+
+Result<std::vector<AdapterArgument>> ParseLoraModules(const std::string& text) {
+  std::vector<AdapterArgument> adapters;
+  if (!text.starts_with('{') && !text.starts_with('[')) {
+    if (text.find('=') == std::string::npos) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  fmt::format("'{}' is neither name=path nor JSON; the list ends at the next flag, "
+                              "so write MODEL before it",
+                              text));
+    }
+    ASSIGN_OR_RETURN(AdapterArgument adapter, ParseAdapterArgument(text));
+    adapters.push_back(std::move(adapter));
+    return adapters;
+  }
+  boost::system::error_code error;
+  const json::value value = json::parse(text, error);
+  if (error) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("'{}' is not valid JSON: {}", text, error.message()));
+  }
+  if (const json::array* list = value.if_array()) {
+    for (const json::value& element : *list) {
+      ASSIGN_OR_RETURN(AdapterArgument adapter, FromJsonValue(element));
+      adapters.push_back(std::move(adapter));
+    }
+  } else {
+    ASSIGN_OR_RETURN(AdapterArgument adapter, FromJsonValue(value));
+    adapters.push_back(std::move(adapter));
+  }
+  return adapters;
+}
+
+Result<std::vector<AdapterArgument>> ParseAdapterArguments(
+    const std::vector<std::string>& adapters, const std::vector<std::string>& lora_modules) {
+  std::vector<AdapterArgument> all;
+  for (const std::string& text : adapters) {
+    auto adapter = ParseAdapterArgument(text);
+    if (!adapter) return Annotate(std::move(adapter.error()), "--adapter");
+    all.push_back(std::move(*adapter));
+  }
+  for (const std::string& text : lora_modules) {
+    auto parsed = ParseLoraModules(text);
+    if (!parsed) return Annotate(std::move(parsed.error()), "--lora-modules");
+    for (AdapterArgument& adapter : *parsed) all.push_back(std::move(adapter));
+  }
+  std::set<std::string> names;
+  for (const AdapterArgument& adapter : all) {
+    if (!names.insert(adapter.name).second) {
+      return Fail(ErrorCode::kConflict,
+                  fmt::format("two adapters are named '{}': write --adapter OTHER_NAME={}",
+                              adapter.name, adapter.path));
+    }
+  }
+  return all;
+}
+
+}  // namespace lorry::apps

@@ -1,0 +1,145 @@
+#include "apps/dispatch.h"
+
+#include <fmt/core.h>
+
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <string_view>
+
+#include "apps/bench_command.h"
+#include "apps/commands.h"
+#include "base/log.h"
+#include "config/help.h"
+#include "config/load.h"
+#include "config/spelling.h"
+
+namespace lorry::apps {
+namespace {
+
+using Words = std::vector<std::string>;
+
+struct Command {
+  std::string name;
+  std::string usage;
+  std::string summary;
+  size_t min_words;
+  size_t max_words;
+  int (*run)(Options& options, const Words& words);
+};
+
+bool LooksLikeModel(const std::string& word) {
+  std::error_code error;
+  return std::filesystem::is_directory(word, error) ||
+         (word.find('/') != std::string::npos && word.find(' ') == std::string::npos);
+}
+
+int ServeCommand(Options& options, const Words& words) {
+  if (!words.empty()) options.stack.model = words[0];
+  return Serve(options);
+}
+
+// MODEL PROMPT, MODEL, PROMPT or nothing: a lone word is the model if it is a directory.
+int RunCommand(Options& options, const Words& words) {
+  std::string prompt;
+  if (words.size() == 2) {
+    options.stack.model = words[0];
+    prompt = words[1];
+  } else if (words.size() == 1) {
+    (LooksLikeModel(words[0]) ? options.stack.model : prompt) = words[0];
+  }
+  return Run(options, prompt);
+}
+
+int InspectCommand(Options& options, const Words& words) { return Inspect(options, words[0]); }
+
+int VersionCommand(Options& options, const Words&) { return Version(options); }
+
+const std::array kCommands = {
+    Command{"serve", "[MODEL] [options]", "serve a model and its adapters over HTTP", 0, 1,
+            ServeCommand},
+    Command{"run", "[MODEL] [options] [PROMPT]",
+            "one answer; without a prompt a chat in the terminal", 0, 2, RunCommand},
+    Command{"inspect", "ADAPTER [--base MODEL] | MODEL", "what is in it, and would it be applied",
+            1, 1, InspectCommand},
+    Command{"version", "", "version, build and instruction set", 0, 0, VersionCommand},
+};
+
+int PrintUsage(FILE* file) {
+  fmt::print(file, "lorry serves one base model and many LoRA adapters from one process\n\n");
+  for (const Command& command : kCommands) {
+    fmt::print(file, "  lorry {:<8} {:<32} {}\n", command.name, command.usage, command.summary);
+  }
+  fmt::print(file, "  lorry {:<8} {:<32} {}\n", "bench", "SUBCOMMAND",
+             "measure this machine, kernels, steps, servers");
+  fmt::print(file, "\nlorry COMMAND --help lists its options; without a MODEL the demo is used\n");
+  return file == stderr ? 2 : 0;
+}
+
+int UnknownCommand(const std::string& word) {
+  std::vector<std::string> known;
+  for (const Command& command : kCommands) known.push_back(command.name);
+  known.push_back("bench");
+  const std::string nearest = config::Nearest(word, known);
+  fmt::print(
+      stderr, "lorry: unknown command {}{}\n", word,
+      nearest.empty() ? "; lorry help lists them" : fmt::format(", did you mean {}?", nearest));
+  return 2;
+}
+
+int Complain(const Command& command, const std::string& message) {
+  fmt::print(stderr, "lorry {}: {}\n", command.name, message);
+  return 2;
+}
+
+int RunLoaded(const Command& command, const Words& args) {
+  Options options;
+  if (command.name != "serve") options.log.level = log::Level::kWarning;
+  config::Registry registry;
+  RegisterOptions(registry, &options);
+  Result<config::Loaded> loaded =
+      config::Load(registry, command.name, args, config::ProcessEnvironment());
+  if (!loaded) return Complain(command, loaded.error().message);
+  if (loaded->help) {
+    fmt::print("lorry {} {}: {}\n{}", command.name, command.usage, command.summary,
+               config::HelpText(registry, command.name));
+    return 0;
+  }
+  log::Configure(options.log);
+  for (const std::string& warning : loaded->warnings) log::Warning("{}", warning);
+  const Words& words = loaded->words;
+  if (words.size() > command.max_words) {
+    return Complain(command, fmt::format("unexpected word '{}'; usage: lorry {} {}",
+                                         words[command.max_words], command.name, command.usage));
+  }
+  if (words.size() < command.min_words) {
+    return Complain(command, fmt::format("usage: lorry {} {}", command.name, command.usage));
+  }
+  return command.run(options, words);
+}
+
+int Help(const Words& args) {
+  if (args.empty() || args[0] != "--markdown") return PrintUsage(stdout);
+  Options options;
+  config::Registry registry;
+  RegisterOptions(registry, &options);
+  fmt::print("{}", config::MarkdownText(registry));
+  return 0;
+}
+
+}  // namespace
+
+int Dispatch(const std::vector<std::string>& args) {
+  if (args.empty()) return PrintUsage(stderr);
+  const std::string& word = args[0];
+  const Words rest(args.begin() + 1, args.end());
+  if (word == "help" || word == "--help" || word == "-h") return Help(rest);
+  if (word == "bench") return RunBenchCommand(rest);
+  const std::string wanted = word == "--version" ? "version" : word;
+  for (const Command& command : kCommands) {
+    if (command.name == wanted) return RunLoaded(command, rest);
+  }
+  return UnknownCommand(word);
+}
+
+}  // namespace lorry::apps

@@ -1,0 +1,113 @@
+#include "apps/dispatch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "apps/options.h"
+#include "config/help.h"
+#include "config/load.h"
+
+namespace lorry::apps {
+namespace {
+
+using testing::HasSubstr;
+using testing::internal::CaptureStderr;
+using testing::internal::CaptureStdout;
+using testing::internal::GetCapturedStderr;
+using testing::internal::GetCapturedStdout;
+
+std::string ErrorOf(const std::vector<std::string>& args, int expected_status) {
+  CaptureStderr();
+  EXPECT_EQ(Dispatch(args), expected_status);
+  return GetCapturedStderr();
+}
+
+TEST(DispatchTest, MistypedCommandsAndOptions) {
+  EXPECT_EQ(ErrorOf({"sevre"}, 2), "lorry: unknown command sevre, did you mean serve?\n");
+  EXPECT_EQ(ErrorOf({"serve", "--prot", "1"}, 2),
+            "lorry serve: unknown option --prot, did you mean --port?\n");
+  EXPECT_THAT(ErrorOf({"serve", "a", "b"}, 2), HasSubstr("unexpected word 'b'"));
+  EXPECT_THAT(ErrorOf({"inspect"}, 2), HasSubstr("usage: lorry inspect ADAPTER"));
+  EXPECT_THAT(ErrorOf({}, 2), HasSubstr("lorry serve"));
+}
+
+TEST(DispatchTest, EveryCommandHasHelp) {
+  for (const char* command : {"serve", "run", "inspect", "version"}) {
+    CaptureStdout();
+    EXPECT_EQ(Dispatch({command, "--help"}), 0);
+    EXPECT_THAT(GetCapturedStdout(), HasSubstr(std::string("lorry ") + command));
+  }
+}
+
+TEST(DispatchTest, VersionNamesTheKernels) {
+  CaptureStdout();
+  EXPECT_EQ(Dispatch({"--version"}), 0);
+  EXPECT_THAT(GetCapturedStdout(), HasSubstr("kernels: "));
+}
+
+TEST(DispatchTest, MissingFilesEndWithTheReason) {
+  EXPECT_THAT(ErrorOf({"serve", "/no/such/model"}, 1),
+              HasSubstr("/no/such/model: no such directory"));
+  EXPECT_THAT(ErrorOf({"inspect", "/no/such/adapter"}, 1), HasSubstr("/no/such/adapter"));
+}
+
+TEST(OptionsTest, EveryOptionOfTheProjectIsUnderstood) {
+  Options options;
+  config::Registry registry;
+  RegisterOptions(registry, &options);
+  const auto loaded = config::Load(registry, "serve",
+                                   {"model",
+                                    "--enable-lora",
+                                    "--lora-modules",
+                                    "a=/a",
+                                    R"({"name": "b", "path": "/b"})",
+                                    "--max-lora-rank",
+                                    "64",
+                                    "--max-model-len",
+                                    "512",
+                                    "--max-num-seqs",
+                                    "8",
+                                    "--max-num-batched-tokens",
+                                    "128",
+                                    "--served-model-name",
+                                    "x",
+                                    "y",
+                                    "--api-key",
+                                    "k",
+                                    "--dtype",
+                                    "float32",
+                                    "--host",
+                                    "0.0.0.0",
+                                    "--port",
+                                    "0",
+                                    "--kv-memory",
+                                    "1GiB",
+                                    "--log-format",
+                                    "json",
+                                    "--log-level",
+                                    "warning",
+                                    "--drain-timeout",
+                                    "1s",
+                                    "--skip-bad-adapters"},
+                                   {});
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(options.stack.lora_modules.size(), 2u);
+  EXPECT_EQ(options.stack.served_model_names.size(), 2u);
+  EXPECT_EQ(options.stack.engine.max_num_seqs, 8);
+  EXPECT_EQ(options.stack.kv_memory_bytes, size_t{1} << 30);
+  EXPECT_EQ(options.serve.http.http.host, "0.0.0.0");
+  EXPECT_EQ(options.log.level, log::Level::kWarning);
+}
+
+TEST(OptionsTest, EveryOptionIsExplained) {
+  Options options;
+  config::Registry registry;
+  RegisterOptions(registry, &options);
+  for (const config::Option& option : registry.options()) {
+    EXPECT_TRUE(option.text.help.ends_with('.')) << option.text.name;
+    EXPECT_FALSE(option.commands.empty()) << option.text.name;
+  }
+}
+
+}  // namespace
+}  // namespace lorry::apps

@@ -1,0 +1,156 @@
+// lorry inspect: what is in an adapter or a model, and whether it would be applied, without serving
+// it.
+#include <fmt/core.h>
+
+#include <boost/json.hpp>
+#include <filesystem>
+#include <map>
+
+#include "apps/commands.h"
+#include "apps/demo_files.h"
+#include "config/value.h"
+#include "formats/checkpoint.h"
+#include "formats/hf_config.h"
+#include "formats/peft_adapter.h"
+
+namespace lorry::apps {
+namespace {
+
+namespace json = boost::json;
+
+// Two columns for people, one object for machines.
+class Report {
+ public:
+  explicit Report(bool as_json) : as_json_(as_json) {}
+
+  void Add(const char* key, std::string_view label, json::value value, const std::string& shown) {
+    if (!as_json_) fmt::print("{:<12} {}\n", label, shown);
+    object_[key] = std::move(value);
+  }
+  void Finish() const {
+    if (as_json_) fmt::print("{}\n", json::serialize(object_));
+  }
+
+ private:
+  const bool as_json_;
+  json::object object_;
+};
+
+void Refused(Report& report, const Error& error, const std::vector<std::string>& reasons) {
+  json::array list;
+  std::string shown;
+  const std::vector<std::string> given = reasons.empty() ? std::vector{error.message} : reasons;
+  for (const std::string& reason : given) {
+    list.emplace_back(reason);
+    shown += "\n  " + reason;
+  }
+  report.Add("fits", "fits", false, "no");
+  report.Add("reasons", "because", std::move(list), shown);
+}
+
+int InspectModel(const std::string& path, Report& report) {
+  report.Add("kind", "what", "model", fmt::format("model in {}", path));
+  auto config = formats::ReadHfConfig(path);
+  if (!config) {
+    Refused(report, config.error(), {});
+    return 1;
+  }
+  report.Add(
+      "family", "family", json::string(formats::ModelFamilyName(config->family)),
+      fmt::format("{} ({})", formats::ModelFamilyName(config->family), config->architecture));
+  report.Add("layers", "layers", config->num_layers,
+             fmt::format("{} of {} wide, {} heads / {} KV, feed-forward {}", config->num_layers,
+                         config->hidden_size, config->num_heads, config->num_kv_heads,
+                         config->intermediate_size));
+  report.Add("context", "context", config->max_position_embeddings,
+             fmt::format("{} tokens", config->max_position_embeddings));
+  report.Add("vocabulary", "vocabulary", config->vocab_size, fmt::format("{}", config->vocab_size));
+  auto checkpoint = formats::Checkpoint::Open(path);
+  if (!checkpoint) {
+    Refused(report, checkpoint.error(), {});
+    return 1;
+  }
+  report.Add(
+      "bytes", "weights", checkpoint->total_bytes(),
+      fmt::format("{} in {} tensors, {} files", config::RoundBytes(checkpoint->total_bytes()),
+                  checkpoint->num_tensors(), checkpoint->num_shards()));
+  report.Add("fits", "supported", true, "yes");
+  return 0;
+}
+
+// "16 (12 modules), 32 (2 modules)"
+std::string RanksShown(const std::map<int64_t, int>& modules_by_rank) {
+  std::string shown;
+  for (const auto& [rank, num_modules] : modules_by_rank) {
+    shown += fmt::format("{}{} ({} modules)", shown.empty() ? "" : ", ", rank, num_modules);
+  }
+  return shown;
+}
+
+int InspectAdapter(const std::string& path, const std::string& base_dir, Report& report) {
+  report.Add("kind", "what", "adapter", fmt::format("adapter in {}", path));
+  report.Add("base", "base", json::string(base_dir), base_dir);
+  auto base = formats::ReadHfConfig(base_dir);
+  if (!base) {
+    Refused(report, base.error(), {});
+    return 1;
+  }
+  formats::AdapterFit fit;
+  auto adapter = formats::OpenPeftAdapter(path, *base, &fit);
+  report.Add("applied", "modules", fit.num_applied, fit.Summary());
+  report.Add("targeted", "targeted", fit.num_targeted, fmt::format("{}", fit.num_targeted));
+  if (!adapter) {
+    Refused(report, adapter.error(), fit.reasons);
+    return 1;
+  }
+  std::map<int64_t, int> modules_by_rank;
+  for (const formats::AdapterModule& module : adapter->modules) ++modules_by_rank[module.rank];
+  json::object ranks;
+  for (const auto& [rank, num_modules] : modules_by_rank) ranks[std::to_string(rank)] = num_modules;
+  report.Add("ranks", "ranks", std::move(ranks), RanksShown(modules_by_rank));
+  report.Add("bytes", "weights", adapter->weight_bytes(),
+             config::RoundBytes(adapter->weight_bytes()));
+  report.Add("id", "id", json::string(adapter->id.Hex()), adapter->id.Hex());
+  report.Add("fits", "fits", true, "yes");
+  return 0;
+}
+
+Result<int> InspectWith(const InspectOptions& options, const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) {
+    return Fail(ErrorCode::kNotFound, fmt::format("{}: no such directory", path));
+  }
+  Report report(options.json);
+  int status = 0;
+  if (std::filesystem::exists(std::filesystem::path(path) / "adapter_config.json", error)) {
+    std::string base = options.base;
+    if (base.empty()) {
+      auto demo = FindDemo();
+      if (!demo) {
+        return Fail(ErrorCode::kInvalidArgument,
+                    "an adapter fits or does not fit a model: give it with --base MODEL");
+      }
+      base = demo->base_dir;
+    }
+    status = InspectAdapter(path, base, report);
+  } else if (!options.base.empty()) {
+    return Fail(ErrorCode::kNotFound, fmt::format("{}: no adapter_config.json there", path));
+  } else {
+    status = InspectModel(path, report);
+  }
+  report.Finish();
+  return status;
+}
+
+}  // namespace
+
+int Inspect(const Options& options, const std::string& path) {
+  const Result<int> status = InspectWith(options.inspect, path);
+  if (!status) {
+    fmt::print(stderr, "lorry inspect: {}\n", status.error().message);
+    return 1;
+  }
+  return *status;
+}
+
+}  // namespace lorry::apps

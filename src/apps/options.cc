@@ -1,0 +1,256 @@
+#include "apps/options.h"
+
+#include "config/value.h"
+
+namespace lorry::apps {
+namespace {
+
+constexpr int kMaxInt = std::numeric_limits<int>::max();
+
+const std::vector<std::string> kServing = {"serve"};
+const std::vector<std::string> kLoading = {"serve", "run"};
+const std::vector<std::string> kReading = {"serve", "run", "inspect", "version"};
+
+void RegisterModel(config::Registry& registry, StackOptions* stack) {
+  registry.Group("Model", kLoading);
+  registry.Text({.name = "model",
+                 .value_name = "DIR",
+                 .help = "Hugging Face model directory; the same as the word MODEL.",
+                 .when = "Name it in a configuration file; without a model the demo is served.",
+                 .default_text = "the demo"},
+                &stack->model);
+  registry.Choice(
+      {.name = "dtype",
+       .help = "Type of weights, activations and KV cache; auto follows the checkpoint, "
+               "f16 becomes bfloat16.",
+       .when = "float32 is twice the bytes and closest to a reference."},
+      &stack->dtype, {"auto", "bfloat16", "float32"});
+  registry.Integer({.name = "max-model-len",
+                    .help = "Longest sequence in tokens, prompt and answer together.",
+                    .when = "Lower it to hold more sequences in the same memory.",
+                    .default_text = "the model's context length"},
+                   &stack->engine.max_model_len, 1, kMaxInt);
+  registry.Text({.name = "chat-template",
+                 .value_name = "FILE",
+                 .help = "A Jinja chat template in place of the model's own.",
+                 .when = "For a base model without one, or to correct one.",
+                 .default_text = "the model's own"},
+                &stack->chat_template);
+}
+
+void RegisterAdapters(config::Registry& registry, StackOptions* stack) {
+  registry.Group("Adapters", kLoading);
+  registry.List(
+      {.name = "adapter",
+       .value_name = "NAME=DIR",
+       .help = "A PEFT adapter directory and the name that requests use for it; without a "
+               "name the directory's own. For `lorry run` the first one answers."},
+      &stack->adapters);
+  registry.List({.name = "lora-modules",
+                 .value_name = "NAME=DIR|JSON",
+                 .help = "vLLM's form of --adapter: name=path, or {\"name\": ..., \"path\": ...}."},
+                &stack->lora_modules, config::Arity::kGreedy);
+  registry.Switch(
+      {.name = "enable-lora",
+       .help = "vLLM's switch; adapters are always enabled, --no-enable-lora refuses them."},
+      &stack->enable_lora);
+  registry.Integer({.name = "max-lora-rank",
+                    .help = "Adapters of a higher rank are refused.",
+                    .when = "A limit only: an adapter costs what its own rank costs."},
+                   &stack->max_lora_rank, 1, 512);
+  registry.Switch(
+      {.name = "skip-bad-adapters",
+       .help =
+           "An adapter that does not fit is left out with a warning, and does not end the start.",
+       .when = "When one broken adapter must not keep the others down."},
+      &stack->skip_bad_adapters);
+}
+
+void RegisterEngine(config::Registry& registry, StackOptions* stack) {
+  registry.Group("Engine", kLoading);
+  registry.Bytes(
+      {.name = "kv-memory",
+       .help = "Memory of the KV cache.",
+       .when = "Set it when other processes need the memory; more holds more sequences at once.",
+       .default_text = "half of what is free, at most what all sequences need"},
+      &stack->kv_memory_bytes);
+  registry.Integer({.name = "max-num-seqs",
+                    .help = "Sequences that run at once; the others wait.",
+                    .when = "Lower it to bound the time between two tokens of a sequence."},
+                   &stack->engine.max_num_seqs, 1, 65536);
+  registry.Integer(
+      {.name = "max-num-batched-tokens",
+       .help = "Token budget of a step: decoding sequences first, then chunks of prompts.",
+       .when = "More takes prompts faster, less keeps the beat of running answers steady."},
+      &stack->engine.max_num_batched_tokens, 1, 1 << 20);
+  registry.Integer({.name = "max-prompt-chunk",
+                    .help = "Tokens of one prompt in a step; 0: the whole budget.",
+                    .when = "Lower it so that one long prompt leaves room for others."},
+                   &stack->engine.max_prompt_chunk, 0, 1 << 20);
+  registry.Integer({.name = "max-waiting",
+                    .help = "Sequences that may wait; beyond, requests get 429 with Retry-After.",
+                    .when = "Lower it to refuse early rather than answer late."},
+                   &stack->engine.max_waiting, 1, kMaxInt);
+  registry.Integer(
+      {.name = "max-reserved-output-tokens",
+       .help = "Admission counts on at most so many further tokens of each sequence.",
+       .when = "Lower: more sequences at once, more of them preempted and computed again."},
+      &stack->engine.max_reserved_output_tokens, 1, kMaxInt);
+  registry.Integer({.name = "page-size",
+                    .help = "Tokens of a KV page, a multiple of 16.",
+                    .when = "Larger pages: fewer of them to keep account of, more waste at the end "
+                            "of each sequence."},
+                   &stack->engine.page_tokens, 16, 4096);
+  registry.Integer({.name = "threads",
+                    .help = "Compute threads.",
+                    .when = "Lower it to leave cores to others.",
+                    .default_text = "the cores that the process may use"},
+                   &stack->threads, 1, 1024);
+  registry.Group("Processor", kReading);
+  registry.Choice(
+      {.name = "cpu",
+       .help = "Instruction set of the kernels; auto takes the best that the processor has.",
+       .when = "To compare, or to get the same bits on different machines."},
+      &stack->cpu, {"auto", "portable", "avx2", "avx512bf16", "ref"});
+}
+
+void RegisterServerLimits(config::Registry& registry, server::ServerOptions& server) {
+  registry.Group("Server limits", kServing);
+  registry.Integer({.name = "max-connections", .help = "Clients at once; beyond, 503."},
+                   &server.http.max_connections, 1, 1 << 20);
+  registry.Bytes({.name = "max-body", .help = "Longest request body; beyond, 413."},
+                 &server.http.max_body_bytes);
+  registry.Bytes({.name = "max-header", .help = "Longest request header; beyond, 431."},
+                 &server.http.max_header_bytes);
+  registry.Duration({.name = "idle-timeout", .help = "A connection without a request is closed."},
+                    &server.http.idle_timeout);
+  registry.Integer(
+      {.name = "max-pending-requests",
+       .help = "Requests that may wait to be tokenised; beyond, 429 with Retry-After."},
+      &server.max_pending_requests, 1, 1 << 20);
+  registry.Integer(
+      {.name = "max-logprobs", .help = "Most alternatives that a request may ask for."},
+      &server.max_logprobs, 0, 1 << 16);
+  registry.Integer({.name = "io-threads",
+                    .help = "Threads that move bytes between sockets.",
+                    .when = "More for thousands of streams at once."},
+                   &server.http.num_io_threads, 1, 256);
+  registry.Integer({.name = "text-threads",
+                    .help = "Threads that parse, apply templates and tokenise.",
+                    .when = "More when prompts are long and many."},
+                   &server.num_text_threads, 1, 256);
+  registry.Switch({.name = "access-log", .help = "A line of the log for each request."},
+                  &server.access_log);
+}
+
+void RegisterServer(config::Registry& registry, ServeOptions* serve, StackOptions* stack) {
+  server::ServerOptions& server = serve->http;
+  registry.Group("Server", kServing);
+  registry.Text({.name = "host",
+                 .value_name = "ADDRESS",
+                 .help = "Address to listen on; 0.0.0.0 for all.",
+                 .when = "Before you open it to others, set --api-key."},
+                &server.http.host);
+  registry.Integer({.name = "port", .help = "TCP port; 0 takes a free one and says which."},
+                   &server.http.port, 0, 65535);
+  registry.List({.name = "api-key",
+                 .value_name = "KEY",
+                 .help = "Requests must carry one of these: Authorization: Bearer KEY. /health, "
+                         "/ready, /version and /metrics stay open.",
+                 .when = "Give it as LORRY_API_KEY or in the file: other users can see flags."},
+                &server.api_keys);
+  registry.List({.name = "served-model-name",
+                 .value_name = "NAME",
+                 .help = "What requests call the base; the first name is the one shown.",
+                 .default_text = "the model directory's name"},
+                &stack->served_model_names, config::Arity::kGreedy);
+  registry.Duration({.name = "drain-timeout",
+                     .help = "After SIGTERM, running answers may take so long to finish.",
+                     .when = "Keep it below the time after which your supervisor kills."},
+                    &serve->drain_timeout);
+  registry.Switch({.name = "demo-table",
+                   .help = "With the demo: once ready, ask one question of each task and show the "
+                           "answers of base and adapter side by side."},
+                  &serve->demo_table);
+  RegisterServerLimits(registry, server);
+}
+
+void RegisterRun(config::Registry& registry, RunOptions* run) {
+  registry.Group("Answer", {"run"});
+  registry.Text({.name = "system", .help = "A system message before the conversation."},
+                &run->system);
+  registry.Integer({.name = "max-tokens",
+                    .help = "Longest answer in tokens.",
+                    .default_text = "what the context allows"},
+                   &run->sampling.max_tokens, 1, kMaxInt);
+  registry.Custom({.name = "temperature",
+                   .value_name = "T",
+                   .help = "0 takes the most likely token, higher is more varied.",
+                   .default_text = "the model's"},
+                  {}, "", [run](const std::string& text) -> Status {
+                    ASSIGN_OR_RETURN(const double value, config::ParseNumber(text));
+                    if (value < 0 || value > 100) {
+                      return Fail(ErrorCode::kInvalidArgument,
+                                  fmt::format("{} is not between 0 and 100", value));
+                    }
+                    run->sampling.temperature = value;
+                    return {};
+                  });
+  registry.Custom({.name = "seed",
+                   .value_name = "N",
+                   .help = "The same seed gives the same answer.",
+                   .default_text = "drawn"},
+                  {}, "", [run](const std::string& text) -> Status {
+                    ASSIGN_OR_RETURN(run->sampling.seed, config::ParseInteger(text));
+                    return {};
+                  });
+}
+
+void RegisterInspect(config::Registry& registry, InspectOptions* inspect) {
+  registry.Group("Inspect", {"inspect"});
+  registry.Text({.name = "base",
+                 .value_name = "MODEL",
+                 .help = "The model directory that the adapter is to fit.",
+                 .default_text = "the demo's base"},
+                &inspect->base);
+  registry.Switch({.name = "json", .help = "Answer in JSON."}, &inspect->json);
+}
+
+void RegisterGeneral(config::Registry& registry, Options* options) {
+  registry.Group("Log and configuration", kReading);
+  registry.Custom({.name = "log-level", .help = "What is worth a line."},
+                  {"debug", "info", "warning", "error", "off"}, "info; warning for run and inspect",
+                  [options](const std::string& text) -> Status {
+                    options->log.level = text == "debug"     ? log::Level::kDebug
+                                         : text == "info"    ? log::Level::kInfo
+                                         : text == "warning" ? log::Level::kWarning
+                                         : text == "error"   ? log::Level::kError
+                                                             : log::Level::kOff;
+                    return {};
+                  });
+  registry.Custom({.name = "log-format",
+                   .help = "Form of the log on stderr, access lines among it.",
+                   .when = "json where a machine reads it."},
+                  {"text", "json"}, "text", [options](const std::string& text) -> Status {
+                    options->log.format = text == "json" ? log::Format::kJson : log::Format::kText;
+                    return {};
+                  });
+  registry.Text({.name = "config",
+                 .value_name = "FILE",
+                 .help = "TOML file with options by these names, as in: max-num-seqs = 64."},
+                &options->config_file);
+}
+
+}  // namespace
+
+void RegisterOptions(config::Registry& registry, Options* options) {
+  RegisterModel(registry, &options->stack);
+  RegisterAdapters(registry, &options->stack);
+  RegisterServer(registry, &options->serve, &options->stack);
+  RegisterEngine(registry, &options->stack);
+  RegisterRun(registry, &options->run);
+  RegisterInspect(registry, &options->inspect);
+  RegisterGeneral(registry, options);
+}
+
+}  // namespace lorry::apps

@@ -1,0 +1,159 @@
+// lorry serve: loads the stack, serves it over HTTP until SIGTERM or Ctrl-C, lets running answers
+// finish, ends with 0.
+#include <fmt/core.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "apps/commands.h"
+#include "apps/demo_table.h"
+#include "base/log.h"
+#include "config/value.h"
+#include "net/http_server.h"
+#include "server/server.h"
+
+namespace lorry::apps {
+namespace {
+
+sem_t g_asked_to_stop;  // a semaphore, since sem_post is all that a signal handler may do
+
+// From here on SIGTERM and Ctrl-C ask to stop; the second of either ends the process at once.
+void CatchStopSignals() {
+  sem_init(&g_asked_to_stop, 0, 0);
+  struct sigaction action = {};
+  action.sa_handler = [](int) { sem_post(&g_asked_to_stop); };
+  action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+void WaitForStopSignal() {
+  while (sem_wait(&g_asked_to_stop) != 0) {
+  }
+}
+
+std::string Url(const std::string& host, int port) {
+  const bool is_ipv6 = host.find(':') != std::string::npos;
+  return is_ipv6 ? fmt::format("http://[{}]:{}", host, port)
+                 : fmt::format("http://{}:{}", host, port);
+}
+
+// Holds the port while the model loads, so that a port in use is known at once: alive, but not
+// ready.
+class LoadingServer {
+ public:
+  explicit LoadingServer(const net::HttpServerOptions& options)
+      : server_(
+            options,
+            [](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
+              const bool alive = request.path == "/health";
+              writer->Send(alive ? net::HttpResponse{200, {}, "{}"} : StillLoading(503, {}));
+            },
+            StillLoading) {}
+
+  Result<int> Start() {
+    Result<int> port = server_.Start();
+    if (!port && port.error().code == ErrorCode::kConflict) {
+      port.error().message += "; take another one: --port N (make demo PORT=N)";
+    }
+    return port;
+  }
+
+ private:
+  static net::HttpResponse StillLoading(int, std::string_view) {
+    return {
+        503,
+        {{"Content-Type", "application/json"}, {"Retry-After", "1"}},
+        R"({"error": {"message": "the model is loading", "type": "service_unavailable", "code": 503}})"};
+  }
+
+  net::HttpServer server_;
+};
+
+void LogMemory(const MemoryUse& memory) {
+  log::WriteFields(
+      log::Level::kInfo, MemoryTable(memory),
+      fmt::format(
+          R"("event":"memory","weight_bytes":{},"kv_bytes":{},"adapter_bytes":{},"scratch_bytes":{},"free_bytes":{})",
+          memory.weight_bytes, memory.kv_bytes, memory.adapter_bytes, memory.scratch_bytes,
+          memory.free_bytes));
+}
+
+// How a person in this directory would call this binary.
+std::string OwnPath() {
+  std::error_code error;
+  const auto binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string shown = std::filesystem::proximate(binary, error);
+  return error || shown.starts_with("..") ? binary.string() : shown;
+}
+
+Status ShowDemoTable(const Stack& stack, const ServeOptions& options, int port) {
+  if (!stack.is_demo) {
+    return Fail(ErrorCode::kInvalidArgument, "--demo-table is for the demo: leave MODEL out",
+                "demo-table");
+  }
+  ASSIGN_OR_RETURN(const std::vector<DemoPrompt> prompts, FirstPrompts(stack.prompts_file));
+  const auto& keys = options.http.api_keys;
+  const DemoServer server{options.http.http.host, port, keys.empty() ? "" : keys.front(),
+                          stack.directory->base_names().front()};
+  const Micros start_us = Clock::Steady().NowUs();
+  const std::vector<DemoRow> rows = AskAll(server, prompts);
+  const double seconds = SecondsBetween(start_us, Clock::Steady().NowUs());
+  fmt::print(
+      "\n{}\n{} requests at once, the base and {} adapters in the same steps, {:.2f} "
+      "s\n\n{}\nCtrl-C ends the server.\n",
+      RenderTable(rows, 100), 2 * rows.size(), stack.engine->stats().max_adapters_in_step, seconds,
+      NextSteps(server, prompts.front(), OwnPath()));
+  std::fflush(stdout);
+  return {};
+}
+
+Status ServeUntilStopped(const Options& options) {
+  const Micros start_us = Clock::Steady().NowUs();
+  signal(SIGPIPE, SIG_IGN);
+  server::ServerOptions http = options.serve.http;
+  http.version = LORRY_VERSION;
+
+  auto loading = std::make_unique<LoadingServer>(http.http);
+  ASSIGN_OR_RETURN(http.http.port, loading->Start());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Stack> stack, Stack::Build(options.stack));
+  LogMemory(stack->memory);
+  loading.reset();
+
+  server::Server server(http, *stack->directory, *stack->tokenizer, stack->chat_template,
+                        *stack->engine, stack->metrics);
+  ASSIGN_OR_RETURN(const int port, server.Start());
+  CatchStopSignals();
+  log::Info("ready on {} after {:.2f} s: {} and {} adapters", Url(http.http.host, port),
+            SecondsBetween(start_us, Clock::Steady().NowUs()),
+            stack->directory->base_names().front(), stack->directory->adapters().size());
+  log::Flush();
+  if (options.serve.demo_table) RETURN_IF_ERROR(ShowDemoTable(*stack, options.serve, port));
+
+  WaitForStopSignal();
+  log::Info("stopping: running answers have {} to finish",
+            config::ShowDuration(std::chrono::microseconds(options.serve.drain_timeout).count()));
+  const bool drained = server.Drain(std::chrono::microseconds(options.serve.drain_timeout).count());
+  if (!drained) log::Warning("some answers were cut off: they took longer than --drain-timeout");
+  server.Stop();
+  stack->engine->Stop(std::chrono::milliseconds(0));
+  log::Info("stopped");
+  log::Flush();
+  return {};
+}
+
+}  // namespace
+
+int Serve(const Options& options) {
+  const Status status = ServeUntilStopped(options);
+  if (!status) {
+    fmt::print(stderr, "lorry serve: {}\n", status.error().message);
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace lorry::apps
