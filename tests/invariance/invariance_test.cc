@@ -15,6 +15,7 @@
 #include "adapters/adapter_table.h"
 #include "bench/make_model.h"
 #include "engine/engine.h"
+#include "engine/model_step.h"
 #include "formats/peft_adapter.h"
 #include "kernels/isa.h"
 #include "model/model.h"
@@ -130,7 +131,7 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
                                   .kv_cache_bytes = setup.num_kv_pages * page_bytes,
                                   .observer = observer};
     auto engine = engine::Engine::Create(
-        options, engine::MakeStepModel(std::move(*model), load),
+        options, engine::MakeStepModel(std::move(*model)),
         [this](AdapterId id) { return table_.Find(id); }, &registry_);
     EXPECT_TRUE(engine) << engine.error().message;
     return std::move(*engine);
