@@ -21,8 +21,8 @@ bool Exists(const std::string& path) {
   return std::filesystem::exists(path, ignored);
 }
 
-// The variables that transformers gives to every template. Templates add BOS and EOS to texts, so they
-// are there even if the model has none.
+// The variables that transformers gives to every template. Templates add BOS and EOS to texts, so
+// they are there even if the model has none.
 std::string TokenVariables(const SpecialTokens& tokens) {
   boost::json::object variables = {{"bos_token", tokens.bos}, {"eos_token", tokens.eos}};
   if (!tokens.unk.empty()) variables["unk_token"] = tokens.unk;
@@ -61,7 +61,8 @@ Result<Sources> ReadSources(const formats::JsonFields& fields) {
   if (list == nullptr) return fields.FieldError("chat_template", "is neither a string nor a list");
   for (const boost::json::value& item : *list) {
     const auto* object = item.if_object();
-    if (object == nullptr) return fields.FieldError("chat_template", "has an item that is no object");
+    if (object == nullptr)
+      return fields.FieldError("chat_template", "has an item that is no object");
     const formats::JsonFields named(*object, fields.where() + ": chat_template");
     ASSIGN_OR_RETURN(const std::string name, named.Required<std::string>("name"));
     ASSIGN_OR_RETURN(std::string source, named.Required<std::string>("template"));
@@ -139,8 +140,8 @@ Result<RenderedChat> ChatTemplate::RenderAndEncode(const Chat& chat,
   OwnedText text;
   OwnedIds ids;
   OwnedText reason;
-  const tk_status status = tk_chat_encode(For(chat), tokenizer.handle(), &view, &text.text,
-                                          &ids.ids, &reason.text);
+  const tk_status status =
+      tk_chat_encode(For(chat), tokenizer.handle(), &view, &text.text, &ids.ids, &reason.text);
   if (status != TK_OK) return tl::unexpected(TextkitError(status, reason, "messages"));
   return RenderedChat{.text = std::string(text.view()),
                       .ids = {ids.ids.data, ids.ids.data + ids.ids.size}};

@@ -21,7 +21,8 @@ struct Chat {
   std::string messages_json;   // [{"role": …, "content": …}, …]
   std::string tools_json;      // an array; empty: none
   std::string documents_json;  // an array; empty: none
-  std::string variables_json;  // further variables of the template (chat_template_kwargs); empty: none
+  std::string
+      variables_json;  // further variables of the template (chat_template_kwargs); empty: none
   bool add_generation_prompt = true;
   // The text of a special token in a message stays text: nobody can type a turn of the chat.
   bool guard_special_tokens = true;
@@ -35,8 +36,8 @@ struct RenderedChat {
 
 // Of one rendering. When to change: a real conversation is refused with "ran for too many steps".
 struct ChatTemplateLimits {
-  // Instructions of the template engine. Templates take about 50 per message, those that look at all
-  // messages for each of them 4,600 with 1,200 messages; a step takes some 0.1 us.
+  // Instructions of the template engine. Templates take about 50 per message, those that look at
+  // all messages for each of them 4,600 with 1,200 messages; a step takes some 0.1 us.
   uint64_t base_steps = 300'000;
   uint64_t steps_per_message = 6'000;
   uint64_t max_steps = 10'000'000;
@@ -51,7 +52,8 @@ class ChatTemplate {
                                    const std::string& file = {},
                                    const ChatTemplateLimits& limits = {});
 
-  static Result<ChatTemplate> FromSource(std::string_view source, const SpecialTokens& special_tokens,
+  static Result<ChatTemplate> FromSource(std::string_view source,
+                                         const SpecialTokens& special_tokens,
                                          std::string_view where,
                                          const ChatTemplateLimits& limits = {});
 

@@ -1,6 +1,6 @@
 // Token ids that arrive one by one, as text that is whole at every moment.
-// Owns: an unfinished character. Thread: one at a time; the tokenizer is shared and must outlive it.
-// Never: emits U+FFFD for a character that may yet be finished; looks back at earlier tokens.
+// Owns: an unfinished character. Thread: one at a time; the tokenizer is shared and must outlive
+// it. Never: emits U+FFFD for a character that may yet be finished; looks back at earlier tokens.
 #pragma once
 
 #include <string>
@@ -13,8 +13,8 @@ namespace lorry::text {
 
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer, const DecodeOptions& options = {
-                                                       .skip_special_tokens = true,
+  explicit Detokenizer(const Tokenizer& tokenizer,
+                       const DecodeOptions& options = {.skip_special_tokens = true,
                                                        .at_text_start = false});
 
   // Appends to *out the text that is complete with this token.

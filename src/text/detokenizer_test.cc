@@ -99,7 +99,7 @@ TEST_P(RealVocabularyTest, RandomTextsComeBack) {
   const auto dir = OutsideDir(std::string("tokenizers/") + GetParam());
   if (!dir) GTEST_SKIP() << "LORRY_TEST_DATA is not set";
   const Tokenizer tokenizer = Tokenizer::Load(*dir).value();
-  const std::vector<std::string> pieces = {"a",  " ",  "  ", "\n", "é", "ﷺ",  "🙂",   "the",
+  const std::vector<std::string> pieces = {"a",  " ",  "  ", "\n", "é", "ﷺ", "🙂",        "the",
                                            "中", "\t", "'s", "42", ".", "߿", "\U0010FFFF"};
   std::mt19937 random(11);
   for (int round = 0; round < 200; ++round) {

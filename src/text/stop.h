@@ -1,6 +1,6 @@
 // Finds stop strings in a text that arrives in pieces.
-// Owns: the stop strings and text that may yet begin one. Thread: one at a time. Never: depends on how
-// the text was cut into pieces; takes more than linear time.
+// Owns: the stop strings and text that may yet begin one. Thread: one at a time. Never: depends on
+// how the text was cut into pieces; takes more than linear time.
 #pragma once
 
 #include <cstddef>
@@ -17,9 +17,9 @@ class StopMatcher {
   // Empty stop strings match nothing.
   explicit StopMatcher(std::vector<std::string> stops, bool include_stop_in_output = false);
 
-  // Appends to *out what can't belong to a stop string any more. True once one is complete: the text
-  // then ends before it (or after it, if so asked), and later text is dropped. Of several, the one that
-  // completes first counts, and of those the longest.
+  // Appends to *out what can't belong to a stop string any more. True once one is complete: the
+  // text then ends before it (or after it, if so asked), and later text is dropped. Of several, the
+  // one that completes first counts, and of those the longest.
   bool Push(std::string_view text, std::string* out);
 
   // At the end of the text: what was held back is text after all.
@@ -32,9 +32,9 @@ class StopMatcher {
   // A trie of the stop strings; state n stands for the text on the way from the root to node n.
   struct Node {
     std::vector<std::pair<char, int32_t>> children;
-    int32_t fallback = 0;    // the longest proper end of this text that is in the trie as well
-    int32_t depth = 0;       // bytes
-    int32_t stop_idx = -1;   // the longest stop string that this text ends in
+    int32_t fallback = 0;   // the longest proper end of this text that is in the trie as well
+    int32_t depth = 0;      // bytes
+    int32_t stop_idx = -1;  // the longest stop string that this text ends in
   };
 
   int32_t Child(int32_t node, char c) const;

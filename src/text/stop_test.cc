@@ -19,7 +19,7 @@ std::ostream& operator<<(std::ostream& os, const Outcome& o) {
 
 // Pushes `text` cut into pieces of the given size.
 Outcome Match(const std::vector<std::string>& stops, std::string_view text, size_t piece,
-            bool include = false) {
+              bool include = false) {
   StopMatcher matcher(stops, include);
   std::string out;
   for (size_t at = 0; at < text.size(); at += piece) {

@@ -63,9 +63,8 @@ Status ReadSpecialTokens(const formats::JsonFields& fields, SpecialTokens* token
 bool ObeysAddBosToken(std::string_view tokenizer_class) {
   constexpr std::array<std::string_view, 5> kClasses = {"Llama", "CodeLlama", "Gemma", "Cohere",
                                                         "PreTrained"};
-  return std::any_of(kClasses.begin(), kClasses.end(), [&](std::string_view name) {
-    return tokenizer_class.starts_with(name);
-  });
+  return std::any_of(kClasses.begin(), kClasses.end(),
+                     [&](std::string_view name) { return tokenizer_class.starts_with(name); });
 }
 
 }  // namespace

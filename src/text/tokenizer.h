@@ -22,7 +22,8 @@ class JsonFields;
 namespace lorry::text {
 
 struct EncodeOptions {
-  // Adds what the model expects around a text (mostly BOS). Not for rendered chats: templates write it.
+  // Adds what the model expects around a text (mostly BOS). Not for rendered chats: templates write
+  // it.
   bool add_special_tokens = true;
   // The text "<|im_end|>" becomes that token; else it is tokenized as any other text.
   bool parse_special_tokens = true;
@@ -30,7 +31,8 @@ struct EncodeOptions {
 
 struct DecodeOptions {
   bool skip_special_tokens = true;
-  // False: the ids continue a text, so a leading space is theirs. True: they are a text of their own.
+  // False: the ids continue a text, so a leading space is theirs. True: they are a text of their
+  // own.
   bool at_text_start = true;
 };
 
@@ -53,7 +55,8 @@ class Tokenizer {
                                     std::string_view tokenizer_config_json, std::string_view where);
 
   // Fails only for a text that is not UTF-8.
-  Result<std::vector<TokenId>> Encode(std::string_view text, const EncodeOptions& options = {}) const;
+  Result<std::vector<TokenId>> Encode(std::string_view text,
+                                      const EncodeOptions& options = {}) const;
 
   // Ids outside the vocabulary add nothing. What isn't UTF-8 becomes U+FFFD.
   std::string Decode(std::span<const TokenId> ids, const DecodeOptions& options = {}) const;
@@ -89,7 +92,8 @@ class Tokenizer {
   SpecialTokens special_tokens_;
   std::optional<TokenId> bos_id_;
   std::optional<TokenId> eos_id_;
-  // What tokenizer_config.json's add_bos_token asks for beyond the post-processor of tokenizer.json.
+  // What tokenizer_config.json's add_bos_token asks for beyond the post-processor of
+  // tokenizer.json.
   bool prepend_bos_ = false;
   bool drop_bos_ = false;
 };

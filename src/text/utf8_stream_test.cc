@@ -44,7 +44,8 @@ TEST(Utf8StreamTest, HoldsAnUnfinishedCharacter) {
 TEST(Utf8StreamTest, PiecesMakeTheSameTextAsTheWhole) {
   std::mt19937 random(1);
   // Bytes of which most begin or continue characters.
-  const std::string alphabet = "a\x80\xBF\xC2\xC3\xE0\xA0\x9F\xED\xE2\x82\xAC\xF0\x9F\x99\x90\xF4\x8F\xFF";
+  const std::string alphabet =
+      "a\x80\xBF\xC2\xC3\xE0\xA0\x9F\xED\xE2\x82\xAC\xF0\x9F\x99\x90\xF4\x8F\xFF";
   for (int round = 0; round < 2000; ++round) {
     std::string bytes;
     for (int i = 0; i < 40; ++i) bytes += alphabet[random() % alphabet.size()];

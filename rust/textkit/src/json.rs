@@ -169,24 +169,3 @@ pub fn python_float(x: f64) -> String {
     }
     format!("{x:?}")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn floats_are_written_as_python_does() {
-        for (x, text) in [
-            (1.0, "1.0"),
-            (0.1, "0.1"),
-            (1e16, "1e+16"),
-            (1.5e-7, "1.5e-07"),
-            (123456789012345680.0, "1.2345678901234568e+17"),
-            (1e15, "1000000000000000.0"),
-            (0.0001, "0.0001"),
-            (-0.0, "-0.0"),
-        ] {
-            assert_eq!(python_float(x), text);
-        }
-    }
-}
