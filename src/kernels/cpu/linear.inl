@@ -12,13 +12,23 @@ namespace {
 constexpr int kTileRows = kParts == 1 ? 8 : kParts == 2 ? 4 : 2;
 constexpr int kTilePanels = kParts == 1 ? 3 : 1;
 
+// What a tile prefetches while it reads line i of its panels: the line at begin + i * step bytes
+// beyond the panel's first.
+struct Ahead {
+  ptrdiff_t begin_bytes = 0;
+  ptrdiff_t step_bytes = 0;
+};
+
 template <typename T>
 struct TileArgs {
   const T* x;  // [tile rows, k]
   ptrdiff_t x_stride;
   const T* lines[kTilePanels];  // of each panel: [k / kPack][16][kPack]
   int k;
-  float* y;  // [tile rows, ...] f32
+  Ahead ahead;           // for the elements of k before ahead_switch,
+  int ahead_switch = 0;  // a multiple of kPack,
+  Ahead ahead_late;      // and from there on
+  float* y;              // [tile rows, ...] f32
   ptrdiff_t y_stride;
   ptrdiff_t y_panel_stride;  // from one panel of the tile to the next
   enum Begin { kFromZero, kFromY } begin;
@@ -29,7 +39,6 @@ struct TileArgs {
 template <typename T, int kRows, int kPanels>
 void ProductTile(const TileArgs<T>& args) {
   using A = Act<T>;
-  constexpr int kLine = kLanes * A::kPack;
   F32x16 sums[kRows][kPanels];
   for (int r = 0; r < kRows; ++r) {
     for (int p = 0; p < kPanels; ++p) {
@@ -45,18 +54,25 @@ void ProductTile(const TileArgs<T>& args) {
 
   const auto add_line = [&](int k_idx, auto splat) {
     typename A::Line line[kPanels];
-    for (int p = 0; p < kPanels; ++p)
+    for (int p = 0; p < kPanels; ++p) {
       line[p] = A::LoadLine(lines[p] + static_cast<ptrdiff_t>(k_idx) * kLanes);
+    }
     for (int r = 0; r < kRows; ++r) {
       const typename A::Line element = splat(x[r] + k_idx);
       for (int p = 0; p < kPanels; ++p) sums[r][p] = A::Dot(sums[r][p], line[p], element);
     }
   };
-  static_assert(kLine == kLanes * A::kPack);
+  const auto add_lines = [&](int begin, int end, Ahead ahead) {
+    for (int k_idx = begin; k_idx < end; k_idx += A::kPack, ahead.begin_bytes += ahead.step_bytes) {
+      for (int p = 0; p < kPanels; ++p) {
+        __builtin_prefetch(reinterpret_cast<const char*>(lines[p]) + ahead.begin_bytes);
+      }
+      add_line(k_idx, [](const T* from) { return A::Splat(from); });
+    }
+  };
   const int whole = args.k / A::kPack * A::kPack;
-  for (int k_idx = 0; k_idx < whole; k_idx += A::kPack) {
-    add_line(k_idx, [](const T* from) { return A::Splat(from); });
-  }
+  add_lines(0, args.ahead_switch, args.ahead);
+  add_lines(args.ahead_switch, whole, args.ahead_late);
   if (whole < args.k) add_line(whole, [](const T* from) { return A::SplatLast(from); });
 
   for (int r = 0; r < kRows; ++r) {
@@ -81,53 +97,106 @@ void DispatchTile(int rows, int panels, const TileArgs<T>& args) {
   ProductTile<T, kRows, kPanels>(args);
 }
 
-// Calls visit(row, num_rows) for tiles of nearly equal height: nine rows are five and four, not
-// eight and one.
-template <typename Visit>
-LORRY_LANES void ForRowTiles(Range rows, const Visit& visit) {
-  const int num_rows = rows.end - rows.begin;
-  const int num_tiles = (num_rows + kTileRows - 1) / kTileRows;
-  for (int tile = 0; tile < num_tiles; ++tile) {
-    const int begin = num_rows * tile / num_tiles;
-    const int end = num_rows * (tile + 1) / num_tiles;
-    visit(rows.begin + begin, end - begin);
-  }
-}
+// `rows` in tiles of nearly equal height: nine rows are five and four, not eight and one.
+struct RowTiles {
+  Range rows;
+  int count;
 
+  explicit RowTiles(Range rows)
+      : rows(rows), count((rows.end - rows.begin + kTileRows - 1) / kTileRows) {}
+  Range operator[](int tile) const {
+    const int num_rows = rows.end - rows.begin;
+    return {rows.begin + num_rows * tile / count, rows.begin + num_rows * (tile + 1) / count};
+  }
+};
+
+// The base product of some panels, kTilePanels at a time.
+//
+// With one row tile every line is read once and the time is the memory's: each panel is a stream,
+// prefetched kAheadLines ahead and, towards its end, into the next panels. With several, the lines
+// of a block of k are read once per tile: while the tiles work on a block they share the
+// prefetching of the next one.
 template <typename T>
-void ProductOf(const LinearArgs& args, Range rows, Range panels) {
-  using Tile = TileArgs<T>;
-  const int k = args.weight.k;
-  const ptrdiff_t panel_elements =
-      static_cast<ptrdiff_t>((k + Act<T>::kPack - 1) / Act<T>::kPack) * Act<T>::kPack * kPanel;
-  // With several row tiles the panels' lines are used again at once: blocks of k that stay in the
-  // second-level cache, and with many tiles in the first.
-  const int num_rows = rows.end - rows.begin;
-  const int k_block = num_rows <= kTileRows ? k : num_rows <= 4 * kTileRows ? 2048 : 512;
-  for (int panel = panels.begin; panel < panels.end; panel += kTilePanels) {
-    const int num_panels = panels.end - panel < kTilePanels ? panels.end - panel : kTilePanels;
-    for (int k_begin = 0; k_begin < k; k_begin += k_block) {
-      Tile tile;
-      tile.k = k - k_begin < k_block ? k - k_begin : k_block;
-      for (int p = 0; p < num_panels; ++p) {
-        tile.lines[p] = static_cast<const T*>(args.weight.data) + (panel + p) * panel_elements +
-                        static_cast<ptrdiff_t>(k_begin) * kPanel;
+class BaseProduct {
+ public:
+  BaseProduct(const LinearArgs& args, Range rows, Range panels)
+      : args_(args),
+        tiles_(rows),
+        panels_(panels),
+        panel_bytes_(static_cast<ptrdiff_t>((args.weight.k + A::kPack - 1) / A::kPack) *
+                     kLineBytes) {}
+
+  void Run() const {
+    const int k = args_.weight.k;
+    const int k_block = tiles_.count == 1 ? k : kBlock;
+    for (int panel = panels_.begin; panel < panels_.end; panel += kTilePanels) {
+      for (int k_begin = 0; k_begin < k; k_begin += k_block) {
+        Block(panel, k_begin, k - k_begin < k_block ? k - k_begin : k_block);
       }
-      tile.x_stride = args.x_stride;
-      tile.y_stride = args.y_stride;
-      tile.y_panel_stride = kPanel;
-      tile.begin = k_begin == 0 ? Tile::kFromZero : Tile::kFromY;
-      tile.end = k_begin + tile.k < k || args.bias == nullptr ? Tile::kStore : Tile::kAddBias;
-      tile.bias = args.bias + panel * kPanel;
-      ForRowTiles(rows, [&](int row, int tile_rows) {
-        tile.x =
-            static_cast<const T*>(args.x) + static_cast<ptrdiff_t>(row) * args.x_stride + k_begin;
-        tile.y = args.y + static_cast<ptrdiff_t>(row) * args.y_stride + panel * kPanel;
-        DispatchTile<T, kTileRows, kTilePanels>(tile_rows, num_panels, tile);
-      });
     }
   }
-}
+
+ private:
+  using A = Act<T>;
+  using Tile = TileArgs<T>;
+  static constexpr ptrdiff_t kLineBytes = kLanes * A::kPack * sizeof(T);
+  static constexpr int kAheadLines =
+      48;  // per panel; 9 kB in all, what 40 GB/s deliver in a loaded memory's latency
+  static constexpr int kBlock =
+      128 * A::kPack;  // 24 kB of lines: two blocks fit the first-level cache
+
+  void Block(int panel, int k_begin, int k_size) const {
+    const int num_panels = panels_.end - panel < kTilePanels ? panels_.end - panel : kTilePanels;
+    Tile tile;
+    tile.k = k_size;
+    const std::byte* weight =
+        static_cast<const std::byte*>(args_.weight.data) + k_begin / A::kPack * kLineBytes;
+    for (int p = 0; p < num_panels; ++p) {
+      tile.lines[p] = reinterpret_cast<const T*>(weight + (panel + p) * panel_bytes_);
+    }
+    tile.x_stride = args_.x_stride;
+    tile.y_stride = args_.y_stride;
+    tile.y_panel_stride = kPanel;
+    tile.begin = k_begin == 0 ? Tile::kFromZero : Tile::kFromY;
+    const bool last = k_begin + k_size == args_.weight.k;
+    tile.end = last && args_.bias != nullptr ? Tile::kAddBias : Tile::kStore;
+    tile.bias = args_.bias + panel * kPanel;
+    for (int i = 0; i < tiles_.count; ++i) {
+      SetAhead(panel, k_begin, i, tile);
+      const Range rows = tiles_[i];
+      tile.x = static_cast<const T*>(args_.x) +
+               static_cast<ptrdiff_t>(rows.begin) * args_.x_stride + k_begin;
+      tile.y = args_.y + static_cast<ptrdiff_t>(rows.begin) * args_.y_stride + panel * kPanel;
+      DispatchTile<T, kTileRows, kTilePanels>(rows.end - rows.begin, num_panels, tile);
+    }
+  }
+
+  void SetAhead(int panel, int k_begin, int tile_idx, Tile& tile) const {
+    const int num_lines = tile.k / A::kPack;
+    const bool last_panels = panel + kTilePanels >= panels_.end;
+    // From a panel's line to the same one in the next panels; nothing follows the last ones.
+    const ptrdiff_t next_panels = last_panels ? 0 : kTilePanels * panel_bytes_;
+    if (tiles_.count == 1) {
+      const int late_lines = num_lines < kAheadLines ? num_lines : kAheadLines;
+      const int early_lines = num_lines - late_lines;
+      tile.ahead = {kAheadLines * kLineBytes, kLineBytes};
+      tile.ahead_switch = early_lines * A::kPack;
+      tile.ahead_late = {next_panels, kLineBytes};
+      return;
+    }
+    const bool last_block = k_begin + tile.k == args_.weight.k;
+    const ptrdiff_t next_block =
+        last_block ? next_panels - k_begin / A::kPack * kLineBytes : num_lines * kLineBytes;
+    tile.ahead_switch = 0;
+    tile.ahead_late = {next_block + num_lines * tile_idx / tiles_.count * kLineBytes,
+                       kLineBytes / tiles_.count};
+  }
+
+  const LinearArgs& args_;
+  RowTiles tiles_;
+  Range panels_;
+  ptrdiff_t panel_bytes_;
+};
 
 template <typename T>
 void ExpandOf(const LinearArgs& args, const LoraTask& task, Range rows, Range panels,
@@ -135,6 +204,7 @@ void ExpandOf(const LinearArgs& args, const LoraTask& task, Range rows, Range pa
   using Tile = TileArgs<T>;
   const int stride = ShrunkStride(task.pair.rank);
   const int k = Act<T>::kPack == 2 ? stride : task.pair.rank;  // the padding of s and of B is zero
+  const RowTiles tiles(rows);
   for (int panel = panels.begin; panel < panels.end; panel += kTilePanels) {
     const int num_panels = panels.end - panel < kTilePanels ? panels.end - panel : kTilePanels;
     Tile tile;
@@ -146,14 +216,16 @@ void ExpandOf(const LinearArgs& args, const LoraTask& task, Range rows, Range pa
     tile.x_stride = stride;
     tile.y_stride = args.y_stride;
     tile.y_panel_stride = static_cast<ptrdiff_t>(task.y_panel_step) * kPanel;
+    tile.ahead_switch = 0;
     tile.begin = Tile::kFromZero;
     tile.end = Tile::kAddToY;
-    ForRowTiles(rows, [&](int row, int tile_rows) {
-      tile.x = shrunk + static_cast<ptrdiff_t>(row - task.row_begin) * stride;
-      tile.y = args.y + static_cast<ptrdiff_t>(row) * args.y_stride +
+    for (int i = 0; i < tiles.count; ++i) {
+      const Range tile_rows = tiles[i];
+      tile.x = shrunk + static_cast<ptrdiff_t>(tile_rows.begin - task.row_begin) * stride;
+      tile.y = args.y + static_cast<ptrdiff_t>(tile_rows.begin) * args.y_stride +
                (task.y_panel_begin + panel * task.y_panel_step) * kPanel;
-      DispatchTile<T, kTileRows, kTilePanels>(tile_rows, num_panels, tile);
-    });
+      DispatchTile<T, kTileRows, kTilePanels>(tile_rows.end - tile_rows.begin, num_panels, tile);
+    }
   }
 }
 
@@ -224,8 +296,8 @@ void ShrinkOf(const LinearArgs& args, const LoraTask& task, Range rows, Range ra
 }
 
 void Product(const LinearArgs& args, Range rows, Range panels) {
-  if (args.weight.dtype == DType::kBF16) return ProductOf<BFloat16>(args, rows, panels);
-  ProductOf<float>(args, rows, panels);
+  if (args.weight.dtype == DType::kBF16) return BaseProduct<BFloat16>(args, rows, panels).Run();
+  BaseProduct<float>(args, rows, panels).Run();
 }
 
 void Shrink(const LinearArgs& args, const LoraTask& task, Range rows, Range ranks, void* shrunk) {
