@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -70,7 +71,8 @@ NaiveRow NaiveFilter(const RowInput& row, std::span<const float> logits) {
   const std::vector<double>& x = result.adjusted;
   std::vector<TokenId> order(x.size());
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](TokenId a, TokenId b) { return x[a] > x[b]; });
+  std::ranges::sort(order,
+                    [&](TokenId a, TokenId b) { return x[a] > x[b] || (x[a] == x[b] && a < b); });
   const double max = x[order[0]];
   const auto weight = [&](TokenId token) {
     return std::exp((x[token] - max) / params.temperature);
@@ -156,9 +158,8 @@ SamplingParams RandomParams(std::mt19937& random, int vocab_size) {
 
 TEST_P(SamplerTest, MatchesTheNaiveOne) {
   std::mt19937 random(7);
-  const Stream stream(2);
   int num_compared = 0;
-  for (int round = 0; round < 1500; ++round) {
+  for (int round = 0; round < 600; ++round) {
     const int vocab_size = std::array{124, 128, 1000, 4096, 20011}[random() % 5];
     const auto logits = RandomLogits(random, vocab_size, std::array{0.1f, 1.0f, 4.0f}[random() % 3],
                                      round % 3 == 0);
@@ -187,7 +188,7 @@ TEST_P(SamplerTest, MatchesTheNaiveOne) {
         << params.top_p << " min_p " << params.min_p;
     ++num_compared;
   }
-  EXPECT_GT(num_compared, 1000);
+  EXPECT_GT(num_compared, 400);
 }
 
 TEST_P(SamplerTest, GreedyTakesTheFirstOfTheLargest) {
@@ -361,7 +362,9 @@ TEST_P(SamplerTest, LogprobsAreTheLogSoftmax) {
     const auto logits = RandomLogits(random, vocab_size, 4, true);
     std::vector<TokenId> order(vocab_size);
     std::iota(order.begin(), order.end(), 0);
-    std::ranges::stable_sort(order, [&](TokenId a, TokenId b) { return logits[a] > logits[b]; });
+    std::ranges::sort(order, [&](TokenId a, TokenId b) {
+      return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+    });
     double total = 0;
     for (const float logit : logits) total += std::exp(double{logit});
     for (const int num_top : {0, 1, 5, 20}) {
