@@ -150,6 +150,20 @@ TEST_F(EngineTest, EndsAtAnEndOfSequenceId) {
   EXPECT_EQ(answer.stop_token, 0);
 }
 
+TEST_F(EngineTest, EndsAtAnIdThatTheOptionsName) {
+  FakeModelOptions fake;
+  fake.eos_ids = {};
+  EngineOptions options = SmallEngine();
+  options.eos_ids = {-3, kVocab, 0};  // two of them are no tokens of this model
+  Start(options, fake);
+  GenerateRequest request = Request(5, 200);
+  request.sampling.ignore_eos = false;
+  request.sampling.min_tokens = 1;
+  const Answer answer = Submit(request)->Get();
+  EXPECT_EQ(answer.finish, FinishReason::kStop);
+  EXPECT_EQ(answer.stop_token, 0);
+}
+
 TEST_F(EngineTest, EndsAtAStopId) {
   Start();
   GenerateRequest request = Request(5, 50);
