@@ -127,7 +127,8 @@ pub fn catch<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn panic_error(payload: Box<dyn Any + Send>) -> Error {
-    std::mem::forget(payload); // its own drop could panic again
+    // Dropping it could panic again.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     let text = PANIC_TEXT.with(|text| std::mem::take(&mut *text.borrow_mut()));
     Error::new(Kind::Panic, format!("the text library failed: {text}"))
 }
@@ -160,7 +161,10 @@ pub unsafe extern "C" fn tk_tokenizer_new(
 ) -> i32 {
     guarded(error, || {
         let more_tokens = text(more_tokens, "added_tokens_decoder")?;
-        let tokenizer = Tokenizer::new(text(json, "the file")?, more_tokens)?;
+        let json = text(json, "the file")?;
+        // The crate panics on some files; it is the file that is at fault.
+        let tokenizer = catch(|| Tokenizer::new(json, more_tokens))
+            .map_err(|e| Error { kind: Kind::Invalid, ..e })?;
         out.write(Box::into_raw(Box::new(tokenizer)));
         Ok(())
     })
