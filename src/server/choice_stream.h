@@ -32,8 +32,6 @@ class ChoiceStream {
   void ClearPending();
 
   bool is_finished() const { return finish_.has_value(); }
-  // A stop string ended it; the engine does not know yet.
-  bool ended_by_text() const { return stop_.matched().has_value(); }
   int64_t completion_tokens() const { return completion_tokens_; }
   int choice_idx() const { return choice_idx_; }
 

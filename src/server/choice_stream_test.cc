@@ -69,7 +69,6 @@ TEST_F(ChoiceStreamTest, AStopStringCutsTheText) {
   choice.Take(Event("D and more"));
   EXPECT_EQ(Taken(choice), "");
   EXPECT_TRUE(choice.is_finished());
-  EXPECT_TRUE(choice.ended_by_text());
   EXPECT_EQ(choice.Pending().finish, FinishReason::kStop);
   EXPECT_EQ(std::get<std::string>(choice.Pending().stop_reason), "END");
   EXPECT_EQ(choice.completion_tokens(), 8);  // up to the one that completed it
@@ -92,7 +91,6 @@ TEST_F(ChoiceStreamTest, WhatIsHeldBackIsTextAtTheEnd) {
   EXPECT_EQ(Taken(choice), "ab");
   choice.Take(End(FinishReason::kStop, kEndToken));
   EXPECT_EQ(Taken(choice), "EN");
-  EXPECT_FALSE(choice.ended_by_text());
 }
 
 TEST_F(ChoiceStreamTest, StopStringsWaitForMinTokens) {

@@ -116,7 +116,7 @@ void Session::TakeEvent(TokenEvent event) {
   choice->Take(std::move(event));
   if (choice->is_finished()) {
     ++num_finished_;
-    if (!is_last) context_.generator.Cancel(request, seq_idx);  // a stop string ended it
+    if (!is_last) context_.generator.Complete(request, seq_idx);  // a stop string ended it
   }
   if (plan_.stream) AppendChunk(*choice);
   if (!AllFinished()) return;
