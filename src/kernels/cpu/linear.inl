@@ -3,6 +3,8 @@
 //
 // Every output is one chain over k in ascending order. A chain may pause at a multiple of kPack:
 // its f32 sum is stored to y and loaded again, which changes no bit.
+#include <utility>
+
 #include "kernels/table.h"
 
 namespace lorry::kernels {
@@ -36,16 +38,24 @@ struct TileArgs {
   const float* bias;  // [tile panels * 16], of kAddBias
 };
 
+// function(r, p) for each register of a tile, without a loop.
+template <int kRows, int kPanels, typename Function>
+LORRY_LANES void Unrolled(const Function& function) {
+  [&]<int... i>(std::integer_sequence<int, i...>) {
+    (function(i / kPanels, i % kPanels), ...);
+  }(std::make_integer_sequence<int, kRows * kPanels>());
+}
+
 template <typename T, int kRows, int kPanels>
 void ProductTile(const TileArgs<T>& args) {
   using A = Act<T>;
   F32x16 sums[kRows][kPanels];
-  for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kPanels; ++p) {
-      sums[r][p] = args.begin == TileArgs<T>::kFromZero
-                       ? Fill(0)
-                       : Load(args.y + r * args.y_stride + p * args.y_panel_stride);
-    }
+  // Written out by Unrolled, so that the sums stay in registers on both sides of the loop.
+  const auto y = [&](int r, int p) { return args.y + r * args.y_stride + p * args.y_panel_stride; };
+  if (args.begin == TileArgs<T>::kFromZero) {
+    Unrolled<kRows, kPanels>([&](int r, int p) { sums[r][p] = Fill(0); });
+  } else {
+    Unrolled<kRows, kPanels>([&](int r, int p) { sums[r][p] = Load(y(r, p)); });
   }
   const T* x[kRows];
   for (int r = 0; r < kRows; ++r) x[r] = args.x + r * args.x_stride;
@@ -75,14 +85,13 @@ void ProductTile(const TileArgs<T>& args) {
   add_lines(args.ahead_switch, whole, args.ahead_late);
   if (whole < args.k) add_line(whole, [](const T* from) { return A::SplatLast(from); });
 
-  for (int r = 0; r < kRows; ++r) {
-    for (int p = 0; p < kPanels; ++p) {
-      float* y = args.y + r * args.y_stride + p * args.y_panel_stride;
-      F32x16 sum = sums[r][p];
-      if (args.end == TileArgs<T>::kAddBias) sum = sum + Load(args.bias + p * kPanel);
-      if (args.end == TileArgs<T>::kAddToY) sum = Load(y) + sum;
-      Store(y, sum);
-    }
+  if (args.end == TileArgs<T>::kAddBias) {
+    Unrolled<kRows, kPanels>(
+        [&](int r, int p) { Store(y(r, p), sums[r][p] + Load(args.bias + p * kPanel)); });
+  } else if (args.end == TileArgs<T>::kAddToY) {
+    Unrolled<kRows, kPanels>([&](int r, int p) { Store(y(r, p), Load(y(r, p)) + sums[r][p]); });
+  } else {
+    Unrolled<kRows, kPanels>([&](int r, int p) { Store(y(r, p), sums[r][p]); });
   }
 }
 
@@ -128,7 +137,9 @@ class BaseProduct {
 
   void Run() const {
     const int k = args_.weight.k;
-    const int k_block = tiles_.count == 1 ? k : kBlock;
+    const int k_block = tiles_.count == 1           ? k
+                        : tiles_.count <= kFewTiles ? kFewTilesBlock
+                                                    : kManyTilesBlock;
     for (int panel = panels_.begin; panel < panels_.end; panel += kTilePanels) {
       for (int k_begin = 0; k_begin < k; k_begin += k_block) {
         Block(panel, k_begin, k - k_begin < k_block ? k - k_begin : k_block);
@@ -140,10 +151,14 @@ class BaseProduct {
   using A = Act<T>;
   using Tile = TileArgs<T>;
   static constexpr ptrdiff_t kLineBytes = kLanes * A::kPack * sizeof(T);
-  static constexpr int kAheadLines =
-      48;  // per panel; 9 kB in all, what 40 GB/s deliver in a loaded memory's latency
-  static constexpr int kBlock =
-      128 * A::kPack;  // 24 kB of lines: two blocks fit the first-level cache
+  // Per panel; 9 kB in all, what 40 GB/s deliver in a loaded memory's latency.
+  static constexpr int kAheadLines = 48;
+  // Lines of a block of k, per panel: 24 kB with few tiles, so that a block is soon followed by the
+  // next one's prefetched lines; 96 kB with many, where what counts is how seldom sums are stored
+  // and loaded again.
+  static constexpr int kFewTiles = 4;
+  static constexpr int kFewTilesBlock = 128 * A::kPack;
+  static constexpr int kManyTilesBlock = 512 * A::kPack;
 
   void Block(int panel, int k_begin, int k_size) const {
     const int num_panels = panels_.end - panel < kTilePanels ? panels_.end - panel : kTilePanels;
