@@ -15,7 +15,7 @@ demo: ## Build, then serve one base and eight adapters on 127.0.0.1 (PORT=8000) 
 	  echo "port $(PORT) of 127.0.0.1 is in use: stop what listens there, or take another one: make demo PORT=$$(($(PORT) + 1))" >&2; exit 1; fi
 	@tools/setup.sh build
 	@tools/build.sh release lorry
-	@$(LORRY) serve --host 127.0.0.1 --port $(PORT) --demo-table
+	@$(LORRY) serve --host 127.0.0.1 --port $(PORT) --no-access-log --demo-table
 
 build: ## Build the server: build/release/lorry
 	@tools/setup.sh build

@@ -15,6 +15,7 @@ namespace json = boost::json;
 
 constexpr int kMaxAnswerTokens = 96;  // the demo's longest answers have about 60
 constexpr size_t kGap = 2;            // between columns
+constexpr size_t kMaxLines = 2;       // of a cell; the adapter's answer may have twice as many
 
 bool StartsCharacter(char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }
 
@@ -59,6 +60,18 @@ void Ask(const DemoServer& server, const std::string& model, const std::string& 
                    {"temperature", 0}});
   const Result<net::HttpResponse> response = client.Send(call);
   *answer = response ? AnswerIn(response->body) : fmt::format("({})", response.error().message);
+}
+
+// Wrapped, and cut with an ellipsis after `max_lines`.
+std::vector<std::string> Cell(std::string_view text, size_t width, size_t max_lines) {
+  std::vector<std::string> lines = WrapText(text, width);
+  if (lines.size() > max_lines) {
+    lines.resize(max_lines);
+    std::string& last = lines.back();
+    last.resize(BytesOf(last, width - 1));
+    last += "…";
+  }
+  return lines;
 }
 
 std::string Padded(const std::string& text, size_t width) {
@@ -107,14 +120,14 @@ std::string RenderTable(const std::vector<DemoRow>& rows, size_t width) {
   const size_t task_width = LongestOf(rows, &DemoRow::task, 4);
   const size_t shared = width - std::min(width, task_width + 3 * kGap);
   const size_t question_width = std::min(LongestOf(rows, &DemoRow::question, 8), shared / 3);
-  const size_t base_width = std::min(LongestOf(rows, &DemoRow::base_answer, 8), shared / 4);
+  const size_t base_width = std::min(LongestOf(rows, &DemoRow::base_answer, 8), shared / 3);
   const size_t adapter_width = std::max<size_t>(shared - question_width - base_width, 8);
 
   std::string table;
   const auto add = [&](const DemoRow& row) {
-    const auto questions = WrapText(row.question, question_width);
-    const auto base = WrapText(row.base_answer, base_width);
-    const auto adapter = WrapText(row.adapter_answer, adapter_width);
+    const auto questions = Cell(row.question, question_width, kMaxLines);
+    const auto base = Cell(row.base_answer, base_width, kMaxLines);
+    const auto adapter = Cell(row.adapter_answer, adapter_width, 2 * kMaxLines);
     const size_t num_lines = std::max({questions.size(), base.size(), adapter.size()});
     const auto cell = [](const std::vector<std::string>& lines, size_t line, size_t cell_width) {
       return Padded(line < lines.size() ? lines[line] : "", cell_width + kGap);

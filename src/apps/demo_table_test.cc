@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace lorry::apps {
@@ -29,6 +30,13 @@ TEST(DemoTableTest, LinesKeepTheWidth) {
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << line;
   EXPECT_THAT(table, HasSubstr("quatre-vingt-dix-neuf"));
   EXPECT_THAT(table, HasSubstr("\nsql     how many users live in"));
+}
+
+TEST(DemoTableTest, LongAnswersAreCut) {
+  const std::string words(400, 'x');
+  const std::string table = RenderTable({{"sql", "?", words, words}}, 80);
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 2 + 4);
+  EXPECT_THAT(table, HasSubstr("x…"));
 }
 
 TEST(DemoTableTest, AnUnreachableServerIsSaidInTheCell) {

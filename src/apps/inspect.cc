@@ -36,13 +36,18 @@ class Report {
   json::object object_;
 };
 
+constexpr size_t kMaxReasonsShown = 10;  // to people; --json has them all
+
 void Refused(Report& report, const Error& error, const std::vector<std::string>& reasons) {
   json::array list;
   std::string shown;
   const std::vector<std::string> given = reasons.empty() ? std::vector{error.message} : reasons;
   for (const std::string& reason : given) {
+    if (list.size() < kMaxReasonsShown) shown += "\n  " + reason;
     list.emplace_back(reason);
-    shown += "\n  " + reason;
+  }
+  if (given.size() > kMaxReasonsShown) {
+    shown += fmt::format("\n  and {} more (--json lists them)", given.size() - kMaxReasonsShown);
   }
   report.Add("fits", "fits", false, "no");
   report.Add("reasons", "because", std::move(list), shown);

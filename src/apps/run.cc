@@ -55,7 +55,6 @@ class Terminal {
     if (is_terminal) PrintWelcome();
     std::string line;
     while (true) {
-      g_interrupted = false;
       if (is_terminal) {
         fmt::print("{}> ", model_.name);
         std::fflush(stdout);
@@ -66,6 +65,7 @@ class Terminal {
         Obey(line);
         continue;
       }
+      g_interrupted = false;  // Ctrl-C at the prompt was for the typed line
       if (Status status = Say(line); !status) fmt::print("({})", status.error().message);
       fmt::print("\n");
     }

@@ -57,7 +57,7 @@ class LoadingServer {
   Result<int> Start() {
     Result<int> port = server_.Start();
     if (!port && port.error().code == ErrorCode::kConflict) {
-      port.error().message += "; take another one: --port N (make demo PORT=N)";
+      port.error().message += ": --port N, or make demo PORT=N";
     }
     return port;
   }
@@ -95,7 +95,12 @@ Status ShowDemoTable(const Stack& stack, const ServeOptions& options, int port) 
     return Fail(ErrorCode::kInvalidArgument, "--demo-table is for the demo: leave MODEL out",
                 "demo-table");
   }
-  ASSIGN_OR_RETURN(const std::vector<DemoPrompt> prompts, FirstPrompts(stack.prompts_file));
+  ASSIGN_OR_RETURN(std::vector<DemoPrompt> prompts, FirstPrompts(stack.prompts_file));
+  std::erase_if(prompts, [&](const DemoPrompt& prompt) {  // the base's own, and adapters not loaded
+    const auto choice = stack.directory->Resolve(prompt.adapter);
+    return !choice || choice->adapter.IsBase();
+  });
+  if (prompts.empty()) return {};
   const auto& keys = options.http.api_keys;
   const DemoServer server{options.http.http.host, port, keys.empty() ? "" : keys.front(),
                           stack.directory->base_names().front()};
@@ -127,7 +132,7 @@ Status ServeUntilStopped(const Options& options) {
                         *stack->engine, stack->metrics);
   ASSIGN_OR_RETURN(const int port, server.Start());
   CatchStopSignals();
-  log::Info("ready on {} after {:.2f} s: {} and {} adapters", Url(http.http.host, port),
+  log::Info("ready on {} after {:.2f} s: {}, adapters: {}", Url(http.http.host, port),
             SecondsBetween(start_us, Clock::Steady().NowUs()),
             stack->directory->base_names().front(), stack->directory->adapters().size());
   log::Flush();

@@ -70,7 +70,7 @@ class Builder {
       stack_->is_demo = true;
       stack_->prompts_file = demo.prompts_file;
       if (adapters_.empty() && options_.enable_lora) adapters_ = std::move(demo.adapters);
-      if (options_.served_model_names.empty()) options_.served_model_names = {"demo"};
+      if (options_.served_model_names.empty()) options_.served_model_names = {"lorry-demo"};
     }
     RETURN_IF_ERROR(CheckModelDirectory(options_.model));
     if (options_.served_model_names.empty()) {
@@ -221,10 +221,10 @@ std::string NameOfDirectory(const std::string& directory) {
 
 std::string MemoryTable(const MemoryUse& memory) {
   const auto line = [](std::string_view what, size_t bytes, std::string_view note) {
-    return fmt::format("  {:<9} {:>18}  {:>8}{}\n", what, WithCommas(bytes),
+    return fmt::format("\n  {:<9} {:>18}  {:>8}{}", what, WithCommas(bytes),
                        config::RoundBytes(bytes), note);
   };
-  return "memory in bytes\n" + line("weights", memory.weight_bytes, "") +
+  return "memory in bytes" + line("weights", memory.weight_bytes, "") +
          line("KV cache", memory.kv_bytes, "  taken as it fills") +
          line("adapters", memory.adapter_bytes, "") +
          line("scratch", memory.scratch_bytes, "  at most") +
