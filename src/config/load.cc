@@ -66,7 +66,7 @@ Status ApplyFile(Registry& registry, std::string_view command, const std::string
 Status ApplyEnvironment(Registry& registry, std::string_view command,
                         const Environment& environment, std::vector<std::string>& warnings) {
   for (const auto& [variable, value] : environment) {
-    if (!variable.starts_with(kPrefix) || variable == kTestData) continue;
+    if (!variable.starts_with(kPrefix) || variable == kTestData || value.empty()) continue;
     Option* found = nullptr;
     std::vector<std::string> known;
     for (const Option& option : registry.options()) {

@@ -99,7 +99,8 @@ TEST_F(LoadTest, EnvironmentListsAndUnknownVariables) {
                             {"LORRY_PROT", "1"},
                             {"LORRY_TEST_DATA", "/data"},
                             {"LORRY_BASE", "another command's"},
-                            {"HOME", "/root"}});
+                            {"HOME", "/root"},
+                            {"LORRY_PORT", ""}});
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_THAT(adapters_, ElementsAre("a=x", "b=y"));
   EXPECT_THAT(
