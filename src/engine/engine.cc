@@ -180,6 +180,10 @@ void Engine::Cancel(RequestId request, int seq_idx) {
   mailbox_.SendAlways(CancelMessage{request, seq_idx});
 }
 
+void Engine::Complete(RequestId request, int seq_idx) {
+  mailbox_.SendAlways(CancelMessage{request, seq_idx, FinishReason::kStop});
+}
+
 void Engine::Stop(std::chrono::milliseconds drain) {
   stopping_.store(true);
   const Micros drain_us = std::chrono::duration_cast<std::chrono::microseconds>(drain).count();
@@ -219,7 +223,7 @@ void Engine::Receive() {
 void Engine::Handle(SubmitMessage message) { core_->Submit(std::move(message)); }
 
 void Engine::Handle(const CancelMessage& message) {
-  core_->Cancel(message.request, message.seq_idx);
+  core_->Cancel(message.request, message.seq_idx, message.reason);
 }
 
 void Engine::Handle(const StopMessage& message) {

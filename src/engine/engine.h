@@ -44,6 +44,7 @@ class Engine final : public Generator {
 
   Status Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) override;
   void Cancel(RequestId request, int seq_idx = -1) override;
+  void Complete(RequestId request, int seq_idx) override;
 
   // Refuses new requests, lets the others finish for at most `drain`, cancels what is left and ends
   // the thread. A second call, while the first one waits, can only shorten that; it does not wait.

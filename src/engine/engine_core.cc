@@ -70,13 +70,13 @@ void EngineCore::Submit(SubmitMessage message) {
   metrics_.OnRequest(state);
 }
 
-void EngineCore::Cancel(RequestId request, int seq_idx) {
+void EngineCore::Cancel(RequestId request, int seq_idx, FinishReason reason) {
   RequestState* state = table_.Find(request);
   if (state == nullptr) return;
   const Micros now_us = options_.clock->NowUs();
   for (Sequence& sequence : state->sequences) {
     if (sequence.is_finished || (seq_idx >= 0 && sequence.seq_idx != seq_idx)) continue;
-    End(sequence, EventOf(sequence), FinishReason::kCancelled, now_us);
+    End(sequence, EventOf(sequence), reason, now_us);
   }
   table_.Sweep();
 }

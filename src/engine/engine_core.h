@@ -28,7 +28,7 @@ class EngineCore {
              prometheus::Registry& registry);
 
   void Submit(SubmitMessage message);
-  void Cancel(RequestId request, int seq_idx);
+  void Cancel(RequestId request, int seq_idx, FinishReason reason = FinishReason::kCancelled);
   void CancelAll();
 
   // Computes the next batch and tells the sinks. False: there is nothing to do.

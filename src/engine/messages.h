@@ -24,6 +24,7 @@ struct SubmitMessage {
 struct CancelMessage {
   RequestId request;
   int seq_idx = -1;  // -1: all of them
+  FinishReason reason = FinishReason::kCancelled;
 };
 
 // Finish what is here until `deadline_us`, cancel the rest, end the thread.

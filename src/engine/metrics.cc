@@ -85,6 +85,15 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry, const std::string& 
                                            "Prompt tokens, counted as vllm:prompt_tokens_total.")),
       adapter_generation_tokens_(
           CounterFamily(registry, "lorry:adapter_generation_tokens_total", "Tokens drawn.")) {
+  auto& phases = CounterFamily(registry, "lorry:step_seconds_total", "Time spent in steps, by phase.");
+  for (const auto& [phase, counter] : {std::pair{"plan", &plan_seconds_},
+                                       {"forward", &forward_seconds_},
+                                       {"sample", &sample_seconds_},
+                                       {"apply", &apply_seconds_}}) {
+    Labels labels = labels_;
+    labels["phase"] = phase;
+    *counter = &phases.Add(labels);
+  }
   auto& success = CounterFamily(registry, "vllm:request_success_total", "Sequences that ended.");
   for (size_t i = 0; i < finished_.size(); ++i) {
     Labels labels = labels_;
@@ -165,6 +174,10 @@ void EngineMetrics::OnFinish(const Sequence& sequence, FinishReason reason, Micr
 
 void EngineMetrics::OnStep(const StepInfo& step) {
   step_tokens_.Observe(step.num_rows);
+  plan_seconds_->Increment(step.plan_us * 1e-6);
+  forward_seconds_->Increment(step.forward_us * 1e-6);
+  sample_seconds_->Increment(step.sample_us * 1e-6);
+  apply_seconds_->Increment(step.apply_us * 1e-6);
   if (step.num_preempted > 0) preemptions_.Increment(step.num_preempted);
 }
 

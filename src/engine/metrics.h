@@ -75,6 +75,11 @@ class EngineMetrics {
   prometheus::Counter& generation_tokens_;
   std::array<prometheus::Counter*, 4> finished_;  // by FinishReason
 
+  prometheus::Counter* plan_seconds_;
+  prometheus::Counter* forward_seconds_;
+  prometheus::Counter* sample_seconds_;
+  prometheus::Counter* apply_seconds_;
+
   prometheus::Histogram& step_tokens_;
   prometheus::Histogram& first_token_seconds_;
   prometheus::Histogram& inter_token_seconds_;

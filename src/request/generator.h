@@ -19,6 +19,9 @@ class Generator {
 
   // Any thread. Ends the whole request, or with seq_idx >= 0 one of its sequences. Unknown ids are ignored.
   virtual void Cancel(RequestId request, int seq_idx = -1) = 0;
+
+  // Any thread. Ends one sequence because its text is complete (a stop string was found): counts as kStop.
+  virtual void Complete(RequestId request, int seq_idx) { Cancel(request, seq_idx); }
 };
 
 }  // namespace lorry
