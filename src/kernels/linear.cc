@@ -88,6 +88,25 @@ void ShrinkItem(const KernelTable& table, const LinearArgs& args, const TaskPlan
                static_cast<std::byte*>(args.lora_scratch) + found->shrunk_offset);
 }
 
+// Where a task's part of `panels` begins and how many panels of the pair it is.
+Range PairPanels(const LoraTask& task, Range panels) {
+  // The pair's panels p with panels.begin <= y_panel_begin + p * step < panels.end.
+  const int begin = CeilDiv(std::max(0, panels.begin - task.y_panel_begin), task.y_panel_step);
+  const int end = CeilDiv(std::max(0, panels.end - task.y_panel_begin), task.y_panel_step);
+  return {begin, std::min(NumPanels(task.pair.n), end)};
+}
+
+// The first lines of the next task's B, whose place the processor cannot guess.
+void PrefetchTask(const LinearArgs& args, size_t task_idx, Range panels) {
+  if (task_idx >= args.lora.size()) return;
+  const LoraPair& pair = args.lora[task_idx].pair;
+  const auto* b =
+      static_cast<const std::byte*>(pair.b) +
+      PairPanels(args.lora[task_idx], panels).begin * PanelBytes(pair.rank, args.weight.dtype);
+  constexpr int kBytes = 4096;
+  for (int byte = 0; byte < kBytes; byte += kAlign) __builtin_prefetch(b + byte);
+}
+
 // Adds every task's part of y[rows, panels], in the order of the tasks.
 void ExpandItem(const KernelTable& table, const LinearArgs& args, const TaskPlan* plan, Range rows,
                 Range panels) {
@@ -95,12 +114,9 @@ void ExpandItem(const KernelTable& table, const LinearArgs& args, const TaskPlan
     const LoraTask& task = args.lora[i];
     const int row_begin = std::max(rows.begin, task.row_begin);
     const int row_end = std::min(rows.end, task.row_end);
-    // The pair's panels p with panels.begin <= y_panel_begin + p * step < panels.end.
-    const int step = task.y_panel_step;
-    const int begin = std::max(0, CeilDiv(std::max(0, panels.begin - task.y_panel_begin), step));
-    const int end = std::min(NumPanels(task.pair.n),
-                             CeilDiv(std::max(0, panels.end - task.y_panel_begin), step));
+    const auto [begin, end] = PairPanels(task, panels);
     if (row_begin >= row_end || begin >= end) continue;
+    PrefetchTask(args, i + 1, panels);
     table.expand(args, task, {row_begin, row_end}, {begin, end},
                  static_cast<const std::byte*>(args.lora_scratch) + plan[i].shrunk_offset);
   }

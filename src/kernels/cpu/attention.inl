@@ -32,6 +32,7 @@ struct AttentionTile {
   float scores[kTileVectors][kSpanTokens];
   T weights[kTileVectors][kSpanTokens];   // exp(score - max), rounded to act
   float sums[kTileVectors][kMaxHeadDim];  // [num_vectors, head_dim] weighted V
+  bool reads_first;  // nobody has read this K and V just before: prefetch the next span
   const T* k_blocks[kSpanBlocks];
   const T* v_blocks[kSpanBlocks];
 
@@ -67,19 +68,35 @@ struct AttentionTile {
     }
   }
 
+  // K of the block that begins with `token`.
+  const T* Block(int token) const {
+    const KvLayout& layout = args.kv.layout;
+    const std::byte* page =
+        args.kv.arena + sequence.pages[token / layout.page_tokens] * layout.PageBytes();
+    return reinterpret_cast<const T*>(
+        page + layout.KOffset(args.layer, kv_head, token % layout.page_tokens));
+  }
+
+  // Blocks lie scattered over pages: the processor cannot guess where the next ones begin.
+  void Prefetch(int begin) const {
+    constexpr size_t kLineBytes = 64;
+    const KvLayout& layout = args.kv.layout;
+    for (int block = 0; block < NumBlocks(num_vectors - 1, begin); ++block) {
+      const auto* k = reinterpret_cast<const std::byte*>(Block(begin + block * kKvBlockTokens));
+      for (size_t byte = 0; byte < layout.BlockBytes(); byte += kLineBytes) {
+        __builtin_prefetch(k + byte);
+        __builtin_prefetch(k + layout.HeadBytes() / 2 + byte);
+      }
+    }
+  }
+
   void Span(int begin) {
     const int num_blocks = NumBlocks(num_vectors - 1, begin);
     for (int block = 0; block < num_blocks; ++block) {
-      const KvLayout& layout = args.kv.layout;
-      const int token = begin + block * kKvBlockTokens;
-      const std::byte* page =
-          args.kv.arena + sequence.pages[token / layout.page_tokens] * layout.PageBytes();
-      const int slot = token % layout.page_tokens;
-      k_blocks[block] =
-          reinterpret_cast<const T*>(page + layout.KOffset(args.layer, kv_head, slot));
-      v_blocks[block] =
-          reinterpret_cast<const T*>(page + layout.VOffset(args.layer, kv_head, slot));
+      k_blocks[block] = Block(begin + block * kKvBlockTokens);
+      v_blocks[block] = k_blocks[block] + args.kv.layout.HeadBytes() / 2 / sizeof(T);
     }
+    if (reads_first) Prefetch(begin + kSpanTokens);
     for (int block = 0; block < num_blocks;) block += Scores(begin, block, num_blocks);
     const int first = FirstVector(begin, 0);
     for (int i = first; i < num_vectors; ++i) Softmax(i, begin);
@@ -206,6 +223,7 @@ void AttentionOf(const AttentionArgs& args, const SequenceRows& sequence, int kv
   const int end = rows.end * group;
   for (int vector = rows.begin * group; vector < end;) {
     AttentionTile<T> tile(args, sequence, kv_head);
+    tile.reads_first = vector == rows.begin * group;
     tile.num_vectors = end - vector < kTileVectors ? end - vector : kTileVectors;
     for (int i = 0; i < tile.num_vectors; ++i, ++vector) {
       const int row = vector / group;

@@ -213,6 +213,9 @@ class BaseProduct {
   ptrdiff_t panel_bytes_;
 };
 
+// B's panels follow each other without a gap, a few lines each: one stream.
+constexpr ptrdiff_t kExpandAheadBytes = 4096;
+
 template <typename T>
 void ExpandOf(const LinearArgs& args, const LoraTask& task, Range rows, Range panels,
               const T* shrunk) {
@@ -232,6 +235,7 @@ void ExpandOf(const LinearArgs& args, const LoraTask& task, Range rows, Range pa
     tile.y_stride = args.y_stride;
     tile.y_panel_stride = static_cast<ptrdiff_t>(task.y_panel_step) * kPanel;
     tile.ahead_switch = 0;
+    tile.ahead_late = {kExpandAheadBytes, kLanes * Act<T>::kPack * static_cast<int>(sizeof(T))};
     tile.begin = Tile::kFromZero;
     tile.end = Tile::kAddToY;
     for (int i = 0; i < tiles.count; ++i) {
@@ -259,6 +263,7 @@ void ShrinkTile(const T* x, ptrdiff_t x_stride, const T* a, int k, float scale, 
     typename A::Line x_line[kRows];
     for (int r = 0; r < kRows; ++r) x_line[r] = load(x + r * x_stride + k_idx);
     for (int q = 0; q < kRanks; ++q) {
+      __builtin_prefetch(a + static_cast<ptrdiff_t>(q + kRanks) * k + k_idx);
       const typename A::Line a_line = load(a + static_cast<ptrdiff_t>(q) * k + k_idx);
       for (int r = 0; r < kRows; ++r) sums[r][q] = A::Dot(sums[r][q], a_line, x_line[r]);
     }
@@ -295,11 +300,12 @@ void ShrinkBlock(const LinearArgs& args, const LoraTask& task, Range rows, Range
 
 template <typename T>
 void ShrinkOf(const LinearArgs& args, const LoraTask& task, Range rows, Range ranks, T* shrunk) {
-  // Tiles of 16 accumulators (of 4 where a lane vector takes several registers).
+  // Square tiles where there are rows enough. A single row reads A at the memory's rate: four ranks
+  // at a time keep it nearly one stream.
   constexpr int kSide = kParts == 1 ? 4 : 2;
   const int tiled_end = rows.begin + (rows.end - rows.begin) / kSide * kSide;
   ShrinkBlock<T, kSide, kSide>(args, task, {rows.begin, tiled_end}, ranks, shrunk);
-  ShrinkBlock<T, 1, kSide * kSide>(args, task, {tiled_end, rows.end}, ranks, shrunk);
+  ShrinkBlock<T, 1, 4>(args, task, {tiled_end, rows.end}, ranks, shrunk);
   if (ranks.end < task.pair.rank || task.pair.rank % 2 == 0) return;
   const float zero = 0;
   for (int row = rows.begin; row < rows.end; ++row) {
