@@ -93,6 +93,20 @@ TEST(Server, CompletionCountsTheEnd) {
   EXPECT_GT(submitted[0].arrival_us, 0);
 }
 
+TEST(Server, TheModelsOwnSamplingIsTheDefault) {
+  ServerOptions options;
+  options.default_sampling.temperature = 0;
+  options.default_sampling.top_k = 7;
+  TestServer server({}, options);
+  server.PostJson("/v1/completions", R"({"prompt":"x"})");
+  server.PostJson("/v1/completions", R"({"prompt":"x","temperature":0.5})");
+  const std::vector<GenerateRequest> submitted = server.echo().TakeSubmitted();
+  ASSERT_EQ(submitted.size(), 2u);
+  EXPECT_EQ(submitted[0].sampling.temperature, 0.0f);
+  EXPECT_EQ(submitted[0].sampling.top_k, 7);
+  EXPECT_EQ(submitted[1].sampling.temperature, 0.5f);
+}
+
 TEST(Server, PromptsTimesN) {
   TestServer server;
   const json::object answer = server.PostJson(
