@@ -21,6 +21,7 @@ if [[ ! -e build/$preset/build.ninja || CMakePresets.json -nt build/$preset/buil
 fi
 echo "== Building $* in build/$preset"
 quiet=--quiet
-[[ ! -t 1 ]] || quiet=  # a terminal gets ninja's line of progress
+[[ ! -t 1 ]] || quiet=  # a terminal gets the lines of progress of ninja and cargo
+[[ -t 1 ]] || export CARGO_TERM_QUIET=true
 (cd "build/$preset" && ninja ${JOBS:+-j "$JOBS"} $quiet "$@")
 echo "== Built in $(seconds $((${EPOCHREALTIME/[.,]/} - start))) s"

@@ -27,7 +27,7 @@ cargo_minor() {
   [[ $version =~ ^[0-9]+$ ]] && echo "$version" || echo 0
 }
 has_cargo() {
-  (($(cargo_minor cargo) >= 87 || $(cargo_minor "$HOME/.cargo/bin/cargo") >= 87))
+  (($(cargo_minor cargo) >= 87)) || (($(cargo_minor "$HOME/.cargo/bin/cargo") >= 87))
 }
 
 # Runs a quiet command; shows its output only if it fails.
@@ -44,10 +44,10 @@ install_packages() {
     return
   fi
   has_cargo || packages+=(cargo-web rustc-web)
-  local missing=() package
+  local missing=() installed package
+  installed=$(dpkg-query --show --showformat='${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null || true)
   for package in "${packages[@]}"; do
-    dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
-      missing+=("$package")
+    grep -qx "installed $package" <<<"$installed" || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
 
@@ -69,6 +69,19 @@ install_packages() {
   echo "== Installed in $((SECONDS - start)) s"
 }
 
+# The crates of textkit, so that building needs no network; a copy of Cargo.lock says which are here.
+fetch_crates() {
+  local lock=rust/textkit/Cargo.lock stamp=build/cargo/fetched.lock
+  cmp -s "$lock" "$stamp" && return
+  local start=$SECONDS cargo=cargo
+  (($(cargo_minor cargo) >= 87)) || cargo=$HOME/.cargo/bin/cargo
+  echo "== Downloading the Rust crates of textkit"
+  mkdir -p build/cargo
+  quietly "$cargo" fetch --locked --manifest-path rust/textkit/Cargo.toml
+  cp "$lock" "$stamp"
+  echo "== Downloaded in $((SECONDS - start)) s"
+}
+
 # build/venv holds what tools/test_requirements.txt pins; a copy of that file inside says what was installed.
 install_venv() {
   local pins=tools/test_requirements.txt stamp=build/venv/installed.txt
@@ -83,9 +96,13 @@ install_venv() {
 }
 
 case $goal in
-  build) install_packages ;;
+  build)
+    install_packages
+    fetch_crates
+    ;;
   test | ci)
     install_packages
+    fetch_crates
     install_venv
     ;;
   *)
