@@ -116,6 +116,22 @@ Status ShowDemoTable(const Stack& stack, const ServeOptions& options, int port) 
   return {};
 }
 
+// Where a request says nothing: OpenAI's defaults, overruled by what the model's author wrote down.
+SamplingParams DefaultSampling(const formats::GenerationConfig& generation) {
+  SamplingParams params;
+  if (generation.do_sample == false) {
+    params.temperature = 0;
+  } else {
+    params.temperature = static_cast<float>(generation.temperature.value_or(params.temperature));
+    params.top_k = static_cast<int>(generation.top_k.value_or(params.top_k));
+    params.top_p = static_cast<float>(generation.top_p.value_or(params.top_p));
+    params.min_p = static_cast<float>(generation.min_p.value_or(params.min_p));
+  }
+  params.repetition_penalty =
+      static_cast<float>(generation.repetition_penalty.value_or(params.repetition_penalty));
+  return params;
+}
+
 Status ServeUntilStopped(const Options& options) {
   const Micros start_us = Clock::Steady().NowUs();
   signal(SIGPIPE, SIG_IGN);
@@ -127,6 +143,7 @@ Status ServeUntilStopped(const Options& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Stack> stack, Stack::Build(options.stack));
   LogMemory(stack->memory);
   loading.reset();
+  http.default_sampling = DefaultSampling(stack->generation);
 
   server::Server server(http, *stack->directory, *stack->tokenizer, stack->chat_template,
                         *stack->engine, stack->metrics);
