@@ -6,8 +6,8 @@ Status AdapterTable::Add(std::string name, std::string root,
                          std::shared_ptr<const AdapterImage> image) {
   for (const AdapterAlias& alias : aliases_) {
     if (alias.name == name) {
-      return Fail(ErrorCode::kConflict,
-                  fmt::format("adapter name `{}` is given twice: {} and {}", name, alias.root, root));
+      return Fail(ErrorCode::kConflict, fmt::format("adapter name `{}` is given twice: {} and {}",
+                                                    name, alias.root, root));
     }
   }
   auto [entry, inserted] = images_.try_emplace(image->id, image);

@@ -22,7 +22,8 @@ struct AdapterAlias {
 
 class AdapterTable {
  public:
-  // kConflict when the name is taken. Content that is resident already is shared, and `image` dropped.
+  // kConflict when the name is taken. Content that is resident already is shared, and `image`
+  // dropped.
   Status Add(std::string name, std::string root, std::shared_ptr<const AdapterImage> image);
 
   // nullptr if there is none.

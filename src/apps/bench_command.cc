@@ -52,11 +52,15 @@ void Register(config::Registry& registry, Options& o) {
   registry.Text({"json", "FILE", "write the result as JSON too"}, &o.json_file);
 
   registry.Group("Steps", {"bench step"});
-  registry.List({"adapter", "DIR", "an adapter of the model; the distinct rows use them in turn. A directory of adapters counts as all of them"},
+  registry.List({"adapter", "DIR",
+                 "an adapter of the model; the distinct rows use them in turn. A directory of "
+                 "adapters counts as all of them"},
                 &o.step.adapter_dirs);
   registry.List({"batch", "N", "sequences of a decode step (1 and 8)"}, &o.batches);
-  registry.Integer({"context", "", "tokens in the KV cache before a decode step"}, &o.step.context_tokens, 1, 1 << 20);
-  registry.Integer({"prompt", "", "rows of the prompt step; 0: none"}, &o.step.prompt_tokens, 0, 1 << 16);
+  registry.Integer({"context", "", "tokens in the KV cache before a decode step"},
+                   &o.step.context_tokens, 1, 1 << 20);
+  registry.Integer({"prompt", "", "rows of the prompt step; 0: none"}, &o.step.prompt_tokens, 0,
+                   1 << 16);
   registry.Choice({"dtype", "", "type of weights and activations"}, &o.step.dtype,
                   {"auto", "bfloat16", "float32"});
 
@@ -65,18 +69,21 @@ void Register(config::Registry& registry, Options& o) {
   registry.List({"rows", "N", "rows of a step (1, 8, 64 and 512)"}, &o.kernel_rows);
 
   registry.Group("Shape", {"bench kernels", "bench make-model"});
-  registry.Text({"shape", "NAME", "tiny, 135m (SmolLM2-135M) or 1.2b (Llama-3.2-1B)"}, &o.make.shape);
+  registry.Text({"shape", "NAME", "tiny, 135m (SmolLM2-135M) or 1.2b (Llama-3.2-1B)"},
+                &o.make.shape);
   registry.Integer({"rank", "", "rank of the adapters"}, &o.make.rank, 1, 512);
   registry.Group("Model", {"bench make-model"});
   registry.Integer({"adapters", "", "how many adapters"}, &o.make.num_adapters, 0, 100000);
-  registry.Text({"output", "DIR", "DIR/base and DIR/adapters/a0000 ... are written"}, &o.make.output_dir);
+  registry.Text({"output", "DIR", "DIR/base and DIR/adapters/a0000 ... are written"},
+                &o.make.output_dir);
 
   registry.Group("Load", {"bench serve"});
   registry.Text({"url", "URL", "the server"}, &o.load.url);
   registry.Text({"api-key", "KEY", "sent as a bearer token"}, &o.load.api_key);
   registry.Choice({"mix", "", "which model a request names"}, &o.load.mix,
                   {"base", "same", "distinct", "zipf"});
-  registry.List({"lora", "NAME", "adapter names to use; none: those that the server lists"}, &o.load.adapters);
+  registry.List({"lora", "NAME", "adapter names to use; none: those that the server lists"},
+                &o.load.adapters);
   registry.Integer({"streams", "", "requests in flight"}, &o.load.num_streams, 1, 4096);
   registry.Custom({"rate", "R", "Poisson arrivals per second in place of a closed loop"}, {}, "0",
                   [&o](const std::string& text) -> Status {
@@ -132,10 +139,12 @@ Result<json::object> RunLimits(const Options& options) {
   const Stream stream(options.num_threads);
   ASSIGN_OR_RETURN(const bench::LimitProbe probe, bench::LimitProbe::Create(size_t{1} << 30));
   const bench::Limits limits = probe.Measure(stream, options.rounds);
-  fmt::print("{}\n\n{:<28}{:>10.1f} GB/s\n{:<28}{:>10.0f} GFLOP/s\n{:<28}{:>10.0f} GFLOP/s\n{:<28}{:>10.0f} GOP/s\n",
-             bench::MachineName(options.num_threads), "memory read, 1 GiB", limits.read_bytes_per_s * 1e-9,
-             "bf16 dot", limits.bf16_flops * 1e-9, "f32 multiply-add", limits.f32_flops * 1e-9, "int8 dot",
-             limits.int8_ops * 1e-9);
+  fmt::print(
+      "{}\n\n{:<28}{:>10.1f} GB/s\n{:<28}{:>10.0f} GFLOP/s\n{:<28}{:>10.0f} "
+      "GFLOP/s\n{:<28}{:>10.0f} GOP/s\n",
+      bench::MachineName(options.num_threads), "memory read, 1 GiB", limits.read_bytes_per_s * 1e-9,
+      "bf16 dot", limits.bf16_flops * 1e-9, "f32 multiply-add", limits.f32_flops * 1e-9, "int8 dot",
+      limits.int8_ops * 1e-9);
   return json::object{{"machine", bench::MachineName(options.num_threads)},
                       {"rounds", options.rounds},
                       {"read_bytes_per_s", limits.read_bytes_per_s},
@@ -146,7 +155,8 @@ Result<json::object> RunLimits(const Options& options) {
 
 Result<json::object> RunStep(Options& options, const std::vector<std::string>& words) {
   if (words.size() != 1) {
-    return Fail(ErrorCode::kInvalidArgument, "which model? lorry bench step MODEL_DIR [--adapter DIR]");
+    return Fail(ErrorCode::kInvalidArgument,
+                "which model? lorry bench step MODEL_DIR [--adapter DIR]");
   }
   options.step.model_dir = words.front();
   options.step.adapter_dirs = ExpandAdapters(options.step.adapter_dirs);
@@ -196,8 +206,8 @@ int RunBenchCommand(const std::vector<std::string>& args) {
   Options options;
   config::Registry registry;
   Register(registry, options);
-  const auto loaded = config::Load(registry, command, {args.begin() + 1, args.end()},
-                                   config::ProcessEnvironment());
+  const auto loaded =
+      config::Load(registry, command, {args.begin() + 1, args.end()}, config::ProcessEnvironment());
   if (!loaded) {
     fmt::print(stderr, "lorry {}: {}\n", command, loaded.error().message);
     return 2;

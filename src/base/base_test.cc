@@ -10,7 +10,8 @@
 namespace lorry {
 namespace {
 
-// Known answers published with the paper's reference implementation (kat_vectors, philox4x32 10 rounds).
+// Known answers published with the paper's reference implementation (kat_vectors, philox4x32 10
+// rounds).
 TEST(RandomTest, PhiloxKnownAnswers) {
   EXPECT_EQ(Philox4x32({0, 0, 0, 0}, {0, 0}),
             (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));

@@ -12,25 +12,25 @@ namespace lorry {
 
 }  // namespace lorry
 
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) [[unlikely]]                                              \
-      ::lorry::CheckFailed(__FILE__, __LINE__, #condition, "");                 \
+#define CHECK(condition)                                        \
+  do {                                                          \
+    if (!(condition)) [[unlikely]]                              \
+      ::lorry::CheckFailed(__FILE__, __LINE__, #condition, ""); \
   } while (false)
 
-#define CHECK_MSG(condition, ...)                                                    \
-  do {                                                                               \
-    if (!(condition)) [[unlikely]]                                                   \
+#define CHECK_MSG(condition, ...)                                                     \
+  do {                                                                                \
+    if (!(condition)) [[unlikely]]                                                    \
       ::lorry::CheckFailed(__FILE__, __LINE__, #condition, fmt::format(__VA_ARGS__)); \
   } while (false)
 
-#define LORRY_CHECK_OP_(a, op, b)                                                       \
-  do {                                                                                  \
-    const auto& check_a_ = (a);                                                         \
-    const auto& check_b_ = (b);                                                         \
-    if (!(check_a_ op check_b_)) [[unlikely]]                                           \
-      ::lorry::CheckFailed(__FILE__, __LINE__, #a " " #op " " #b,                       \
-                           fmt::format("{} vs {}", check_a_, check_b_));                \
+#define LORRY_CHECK_OP_(a, op, b)                                        \
+  do {                                                                   \
+    const auto& check_a_ = (a);                                          \
+    const auto& check_b_ = (b);                                          \
+    if (!(check_a_ op check_b_)) [[unlikely]]                            \
+      ::lorry::CheckFailed(__FILE__, __LINE__, #a " " #op " " #b,        \
+                           fmt::format("{} vs {}", check_a_, check_b_)); \
   } while (false)
 
 #define CHECK_EQ(a, b) LORRY_CHECK_OP_(a, ==, b)

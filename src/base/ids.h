@@ -22,7 +22,8 @@ using SeqId = Id<struct SeqTag, uint64_t>;          // one of the n sequences of
 using PageId = Id<struct PageTag, int32_t>;
 using TokenId = int32_t;  // as tokenizers count; plain, since kernels index with it
 
-// Identity of an adapter: a hash of its content (weights and config), never its name. All zero: the base.
+// Identity of an adapter: a hash of its content (weights and config), never its name. All zero: the
+// base.
 struct AdapterId {
   std::array<uint8_t, 16> bytes{};
   friend auto operator<=>(const AdapterId&, const AdapterId&) = default;

@@ -19,8 +19,8 @@ struct Options {
 
 void Configure(const Options& options);
 void Write(Level level, std::string_view message);
-// One access-log or event line with fields that are already JSON members ("\"status\":200"), used by Format::kJson,
-// and as text, used by Format::kText.
+// One access-log or event line with fields that are already JSON members ("\"status\":200"), used
+// by Format::kJson, and as text, used by Format::kText.
 void WriteFields(Level level, std::string_view text, std::string_view json_members);
 void Flush();
 

@@ -1,5 +1,5 @@
-// Mailbox<T>: bounded queue, many senders, one receiver. A full mailbox refuses, it never blocks a sender.
-// Thread: TrySend from any thread; Drain and Wait from the one receiver.
+// Mailbox<T>: bounded queue, many senders, one receiver. A full mailbox refuses, it never blocks a
+// sender. Thread: TrySend from any thread; Drain and Wait from the one receiver.
 #pragma once
 
 #include <chrono>
@@ -19,7 +19,8 @@ class Mailbox {
   // False: full (or closed); `message` is untouched then, so the sender still owns it.
   bool TrySend(T&& message) { return Send(std::move(message), capacity_); }
 
-  // For messages that must not be lost (cancel, shutdown): they may pass the capacity. False only when closed.
+  // For messages that must not be lost (cancel, shutdown): they may pass the capacity. False only
+  // when closed.
   bool SendAlways(T&& message) { return Send(std::move(message), SIZE_MAX); }
 
   // Moves everything that has arrived into `out` (cleared first).

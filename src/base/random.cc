@@ -19,9 +19,9 @@ std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<u
 }
 
 double UniformAt(uint64_t seed, uint32_t seq_idx, uint64_t position) {
-  const auto words = Philox4x32({static_cast<uint32_t>(position),
-                                 static_cast<uint32_t>(position >> 32), seq_idx, 0},
-                                {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const auto words = Philox4x32(
+      {static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), seq_idx, 0},
+      {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   const uint64_t bits53 = (static_cast<uint64_t>(words[0]) << 21) ^ (words[1] >> 11);
   return static_cast<double>(bits53 & ((uint64_t{1} << 53) - 1)) * 0x1.0p-53;
 }

@@ -57,16 +57,16 @@ inline tl::unexpected<Error> Annotate(Error error, std::string_view where) {
 #define LORRY_CONCAT(a, b) LORRY_CONCAT_(a, b)
 
 // RETURN_IF_ERROR(expr): leaves the function with expr's error.
-#define RETURN_IF_ERROR(expr)                                                     \
-  do {                                                                            \
-    auto status_ = (expr);                                                        \
+#define RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                               \
+    auto status_ = (expr);                                                           \
     if (!status_) return tl::unexpected<::lorry::Error>(std::move(status_.error())); \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, expr): declares x from expr's value, or leaves with its error.
 #define ASSIGN_OR_RETURN(declaration, expr) \
   ASSIGN_OR_RETURN_IMPL_(LORRY_CONCAT(result_, __LINE__), declaration, expr)
-#define ASSIGN_OR_RETURN_IMPL_(result, declaration, expr)                             \
-  auto result = (expr);                                                               \
+#define ASSIGN_OR_RETURN_IMPL_(result, declaration, expr)                        \
+  auto result = (expr);                                                          \
   if (!result) return tl::unexpected<::lorry::Error>(std::move(result.error())); \
   declaration = std::move(*result)

@@ -25,8 +25,8 @@ double Seconds(SteadyClock::duration duration) {
 
 // What one worker saw; merged at the end.
 struct Samples {
-  std::vector<double> first_token_s;   // from the request's arrival
-  std::vector<double> inter_token_s;   // between successive events of a stream
+  std::vector<double> first_token_s;  // from the request's arrival
+  std::vector<double> inter_token_s;  // between successive events of a stream
   std::vector<double> total_s;
   int64_t output_tokens = 0;
   std::map<std::string, int> errors;
@@ -98,20 +98,21 @@ void RunRequest(const HttpLoadOptions& options, const Target& target, net::HttpC
   int events = 0;
   SteadyClock::time_point last = arrival;
   std::string stream_error;
-  const auto response = client.StreamEvents(
-      {.method = "POST",
-       .target = target.url.path + "/v1/completions",
-       .headers = target.headers,
-       .body = BodyOf(options, target, request_idx),
-       .timeout = std::chrono::minutes(10)},
-      [&](std::string_view data) {
-        if (data == "[DONE]") return true;
-        if (data.starts_with("{\"error\"")) stream_error = data;
-        const auto now = SteadyClock::now();
-        (events++ == 0 ? samples.first_token_s : samples.inter_token_s).push_back(Seconds(now - last));
-        last = now;
-        return true;
-      });
+  const auto response =
+      client.StreamEvents({.method = "POST",
+                           .target = target.url.path + "/v1/completions",
+                           .headers = target.headers,
+                           .body = BodyOf(options, target, request_idx),
+                           .timeout = std::chrono::minutes(10)},
+                          [&](std::string_view data) {
+                            if (data == "[DONE]") return true;
+                            if (data.starts_with("{\"error\"")) stream_error = data;
+                            const auto now = SteadyClock::now();
+                            (events++ == 0 ? samples.first_token_s : samples.inter_token_s)
+                                .push_back(Seconds(now - last));
+                            last = now;
+                            return true;
+                          });
   if (!response) {
     ++samples.errors[response.error().message];
   } else if (response->status != 200) {
@@ -174,14 +175,17 @@ Result<Target> FindTarget(const HttpLoadOptions& options) {
   target.headers.Add("Content-Type", "application/json");
   if (!options.api_key.empty()) target.headers.Add("Authorization", "Bearer " + options.api_key);
   net::HttpClient client(target.url.host, target.url.port);
-  ASSIGN_OR_RETURN(const net::HttpResponse response,
-                   client.Send({.target = target.url.path + "/v1/models", .headers = target.headers}));
+  ASSIGN_OR_RETURN(
+      const net::HttpResponse response,
+      client.Send({.target = target.url.path + "/v1/models", .headers = target.headers}));
   boost::system::error_code error;
   const json::value models = json::parse(response.body, error);
-  const auto* data = error || !models.is_object() ? nullptr : models.as_object().if_contains("data");
+  const auto* data =
+      error || !models.is_object() ? nullptr : models.as_object().if_contains("data");
   if (response.status != 200 || data == nullptr || !data->is_array()) {
     return Fail(ErrorCode::kUnavailable,
-                fmt::format("{}/v1/models answered {}: not an OpenAI server?", options.url, response.status));
+                fmt::format("{}/v1/models answered {}: not an OpenAI server?", options.url,
+                            response.status));
   }
   for (const json::value& model : data->as_array()) {
     const json::object* card = model.if_object();
@@ -196,7 +200,8 @@ Result<Target> FindTarget(const HttpLoadOptions& options) {
   }
   if (!options.adapters.empty()) target.adapters = options.adapters;
   if (options.mix != "base" && target.adapters.empty()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("{} lists no adapters; --mix base needs none", options.url));
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("{} lists no adapters; --mix base needs none", options.url));
   }
   return target;
 }
@@ -224,9 +229,11 @@ Result<json::object> RunHttpLoad(const HttpLoadOptions& options) {
   int num_errors = 0;
   for (const auto& [text, count] : samples.errors) num_errors += count;
   const double tokens_per_s = static_cast<double>(samples.output_tokens) / wall_s;
-  fmt::print("{} requests ({}), {} streams, {} tokens in, {} out: {:.1f} tok/s, {:.2f} req/s, {} errors\n\n",
-             options.num_requests, options.mix, options.num_streams, options.prompt_tokens,
-             options.output_tokens, tokens_per_s, samples.total_s.size() / wall_s, num_errors);
+  fmt::print(
+      "{} requests ({}), {} streams, {} tokens in, {} out: {:.1f} tok/s, {:.2f} req/s, {} "
+      "errors\n\n",
+      options.num_requests, options.mix, options.num_streams, options.prompt_tokens,
+      options.output_tokens, tokens_per_s, samples.total_s.size() / wall_s, num_errors);
   fmt::print("{:<22}{:>10}{:>10}{:>10}\n", "ms", "p50", "p95", "p99");
   json::object report{{"url", options.url},
                       {"mix", options.mix},
@@ -248,8 +255,8 @@ Result<json::object> RunHttpLoad(const HttpLoadOptions& options) {
   report["errors"] = std::move(errors);
   if (before && after) {
     const double forward_share = (after->forward_s - before->forward_s) / wall_s;
-    fmt::print("\nforward passes {:.1f} % of the wall time, all else {:.1f} %\n", forward_share * 100,
-               (1 - forward_share) * 100);
+    fmt::print("\nforward passes {:.1f} % of the wall time, all else {:.1f} %\n",
+               forward_share * 100, (1 - forward_share) * 100);
     report["forward_share_of_wall"] = forward_share;
   }
   return report;

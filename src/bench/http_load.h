@@ -1,5 +1,6 @@
-// A load over HTTP against any OpenAI-compatible server: closed loop (so many streams, each sends its next request when
-// the last one ended) or Poisson arrivals; over the base, one adapter, different ones or a Zipf mix.
+// A load over HTTP against any OpenAI-compatible server: closed loop (so many streams, each sends
+// its next request when the last one ended) or Poisson arrivals; over the base, one adapter,
+// different ones or a Zipf mix.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -20,15 +21,15 @@ struct HttpLoadOptions {
   int num_streams = 8;                // closed loop; with a rate the most requests in flight
   double requests_per_s = 0;          // above 0: Poisson arrivals at this rate
   int num_requests = 96;
-  int num_warmup = 8;                 // before the clock starts
+  int num_warmup = 8;  // before the clock starts
   int prompt_tokens = 64;
   int output_tokens = 64;
-  bool text_prompts = false;          // send text (one character a token) instead of token ids
+  bool text_prompts = false;  // send text (one character a token) instead of token ids
   uint64_t seed = 1;
 };
 
-// Prints a table and progress; returns the same as JSON. A request that fails is counted, not fatal; kUnavailable when the
-// server cannot be reached at all.
+// Prints a table and progress; returns the same as JSON. A request that fails is counted, not
+// fatal; kUnavailable when the server cannot be reached at all.
 Result<boost::json::object> RunHttpLoad(const HttpLoadOptions& options);
 
 }  // namespace lorry::bench

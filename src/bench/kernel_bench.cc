@@ -26,16 +26,18 @@ constexpr size_t kRingBytes = size_t{384} << 20;
 struct Case {
   std::string name;
   int rows;
-  double bytes;       // from memory
+  double bytes;  // from memory
   double operations;
   std::function<void(int)> run;  // of the i-th call
 };
 
 // Small finite values, none of them zero or denormal, in either type.
 Result<Buffer> Values(size_t count, DType dtype) {
-  ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(std::max<size_t>(count, 64) * DTypeBytes(dtype)));
+  ASSIGN_OR_RETURN(Buffer buffer,
+                   Buffer::Allocate(std::max<size_t>(count, 64) * DTypeBytes(dtype)));
   for (size_t i = 0; i < count; ++i) {
-    const float value = 0.01f * static_cast<float>(static_cast<int>(i * 2654435761u % 15) - 7) + 0.005f;
+    const float value =
+        0.01f * static_cast<float>(static_cast<int>(i * 2654435761u % 15) - 7) + 0.005f;
     if (dtype == DType::kF32) {
       buffer.As<float>()[i] = value;
     } else {
@@ -61,7 +63,8 @@ class Suite {
     ASSIGN_OR_RETURN(x_, Values(max_rows * widest, act_));
     ASSIGN_OR_RETURN(out_, Values(max_rows * widest, act_));
     ASSIGN_OR_RETURN(f32_, Values(max_rows * widest, DType::kF32));
-    ASSIGN_OR_RETURN(y_, Values(max_rows * std::max<size_t>(widest, shape_.vocab_size), DType::kF32));
+    ASSIGN_OR_RETURN(y_,
+                     Values(max_rows * std::max<size_t>(widest, shape_.vocab_size), DType::kF32));
     ASSIGN_OR_RETURN(scratch_, Values(max_rows * 3 * (options_.rank + 64), act_));
     const kernels::KvLayout layout{1, shape_.num_kv_heads, shape_.head_dim, 16, act_};
     pages_.resize((options_.context_tokens + max_rows + 16) / 16 * max_rows);
@@ -117,7 +120,8 @@ class Suite {
               tasks_.clear();
               for (int a = 0; a < num_adapters; ++a) {
                 const std::byte* adapter = weights + weight_bytes + a * adapter_bytes;
-                tasks_.push_back({rows * a / num_adapters, rows * (a + 1) / num_adapters,
+                tasks_.push_back({rows * a / num_adapters,
+                                  rows * (a + 1) / num_adapters,
                                   {adapter, adapter + a_bytes, options_.rank, n, 2.0f}});
               }
               kernels::Linear(stream_, {.x = x_.data(),
@@ -201,9 +205,10 @@ Result<json::object> RunKernelBench(const KernelBenchOptions& options) {
                       {"shape", options.shape},
                       {"read_bytes_per_s", limits.read_bytes_per_s},
                       {"arithmetic_per_s", arithmetic}};
-  fmt::print("{}\nshape {}, read rate {:.1f} GB/s, arithmetic rate {:.0f} GFLOP/s, medians of {}\n\n",
-             MachineName(options.num_threads), options.shape, limits.read_bytes_per_s * 1e-9,
-             arithmetic * 1e-9, options.rounds);
+  fmt::print(
+      "{}\nshape {}, read rate {:.1f} GB/s, arithmetic rate {:.0f} GFLOP/s, medians of {}\n\n",
+      MachineName(options.num_threads), options.shape, limits.read_bytes_per_s * 1e-9,
+      arithmetic * 1e-9, options.rounds);
   fmt::print("{:<22}{:>6}{:>12}{:>10}{:>12}{:>10}\n", "kernel", "rows", "us", "GB/s", "GFLOP/s",
              "x limit");
   json::array kernels;

@@ -15,7 +15,7 @@ struct Limits {
   double read_bytes_per_s = 0;
   double bf16_flops = 0;  // 0: no such instruction, the f32 rate stands in
   double f32_flops = 0;
-  double int8_ops = 0;    // 0: no such instruction
+  double int8_ops = 0;  // 0: no such instruction
   double ArithmeticRate(bool bf16) const { return bf16 && bf16_flops > 0 ? bf16_flops : f32_flops; }
 };
 
@@ -26,7 +26,8 @@ class LimitProbe {
 
   // One pass over the whole buffer by all threads of the stream.
   double ReadRate(const Stream& stream) const;
-  double ReadRateOf(const Stream& stream, size_t num_bytes) const;  // a part of the buffer, a new part each call
+  double ReadRateOf(const Stream& stream,
+                    size_t num_bytes) const;  // a part of the buffer, a new part each call
   double Bf16Rate(const Stream& stream) const;
   double F32Rate(const Stream& stream) const;
   double Int8Rate(const Stream& stream) const;

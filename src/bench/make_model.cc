@@ -28,8 +28,8 @@ struct Tensor {
   }
 };
 
-// Normal deviates, standard deviation 0.02, as bf16: a table of 65,536 drawn through Box and Muller's transform, indexed by
-// a generator that is fast enough to fill gigabytes.
+// Normal deviates, standard deviation 0.02, as bf16: a table of 65,536 drawn through Box and
+// Muller's transform, indexed by a generator that is fast enough to fill gigabytes.
 class NormalSource {
  public:
   explicit NormalSource(uint64_t seed) : state_(seed * 2 + 1) {
@@ -89,7 +89,8 @@ Status WriteSafetensors(const fs::path& path, const std::vector<Tensor>& tensors
     }
   }
   file.flush();
-  if (!file) return Fail(ErrorCode::kInternal, fmt::format("cannot write {}: disk full?", path.string()));
+  if (!file)
+    return Fail(ErrorCode::kInternal, fmt::format("cannot write {}: disk full?", path.string()));
   return {};
 }
 
@@ -101,8 +102,8 @@ struct Projection {
 
 std::vector<Projection> ProjectionsOf(const Shape& shape) {
   const int64_t q = shape.num_heads * shape.head_dim, kv = shape.num_kv_heads * shape.head_dim;
-  return {{"self_attn.q_proj", q, shape.hidden},    {"self_attn.k_proj", kv, shape.hidden},
-          {"self_attn.v_proj", kv, shape.hidden},   {"self_attn.o_proj", shape.hidden, q},
+  return {{"self_attn.q_proj", q, shape.hidden},      {"self_attn.k_proj", kv, shape.hidden},
+          {"self_attn.v_proj", kv, shape.hidden},     {"self_attn.o_proj", shape.hidden, q},
           {"mlp.gate_proj", shape.ffn, shape.hidden}, {"mlp.up_proj", shape.ffn, shape.hidden},
           {"mlp.down_proj", shape.hidden, shape.ffn}};
 }
@@ -165,42 +166,53 @@ std::string AdapterConfigJson(int rank) {
        {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}}});
 }
 
-// A byte-level vocabulary without merges: token i is byte i, the rest are words that only a random model writes. So a text
-// prompt of n ASCII characters has n tokens.
+// A byte-level vocabulary without merges: token i is byte i, the rest are words that only a random
+// model writes. So a text prompt of n ASCII characters has n tokens.
 std::string TokenizerJson(int vocab_size) {
   json::object vocab;
-  // The byte-level alphabet of GPT-2: printable bytes stand for themselves, the others for code points from 256 up.
+  // The byte-level alphabet of GPT-2: printable bytes stand for themselves, the others for code
+  // points from 256 up.
   int next_code_point = 256;
   for (int byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    const bool printable =
+        (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
     const int code_point = printable ? byte : next_code_point++;
     std::string text;
     if (code_point < 0x80) {
       text = static_cast<char>(code_point);
     } else {
-      text = {static_cast<char>(0xc0 | code_point >> 6), static_cast<char>(0x80 | (code_point & 63))};
+      text = {static_cast<char>(0xc0 | code_point >> 6),
+              static_cast<char>(0x80 | (code_point & 63))};
     }
     vocab[text] = byte;
   }
   for (int token = 256; token < vocab_size; ++token) vocab[fmt::format("w{}", token)] = token;
-  const json::object byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false},
-                                   {"trim_offsets", true}, {"use_regex", false}};
-  return json::serialize(json::object{
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", json::array()},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", byte_level},
-      {"post_processor", nullptr},
-      {"decoder", byte_level},
-      {"model", {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr},
-                 {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr},
-                 {"fuse_unk", false}, {"byte_fallback", false}, {"vocab", vocab},
-                 {"merges", json::array()}}}});
+  const json::object byte_level = {{"type", "ByteLevel"},
+                                   {"add_prefix_space", false},
+                                   {"trim_offsets", true},
+                                   {"use_regex", false}};
+  return json::serialize(json::object{{"version", "1.0"},
+                                      {"truncation", nullptr},
+                                      {"padding", nullptr},
+                                      {"added_tokens", json::array()},
+                                      {"normalizer", nullptr},
+                                      {"pre_tokenizer", byte_level},
+                                      {"post_processor", nullptr},
+                                      {"decoder", byte_level},
+                                      {"model",
+                                       {{"type", "BPE"},
+                                        {"dropout", nullptr},
+                                        {"unk_token", nullptr},
+                                        {"continuing_subword_prefix", nullptr},
+                                        {"end_of_word_suffix", nullptr},
+                                        {"fuse_unk", false},
+                                        {"byte_fallback", false},
+                                        {"vocab", vocab},
+                                        {"merges", json::array()}}}});
 }
 
-// Builds `dir` through a neighbour and a rename, so that an interrupted run leaves nothing that looks complete.
+// Builds `dir` through a neighbour and a rename, so that an interrupted run leaves nothing that
+// looks complete.
 template <typename Build>
 Status BuildDirectory(const fs::path& dir, const Build& build) {
   if (fs::exists(dir)) {
@@ -211,11 +223,14 @@ Status BuildDirectory(const fs::path& dir, const Build& build) {
   std::error_code error;
   fs::remove_all(partial, error);
   if (!fs::create_directories(partial, error)) {
-    return Fail(ErrorCode::kInternal, fmt::format("cannot create {}: {}", partial.string(), error.message()));
+    return Fail(ErrorCode::kInternal,
+                fmt::format("cannot create {}: {}", partial.string(), error.message()));
   }
   RETURN_IF_ERROR(build(partial));
   fs::rename(partial, dir, error);
-  if (error) return Fail(ErrorCode::kInternal, fmt::format("cannot rename to {}: {}", dir.string(), error.message()));
+  if (error)
+    return Fail(ErrorCode::kInternal,
+                fmt::format("cannot rename to {}: {}", dir.string(), error.message()));
   log::Info("wrote {}", dir.string());
   return {};
 }
@@ -225,7 +240,8 @@ Status BuildDirectory(const fs::path& dir, const Build& build) {
 const std::vector<Shape>& Shapes() {
   static const std::vector<Shape> shapes = {
       {"tiny", "for tests", 64, 2, 4, 2, 16, 160, 512, true, 1024},
-      {"invariance", "two layers of SmolLM2-135M, for tests", 576, 2, 9, 3, 64, 1536, 1024, true, 1024},
+      {"invariance", "two layers of SmolLM2-135M, for tests", 576, 2, 9, 3, 64, 1536, 1024, true,
+       1024},
       {"135m", "SmolLM2-135M", 576, 30, 9, 3, 64, 1536, 49152, true, 8192},
       {"1.2b", "Llama-3.2-1B", 2048, 16, 32, 8, 64, 8192, 128256, true, 8192}};
   return shapes;

@@ -1,4 +1,5 @@
-// Writes a model directory of a known shape with random normal weights, and adapters for it: what the benchmarks run on.
+// Writes a model directory of a known shape with random normal weights, and adapters for it: what
+// the benchmarks run on.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,8 @@ struct MakeModelOptions {
   uint64_t seed = 1;
 };
 
-// output_dir/base and output_dir/adapters/a0000 …; refuses to write into a directory that holds something else. Directories
-// that it made before with the same options are kept as they are.
+// output_dir/base and output_dir/adapters/a0000 …; refuses to write into a directory that holds
+// something else. Directories that it made before with the same options are kept as they are.
 Status MakeModel(const MakeModelOptions& options);
 
 }  // namespace lorry::bench

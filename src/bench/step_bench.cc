@@ -23,7 +23,7 @@ namespace json = boost::json;
 constexpr int kPageTokens = 16;
 
 struct Work {
-  double bytes = 0;       // that must be read from memory at least once
+  double bytes = 0;  // that must be read from memory at least once
   double operations = 0;
 };
 
@@ -52,8 +52,8 @@ class Step {
         adapter_bytes_ += static_cast<double>(image->weight_bytes);
       }
     }
-    batch_ = {tokens_, sequences_, segments_, logit_rows_,
-              {kv_arena, model.spec().Kv(kPageTokens)}};
+    batch_ = {
+        tokens_, sequences_, segments_, logit_rows_, {kv_arena, model.spec().Kv(kPageTokens)}};
   }
 
   double Seconds() {
@@ -74,7 +74,8 @@ class Step {
     const double weights = static_cast<double>(model_.weight_bytes()) / element -
                            (spec.tied_embeddings ? 0 : embedding);
     const double kv_per_token = 2.0 * spec.num_layers * spec.num_kv_heads * spec.head_dim * element;
-    // Query x keys and weights x values, each a multiply-add per (row, earlier token, head dimension).
+    // Query x keys and weights x values, each a multiply-add per (row, earlier token, head
+    // dimension).
     const double attended = rows * (context_ + (rows_each_ + 1) / 2.0);
     return {weights * element + adapter_bytes_ +
                 static_cast<double>(sequences_.size()) * context_ * kv_per_token,
@@ -147,12 +148,12 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
   int max_sequences = 1;
   for (int batch : options.batches) max_sequences = std::max(max_sequences, batch);
   const size_t rss_before = ResidentBytes();
-  ASSIGN_OR_RETURN(auto model,
-                   model::Model::Load(options.model_dir,
-                                      {.dtype = options.dtype,
-                                       .max_step_rows = std::max(options.prompt_tokens, max_sequences),
-                                       .max_logit_rows = max_sequences},
-                                      stream));
+  ASSIGN_OR_RETURN(auto model, model::Model::Load(
+                                   options.model_dir,
+                                   {.dtype = options.dtype,
+                                    .max_step_rows = std::max(options.prompt_tokens, max_sequences),
+                                    .max_logit_rows = max_sequences},
+                                   stream));
   std::vector<std::shared_ptr<const adapters::AdapterImage>> owned;
   std::vector<const adapters::AdapterImage*> images;
   size_t adapter_bytes = 0;
@@ -163,10 +164,9 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
     images.push_back(image.get());
     owned.push_back(std::move(image));
   }
-  const int pages_each =
-      (options.context_tokens + 1 + kPageTokens - 1) / kPageTokens;
-  const int num_pages = std::max(max_sequences * pages_each,
-                                 (options.prompt_tokens + kPageTokens - 1) / kPageTokens);
+  const int pages_each = (options.context_tokens + 1 + kPageTokens - 1) / kPageTokens;
+  const int num_pages =
+      std::max(max_sequences * pages_each, (options.prompt_tokens + kPageTokens - 1) / kPageTokens);
   const size_t kv_bytes = num_pages * model->spec().Kv(kPageTokens).PageBytes();
   ASSIGN_OR_RETURN(Buffer kv, Buffer::Allocate(kv_bytes));
 
@@ -174,9 +174,9 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
   for (int batch : options.batches) {
     const auto add = [&](const char* kind, const std::string& base,
                          std::vector<const adapters::AdapterImage*> used) {
-      rows.push_back({fmt::format("decode, {} sequences, {}", batch, kind), base,
-                      Step(*model, stream, kv.data(), batch, 1, options.context_tokens,
-                           std::move(used))});
+      rows.push_back(
+          {fmt::format("decode, {} sequences, {}", batch, kind), base,
+           Step(*model, stream, kv.data(), batch, 1, options.context_tokens, std::move(used))});
     };
     const std::string base = fmt::format("decode, {} sequences, base", batch);
     add("base", "", {});
@@ -188,8 +188,9 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
     const std::string base = fmt::format("prompt of {}, base", options.prompt_tokens);
     rows.push_back({base, "", Step(*model, stream, kv.data(), 1, options.prompt_tokens, 0, {})});
     if (!images.empty()) {
-      rows.push_back({fmt::format("prompt of {}, adapter", options.prompt_tokens), base,
-                      Step(*model, stream, kv.data(), 1, options.prompt_tokens, 0, {images.front()})});
+      rows.push_back(
+          {fmt::format("prompt of {}, adapter", options.prompt_tokens), base,
+           Step(*model, stream, kv.data(), 1, options.prompt_tokens, 0, {images.front()})});
     }
   }
   for (Row& row : rows) row.step.Seconds();  // touches everything once
@@ -209,7 +210,8 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
       read_rates.push_back(read);
       const Row* base = nullptr;
       for (const Row& candidate : rows) {
-        if (!rows[i].compared_to.empty() && candidate.name == rows[i].compared_to) base = &candidate;
+        if (!rows[i].compared_to.empty() && candidate.name == rows[i].compared_to)
+          base = &candidate;
       }
       Measure(rows[i], base, read, arithmetic);
     }
@@ -232,9 +234,10 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
   report["steps"] = std::move(steps);
 
   const size_t needed = model->weight_bytes() + adapter_bytes + kv_bytes;
-  fmt::print("\nresident {:.0f} MB over {:.0f} MB of weights, adapters and KV: x {:.2f} + {:.0f} MB\n",
-             resident * 1e-6, needed * 1e-6, 1.15,
-             (static_cast<double>(resident) - 1.15 * static_cast<double>(needed)) * 1e-6);
+  fmt::print(
+      "\nresident {:.0f} MB over {:.0f} MB of weights, adapters and KV: x {:.2f} + {:.0f} MB\n",
+      resident * 1e-6, needed * 1e-6, 1.15,
+      (static_cast<double>(resident) - 1.15 * static_cast<double>(needed)) * 1e-6);
   report["resident_bytes"] = resident;
   report["needed_bytes"] = needed;
   return report;

@@ -1,5 +1,6 @@
-// Whole forward steps in this process, each beside its limit: the larger of (bytes that must be read / read rate) and
-// (operations / arithmetic rate), both rates measured in the same round as the step.
+// Whole forward steps in this process, each beside its limit: the larger of (bytes that must be
+// read / read rate) and (operations / arithmetic rate), both rates measured in the same round as
+// the step.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -19,7 +20,7 @@ struct StepBenchOptions {
   int rounds = 15;                        // medians are over these
   int num_threads = 1;
   std::string dtype = "auto";
-  size_t probe_bytes = size_t{1} << 30;   // of the read-rate buffer
+  size_t probe_bytes = size_t{1} << 30;  // of the read-rate buffer
 };
 
 // Prints a table and progress to stdout / stderr; returns the same as JSON.

@@ -85,7 +85,8 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry, const std::string& 
                                            "Prompt tokens, counted as vllm:prompt_tokens_total.")),
       adapter_generation_tokens_(
           CounterFamily(registry, "lorry:adapter_generation_tokens_total", "Tokens drawn.")) {
-  auto& phases = CounterFamily(registry, "lorry:step_seconds_total", "Time spent in steps, by phase.");
+  auto& phases =
+      CounterFamily(registry, "lorry:step_seconds_total", "Time spent in steps, by phase.");
   for (const auto& [phase, counter] : {std::pair{"plan", &plan_seconds_},
                                        {"forward", &forward_seconds_},
                                        {"sample", &sample_seconds_},

@@ -30,8 +30,8 @@ void Place(const ModelSpec& spec, size_t rows, size_t logit_rows, Arena& arena, 
   a.last_residual = arena.Take<float>(logit_rows * spec.hidden);
   a.last_delta = arena.Take<float>(logit_rows * a.hidden_stride);
   a.logits = arena.Take<float>(logit_rows * a.logits_stride);
-  // q, k and v are the most tasks that one product has, and every row is in at most one segment. A task's part starts
-  // aligned, hence 64 bytes of slack for as many tasks as there can be.
+  // q, k and v are the most tasks that one product has, and every row is in at most one segment. A
+  // task's part starts aligned, hence 64 bytes of slack for as many tasks as there can be.
   a.lora = arena.Take<std::byte>(3 * rows * (formats::kMaxLoraRank * act + 64));
 }
 

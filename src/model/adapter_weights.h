@@ -1,4 +1,5 @@
-// A resident adapter as the forward pass sees it: pointers into memory that somebody else owns (adapters/).
+// A resident adapter as the forward pass sees it: pointers into memory that somebody else owns
+// (adapters/).
 #pragma once
 
 #include <array>

@@ -27,10 +27,10 @@ struct AdapterSegment {
 };
 
 struct ForwardBatch {
-  std::span<const TokenId> tokens;                      // [rows]
-  std::span<const kernels::SequenceRows> sequences;     // ascending, covering all rows
-  std::span<const AdapterSegment> segments;             // ascending, disjoint; rows of the base are in none
-  std::span<const int32_t> logit_rows;                  // [logit_rows] ascending
+  std::span<const TokenId> tokens;                   // [rows]
+  std::span<const kernels::SequenceRows> sequences;  // ascending, covering all rows
+  std::span<const AdapterSegment> segments;  // ascending, disjoint; rows of the base are in none
+  std::span<const int32_t> logit_rows;       // [logit_rows] ascending
   kernels::KvView kv;
 };
 

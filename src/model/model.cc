@@ -48,7 +48,8 @@ Result<DType> ChooseDType(const std::string& option, const formats::HfConfig& co
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("--dtype {}: choose auto, bfloat16 or float32", option), "dtype");
   }
-  // The weights themselves decide; config.json's word is a default that conversions often leave stale.
+  // The weights themselves decide; config.json's word is a default that conversions often leave
+  // stale.
   ASSIGN_OR_RETURN(const auto embedding, checkpoint.Get("model.embed_tokens.weight"));
   const DType stored = formats::IsFloatWeight(embedding.dtype)
                            ? embedding.dtype
@@ -135,8 +136,8 @@ class Model::Impl {
         const PanelRange panels = PanelsOf(spec_, projection);
         const kernels::LoraPair& pair = segment.adapter->Get(layer, projection);
         if (panels.group != group || pair.rank == 0) continue;
-        tasks_.push_back({segment.row_begin, segment.row_end, pair, panels.panel_begin,
-                          panels.panel_step});
+        tasks_.push_back(
+            {segment.row_begin, segment.row_end, pair, panels.panel_begin, panels.panel_step});
       }
     }
   }
@@ -159,14 +160,13 @@ class Model::Impl {
                  .layer = layer,
                  .kv = batch.kv,
                  .q = act_.q});
-    kernels::PagedAttention(
-        stream, {.q = act_.q,
-                 .num_heads = spec_.num_heads,
-                 .scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim)),
-                 .sequences = batch.sequences,
-                 .layer = layer,
-                 .kv = batch.kv,
-                 .out = act_.attended});
+    kernels::PagedAttention(stream, {.q = act_.q,
+                                     .num_heads = spec_.num_heads,
+                                     .scale = 1.0f / std::sqrt(static_cast<float>(spec_.head_dim)),
+                                     .sequences = batch.sequences,
+                                     .layer = layer,
+                                     .kv = batch.kv,
+                                     .out = act_.attended});
     Product(stream, batch, layer, LinearGroup::kO, act_.attended, q_size, act_.delta,
             act_.hidden_stride);
   }
@@ -213,7 +213,8 @@ class Model::Impl {
                              .y_stride = act_.logits_stride});
   }
 
-  std::vector<kernels::LoraTask> tasks_;  // of the product at hand; capacity for every row on its own adapter
+  std::vector<kernels::LoraTask>
+      tasks_;  // of the product at hand; capacity for every row on its own adapter
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -229,8 +230,8 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, const L
                                 ? std::min(options.max_positions, spec.max_positions)
                                 : spec.max_positions;
   ASSIGN_OR_RETURN(Weights weights, LoadWeights(checkpoint, spec, stream, options.progress));
-  ASSIGN_OR_RETURN(Activations activations, Activations::Allocate(spec, options.max_step_rows,
-                                                                  options.max_logit_rows));
+  ASSIGN_OR_RETURN(Activations activations,
+                   Activations::Allocate(spec, options.max_step_rows, options.max_logit_rows));
   return std::unique_ptr<Model>(
       new Model(std::make_unique<Impl>(std::move(spec), std::move(config), std::move(weights),
                                        std::move(activations), options, max_positions)));

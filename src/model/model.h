@@ -17,17 +17,19 @@
 namespace lorry::model {
 
 struct LoadOptions {
-  std::string dtype = "auto";  // auto | bfloat16 | float32; auto follows the checkpoint (f16 becomes bf16)
-  int max_step_rows = 512;     // rows that one Forward may have
-  int max_logit_rows = 256;    // rows of logits that one Forward may produce
-  int max_positions = 0;       // longest sequence that will be asked for; 0: the checkpoint's context length
-  LoadProgress progress;       // called as weights arrive; may be empty
+  std::string dtype =
+      "auto";  // auto | bfloat16 | float32; auto follows the checkpoint (f16 becomes bf16)
+  int max_step_rows = 512;   // rows that one Forward may have
+  int max_logit_rows = 256;  // rows of logits that one Forward may produce
+  int max_positions =
+      0;  // longest sequence that will be asked for; 0: the checkpoint's context length
+  LoadProgress progress;  // called as weights arrive; may be empty
 };
 
 class Model {
  public:
-  // Reads a Hugging Face model directory. What is not supported is refused before weights are read. `stream` is used for
-  // packing only.
+  // Reads a Hugging Face model directory. What is not supported is refused before weights are read.
+  // `stream` is used for packing only.
   static Result<std::unique_ptr<Model>> Load(const std::string& directory,
                                              const LoadOptions& options, const Stream& stream);
   ~Model();
@@ -40,7 +42,8 @@ class Model {
   int max_logit_rows() const;
   int max_positions() const;
 
-  // Logits of batch.logit_rows: [logit_rows, vocab] f32, row stride logits_stride(). Valid until the next Forward.
+  // Logits of batch.logit_rows: [logit_rows, vocab] f32, row stride logits_stride(). Valid until
+  // the next Forward.
   const float* Forward(const Stream& stream, const ForwardBatch& batch);
   int logits_stride() const;
 

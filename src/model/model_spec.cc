@@ -9,22 +9,29 @@ using formats::Projection;
 
 int ModelSpec::OutFeatures(Projection projection) const {
   switch (projection) {
-    case Projection::kQ: return num_heads * head_dim;
+    case Projection::kQ:
+      return num_heads * head_dim;
     case Projection::kK:
-    case Projection::kV: return num_kv_heads * head_dim;
+    case Projection::kV:
+      return num_kv_heads * head_dim;
     case Projection::kGate:
-    case Projection::kUp: return ffn;
+    case Projection::kUp:
+      return ffn;
     case Projection::kO:
-    case Projection::kDown: return hidden;
+    case Projection::kDown:
+      return hidden;
   }
   return 0;
 }
 
 int ModelSpec::InFeatures(Projection projection) const {
   switch (projection) {
-    case Projection::kO: return num_heads * head_dim;
-    case Projection::kDown: return ffn;
-    default: return hidden;
+    case Projection::kO:
+      return num_heads * head_dim;
+    case Projection::kDown:
+      return ffn;
+    default:
+      return hidden;
   }
 }
 
@@ -32,9 +39,12 @@ bool ModelSpec::HasBias(Projection projection) const {
   switch (projection) {
     case Projection::kQ:
     case Projection::kK:
-    case Projection::kV: return qkv_bias;
-    case Projection::kO: return o_bias;
-    default: return mlp_bias;
+    case Projection::kV:
+      return qkv_bias;
+    case Projection::kO:
+      return o_bias;
+    default:
+      return mlp_bias;
   }
 }
 
@@ -69,7 +79,8 @@ std::vector<float> RopeInverseFrequencies(const formats::RopeConfig& rope, int h
   if (rope.type == formats::RopeType::kLinear) {
     for (float& frequency : frequencies) frequency /= factor;
   } else if (rope.type == formats::RopeType::kLlama3) {
-    // Llama 3.1's scaling: long wavelengths are stretched by `factor`, short ones kept, a linear blend between.
+    // Llama 3.1's scaling: long wavelengths are stretched by `factor`, short ones kept, a linear
+    // blend between.
     const auto original = static_cast<float>(rope.original_max_position_embeddings);
     const auto low = static_cast<float>(rope.low_freq_factor);
     const auto high = static_cast<float>(rope.high_freq_factor);

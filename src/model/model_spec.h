@@ -40,10 +40,12 @@ struct ModelSpec {
   bool HasBias(formats::Projection projection) const;
 };
 
-// What all families with this block structure share (norm, attention, norm, gated MLP); a family's file starts from it.
+// What all families with this block structure share (norm, attention, norm, gated MLP); a family's
+// file starts from it.
 ModelSpec MakeDecoderSpec(const formats::HfConfig& config);
 
-// theta^(-2i/head_dim) for i in [0, head_dim/2), scaled as `rope` says. In f32 like transformers, whose results we match.
+// theta^(-2i/head_dim) for i in [0, head_dim/2), scaled as `rope` says. In f32 like transformers,
+// whose results we match.
 std::vector<float> RopeInverseFrequencies(const formats::RopeConfig& rope, int head_dim);
 
 }  // namespace lorry::model

@@ -13,17 +13,23 @@ using formats::TensorView;
 
 int GroupInputs(const ModelSpec& spec, LinearGroup group) {
   switch (group) {
-    case LinearGroup::kO: return spec.InFeatures(Projection::kO);
-    case LinearGroup::kDown: return spec.InFeatures(Projection::kDown);
-    default: return spec.hidden;
+    case LinearGroup::kO:
+      return spec.InFeatures(Projection::kO);
+    case LinearGroup::kDown:
+      return spec.InFeatures(Projection::kDown);
+    default:
+      return spec.hidden;
   }
 }
 
 bool GroupHasBias(const ModelSpec& spec, LinearGroup group) {
   switch (group) {
-    case LinearGroup::kQkv: return spec.qkv_bias;
-    case LinearGroup::kO: return spec.o_bias;
-    default: return spec.mlp_bias;
+    case LinearGroup::kQkv:
+      return spec.qkv_bias;
+    case LinearGroup::kO:
+      return spec.o_bias;
+    default:
+      return spec.mlp_bias;
   }
 }
 
@@ -103,14 +109,15 @@ class Loader {
     const int num_items = (n + kRowsPerItem - 1) / kRowsPerItem;
     stream_.ParallelFor(num_items, [&](int item, int) {
       const int row = item * kRowsPerItem;
-      kernels::PackRows({.source = tensor.bytes.data() + row * row_bytes,
-                         .source_dtype = tensor.dtype,
-                         .n = std::min(kRowsPerItem, n - row),
-                         .k = k,
-                         .panels = const_cast<void*>(target.data),
-                         .dtype = target.dtype,
-                         .panel_begin = panels.panel_begin + row / kernels::kPanel * panels.panel_step,
-                         .panel_step = panels.panel_step});
+      kernels::PackRows(
+          {.source = tensor.bytes.data() + row * row_bytes,
+           .source_dtype = tensor.dtype,
+           .n = std::min(kRowsPerItem, n - row),
+           .k = k,
+           .panels = const_cast<void*>(target.data),
+           .dtype = target.dtype,
+           .panel_begin = panels.panel_begin + row / kernels::kPanel * panels.panel_step,
+           .panel_step = panels.panel_step});
     });
     Done(tensor);
     return {};
@@ -144,8 +151,9 @@ class Loader {
   Status RefuseLeftovers() const {
     for (const std::string& name : checkpoint_.TensorNames()) {
       if (used_.contains(name)) continue;
-      if (spec_.tied_embeddings && name == "lm_head.weight") continue;  // some writers keep the tied copy
-      if (name.ends_with("rotary_emb.inv_freq")) continue;              // old writers keep this constant
+      if (spec_.tied_embeddings && name == "lm_head.weight")
+        continue;                                           // some writers keep the tied copy
+      if (name.ends_with("rotary_emb.inv_freq")) continue;  // old writers keep this constant
       return Fail(ErrorCode::kUnsupported,
                   fmt::format("tensor `{}` is not part of the {} architecture as Lorry computes it",
                               name, spec_.family));

@@ -27,8 +27,8 @@ struct LayerWeights {
 
 struct Weights {
   Buffer buffer;
-  kernels::PackedMatrix embedding;  // [vocab, hidden]
-  kernels::PackedMatrix head;       // [vocab, hidden]; the embedding's own panels when tied
+  kernels::PackedMatrix embedding;    // [vocab, hidden]
+  kernels::PackedMatrix head;         // [vocab, hidden]; the embedding's own panels when tied
   const float* final_norm = nullptr;  // [hidden] f32
   std::vector<LayerWeights> layers;
 };
@@ -38,8 +38,8 @@ using LoadProgress = std::function<void(size_t done_bytes, size_t total_bytes)>;
 // Bytes that LoadWeights will allocate: known from the spec, before a byte of weights is read.
 size_t WeightBytes(const ModelSpec& spec);
 
-// Refused: a missing or misshapen tensor, and a tensor that nobody would use (it would change the result in
-// transformers), each by name.
+// Refused: a missing or misshapen tensor, and a tensor that nobody would use (it would change the
+// result in transformers), each by name.
 Result<Weights> LoadWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec,
                             const Stream& stream, const LoadProgress& progress);
 

@@ -29,7 +29,8 @@ Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
   for (const std::string& base : base_names_) {
     if (model == base) return ModelChoice{base, {}};
   }
-  if (auto card = find_adapter(model); card != adapters_.end()) return ModelChoice{card->name, card->id};
+  if (auto card = find_adapter(model); card != adapters_.end())
+    return ModelChoice{card->name, card->id};
   for (const std::string& base : base_names_) {
     if (model.size() > base.size() && model.starts_with(base) && model[base.size()] == ':') {
       auto card = find_adapter(model.substr(base.size() + 1));
@@ -50,8 +51,9 @@ Status CheckAdapterName(std::string_view name) {
   }
   for (char c : name) {
     if (!IsLetterOrDigit(c) && c != '.' && c != '_' && c != '-' && c != '/') {
-      return Fail(ErrorCode::kInvalidArgument,
-                  fmt::format("adapter name `{}`: only letters, digits and . _ - / may stand in it", name));
+      return Fail(
+          ErrorCode::kInvalidArgument,
+          fmt::format("adapter name `{}`: only letters, digits and . _ - / may stand in it", name));
     }
   }
   return {};

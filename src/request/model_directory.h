@@ -12,9 +12,9 @@
 namespace lorry {
 
 struct AdapterCard {
-  std::string name;   // 1-256 of A-Z a-z 0-9 . _ - /, starts with a letter or digit
+  std::string name;  // 1-256 of A-Z a-z 0-9 . _ - /, starts with a letter or digit
   AdapterId id;
-  std::string root;   // where it came from, as the operator named it
+  std::string root;  // where it came from, as the operator named it
   int max_rank = 0;
   int num_modules = 0;
   size_t num_bytes = 0;
@@ -31,7 +31,8 @@ class ModelDirectory {
   ModelDirectory(std::vector<std::string> base_names, std::string base_root,
                  std::vector<AdapterCard> adapters, int max_model_len, int64_t created_s);
 
-  // "" (the base), a base name, an adapter's name, or "base:adapter". kNotFound otherwise, param "model".
+  // "" (the base), a base name, an adapter's name, or "base:adapter". kNotFound otherwise, param
+  // "model".
   Result<ModelChoice> Resolve(std::string_view model) const;
 
   const std::vector<std::string>& base_names() const { return base_names_; }

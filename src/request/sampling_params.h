@@ -19,13 +19,13 @@ struct SamplingParams {
   float presence_penalty = 0.0f;    // 0: off; over output
   float frequency_penalty = 0.0f;   // 0: off; over output
   std::vector<std::pair<TokenId, float>> logit_bias;
-  uint64_t seed = 0;                // always set: drawn at the border when the client gave none
+  uint64_t seed = 0;  // always set: drawn at the border when the client gave none
   int max_tokens = 16;
-  int min_tokens = 0;               // no end-of-sequence or stop id before that many
+  int min_tokens = 0;  // no end-of-sequence or stop id before that many
   bool ignore_eos = false;
   std::vector<TokenId> stop_token_ids;
-  int num_logprobs = -1;            // -1: none; 0: the chosen token's; k: and the k most likely ones
-  bool prompt_logprobs = false;     // the same for the prompt's tokens (echo)
+  int num_logprobs = -1;         // -1: none; 0: the chosen token's; k: and the k most likely ones
+  bool prompt_logprobs = false;  // the same for the prompt's tokens (echo)
 };
 
 }  // namespace lorry

@@ -14,10 +14,14 @@ enum class FinishReason { kStop, kLength, kCancelled, kError };
 
 inline std::string_view FinishReasonName(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "abort";
-    case FinishReason::kError: return "error";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "abort";
+    case FinishReason::kError:
+      return "error";
   }
   return "error";
 }
@@ -29,7 +33,7 @@ struct TokenLogprob {
 
 struct TokenOutput {
   TokenId token = 0;
-  float logprob = 0;              // of the distribution before temperature and filters; only when asked for
+  float logprob = 0;  // of the distribution before temperature and filters; only when asked for
   std::vector<TokenLogprob> top;  // the num_logprobs most likely, best first
 };
 
@@ -37,11 +41,13 @@ struct TokenOutput {
 struct TokenEvent {
   RequestId request;
   int seq_idx = 0;
-  std::vector<TokenOutput> tokens;           // usually one
-  std::vector<TokenOutput> prompt_logprobs;  // with the first event when asked for: [prompt tokens], the first has none
-  std::optional<FinishReason> finish;        // set in the sequence's last event
-  TokenId stop_token = -1;                   // the end-of-sequence or stop id that ended it (not among `tokens`); -1: none
-  std::optional<Error> error;                // with kError
+  std::vector<TokenOutput> tokens;  // usually one
+  std::vector<TokenOutput>
+      prompt_logprobs;  // with the first event when asked for: [prompt tokens], the first has none
+  std::optional<FinishReason> finish;  // set in the sequence's last event
+  TokenId stop_token =
+      -1;  // the end-of-sequence or stop id that ended it (not among `tokens`); -1: none
+  std::optional<Error> error;  // with kError
 };
 
 // Receives a request's events on the engine's thread; must hand them on without blocking.

@@ -1,5 +1,6 @@
-// The input's parts as stop strings and as a text in pieces: the text that comes out must not depend on the pieces. The rest
-// as a stream of server-sent events, which must parse alike whole and byte by byte.
+// The input's parts as stop strings and as a text in pieces: the text that comes out must not
+// depend on the pieces. The rest as a stream of server-sent events, which must parse alike whole
+// and byte by byte.
 #include <cstdlib>
 #include <string>
 #include <string_view>

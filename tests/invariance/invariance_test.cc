@@ -1,6 +1,6 @@
-// A sequence's logits are bitwise the same alone and beside any others, whatever the chunking of its prompt and whether it
-// was preempted. On a model with K of 576 and 1536: where K is small, an order of summation that depends on the batch can
-// hide.
+// A sequence's logits are bitwise the same alone and beside any others, whatever the chunking of
+// its prompt and whether it was preempted. On a model with K of 576 and 1536: where K is small, an
+// order of summation that depends on the batch can hide.
 #include <gtest/gtest.h>
 #include <prometheus/registry.h>
 
@@ -74,7 +74,8 @@ class LogitsKeeper : public engine::EngineObserver {
     max_adapters = std::max(max_adapters, step.num_adapters);
     preempted += step.num_preempted;
   }
-  void OnLogits(RequestId request, int seq_idx, int position, std::span<const float> logits) override {
+  void OnLogits(RequestId request, int seq_idx, int position,
+                std::span<const float> logits) override {
     rows[{request.value, seq_idx, position}].assign(logits.begin(), logits.end());
   }
 
@@ -95,9 +96,11 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
  protected:
   static void SetUpTestSuite() {
     root_ = fs::temp_directory_path() / ("lorry_invariance_" + std::to_string(getpid()));
-    // Nine adapters of mixed ranks; the ranks' directories come with a base of their own, which nobody uses.
+    // Nine adapters of mixed ranks; the ranks' directories come with a base of their own, which
+    // nobody uses.
     const std::vector<int> ranks = {1, 8, 17, 64};
-    ASSERT_TRUE(bench::MakeModel({.shape = "invariance", .num_adapters = 0, .output_dir = root_ / "model"}));
+    ASSERT_TRUE(bench::MakeModel(
+        {.shape = "invariance", .num_adapters = 0, .output_dir = root_ / "model"}));
     for (size_t i = 0; i < ranks.size(); ++i) {
       ASSERT_TRUE(bench::MakeModel({.shape = "invariance",
                                     .num_adapters = i == 0 ? 3 : 2,
@@ -111,7 +114,8 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
   void SetUp() override { ASSERT_TRUE(kernels::SelectIsa(GetParam())); }
   void TearDown() override { ASSERT_TRUE(kernels::SelectIsa("auto")); }
 
-  std::unique_ptr<engine::Engine> MakeEngine(const EngineSetup& setup, engine::EngineObserver* observer) {
+  std::unique_ptr<engine::Engine> MakeEngine(const EngineSetup& setup,
+                                             engine::EngineObserver* observer) {
     const Stream stream(2);
     const model::LoadOptions load{.max_step_rows = setup.max_num_batched_tokens,
                                   .max_logit_rows = setup.max_num_seqs};
@@ -121,7 +125,8 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     ids_ = {AdapterId{}};
     std::vector<fs::path> dirs;
     for (const auto& entry : fs::recursive_directory_iterator(root_)) {
-      if (entry.path().filename() == "adapter_config.json") dirs.push_back(entry.path().parent_path());
+      if (entry.path().filename() == "adapter_config.json")
+        dirs.push_back(entry.path().parent_path());
     }
     std::sort(dirs.begin(), dirs.end());
     for (const fs::path& dir : dirs) {
@@ -148,7 +153,8 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     return std::move(*engine);
   }
 
-  // Request i: base or one of nine adapters, greedy or sampled with a seed, prompts of 1 to 90 tokens.
+  // Request i: base or one of nine adapters, greedy or sampled with a seed, prompts of 1 to 90
+  // tokens.
   GenerateRequest Request(int i) const {
     std::mt19937 random(i);
     const auto draw = [&random](int low, int high) {
@@ -194,11 +200,12 @@ void ExpectSameOutputs(const Collector& lone, const Collector& batched, int requ
   }
 }
 
-// 64 requests over the base and nine adapters: alone first, then 20 times all at once in shuffled order, under budgets,
-// chunk sizes, thread counts and page counts of all kinds.
+// 64 requests over the base and nine adapters: alone first, then 20 times all at once in shuffled
+// order, under budgets, chunk sizes, thread counts and page counts of all kinds.
 TEST_P(InvarianceTest, ManyRequestsAtOnceAnswerAsTheLoneOnes) {
   constexpr int kRequests = 64;
-  // The full count for the kernels that a server here would use; each setup once for the slower ones and under sanitizers.
+  // The full count for the kernels that a server here would use; each setup once for the slower
+  // ones and under sanitizers.
   const bool full = kernels::SelectedIsa() == kernels::BestIsa() && !kSanitized;
   const int rounds = full ? 20 : 4;
   std::vector<std::shared_ptr<Collector>> lone;
@@ -213,10 +220,11 @@ TEST_P(InvarianceTest, ManyRequestsAtOnceAnswerAsTheLoneOnes) {
     }
     engine->Stop(std::chrono::seconds(10));
   }
-  const EngineSetup setups[] = {{.max_num_batched_tokens = 512},
-                          {.max_num_batched_tokens = 64, .max_prompt_chunk = 7},
-                          {.max_num_batched_tokens = 96, .max_prompt_chunk = 33, .num_threads = 1},
-                          {.max_num_batched_tokens = 256, .num_kv_pages = 40, .num_threads = 3}};
+  const EngineSetup setups[] = {
+      {.max_num_batched_tokens = 512},
+      {.max_num_batched_tokens = 64, .max_prompt_chunk = 7},
+      {.max_num_batched_tokens = 96, .max_prompt_chunk = 33, .num_threads = 1},
+      {.max_num_batched_tokens = 256, .num_kv_pages = 40, .num_threads = 3}};
   int max_adapters = 0, preempted = 0;
   size_t compared = 0;
   std::mt19937 random(1);

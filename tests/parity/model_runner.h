@@ -1,4 +1,5 @@
-// Runs token sequences through a model directly, without engine or scheduler: what parity with the oracle is tested on.
+// Runs token sequences through a model directly, without engine or scheduler: what parity with the
+// oracle is tested on.
 #pragma once
 
 #include <memory>
@@ -36,12 +37,12 @@ class ModelRunner {
     std::vector<int32_t> logit_rows(num_rows);
     std::iota(logit_rows.begin(), logit_rows.end(), 0);
     const model::AdapterSegment segment{0, num_rows, adapter};
-    const float* logits = model_.Forward(
-        stream_, {.tokens = tokens,
-                  .sequences = {&sequence, 1},
-                  .segments = {&segment, adapter == nullptr ? size_t{0} : size_t{1}},
-                  .logit_rows = logit_rows,
-                  .kv = {kv_.data(), layout_}});
+    const float* logits =
+        model_.Forward(stream_, {.tokens = tokens,
+                                 .sequences = {&sequence, 1},
+                                 .segments = {&segment, adapter == nullptr ? size_t{0} : size_t{1}},
+                                 .logit_rows = logit_rows,
+                                 .kv = {kv_.data(), layout_}});
     num_tokens_ += num_rows;
     std::vector<std::vector<float>> rows;
     for (int row = 0; row < num_rows; ++row) {

@@ -1,5 +1,5 @@
-// The engine against transformers + PEFT: every family, every adapter form, every instruction set of this processor.
-// Goldens and bounds: tests/oracle/README.md.
+// The engine against transformers + PEFT: every family, every adapter form, every instruction set
+// of this processor. Goldens and bounds: tests/oracle/README.md.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +28,9 @@ json::object ReadJson(const std::string& path) {
   return json::parse(text.str()).as_object();
 }
 
-std::vector<TokenId> Tokens(const json::value& array) { return json::value_to<std::vector<TokenId>>(array); }
+std::vector<TokenId> Tokens(const json::value& array) {
+  return json::value_to<std::vector<TokenId>>(array);
+}
 
 TokenId ArgMax(const std::vector<float>& row) {
   return static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin());
@@ -119,7 +121,8 @@ TEST_P(ParityTest, Float32) {
       SCOPED_TRACE(name + " " + std::string(test.at("name").as_string()));
       std::shared_ptr<const adapters::AdapterImage> image;
       if (test.at("adapter").is_string()) {
-        image = LoadAdapter(*model, kOracle + name + "/" + std::string(test.at("adapter").as_string()));
+        image =
+            LoadAdapter(*model, kOracle + name + "/" + std::string(test.at("adapter").as_string()));
         ASSERT_NE(image, nullptr);
         EXPECT_EQ(image->num_modules, test.at("modules").as_int64());
       }
@@ -152,7 +155,8 @@ TEST_P(ParityTest, BFloat16) {
       const json::object& test = case_value.as_object();
       std::shared_ptr<const adapters::AdapterImage> image;
       if (test.at("adapter").is_string()) {
-        image = LoadAdapter(*model, kOracle + name + "/" + std::string(test.at("adapter").as_string()));
+        image =
+            LoadAdapter(*model, kOracle + name + "/" + std::string(test.at("adapter").as_string()));
         ASSERT_NE(image, nullptr);
       }
       const double error =

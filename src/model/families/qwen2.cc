@@ -1,4 +1,5 @@
-// Qwen2 and Qwen2.5: Llama's decoder with biases on q, k and v and on nothing else, which its config does not say.
+// Qwen2 and Qwen2.5: Llama's decoder with biases on q, k and v and on nothing else, which its
+// config does not say.
 #include "model/families/family.h"
 
 namespace lorry::model {

@@ -17,8 +17,9 @@ Status CheckSizes(const formats::HfConfig& config) {
   for (int64_t size : {config.vocab_size, config.hidden_size, config.intermediate_size,
                        config.q_size(), config.kv_size(), config.max_position_embeddings}) {
     if (size <= 0 || size > kMaxDimension) {
-      return Fail(ErrorCode::kTooLarge,
-                  fmt::format("config.json: a dimension is {}, the limit is {}", size, kMaxDimension));
+      return Fail(
+          ErrorCode::kTooLarge,
+          fmt::format("config.json: a dimension is {}, the limit is {}", size, kMaxDimension));
     }
   }
   return {};
@@ -31,7 +32,8 @@ Result<ModelSpec> MakeSpec(const formats::HfConfig& config) {
   std::string known;
   for (const Family& family : kFamilies) {
     if (family.family == config.family) return family.make_spec(config);
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", formats::ModelFamilyName(family.family));
+    known +=
+        fmt::format("{}{}", known.empty() ? "" : ", ", formats::ModelFamilyName(family.family));
   }
   return Fail(ErrorCode::kUnsupported,
               fmt::format("model family {} is not supported; supported are {}",
