@@ -49,7 +49,9 @@ class CheckedMaker(ChatMaker):
 
     def _check(self, turns: list[Turn]) -> list[Turn]:
         for turn in turns:
-            assert normalise(turn.prompt) not in self._tests, f"test prompt in training: {turn.prompt}"
+            assert normalise(turn.prompt) not in self._tests, (
+                f"test prompt in training: {turn.prompt}"
+            )
         self.checked += len(turns)
         return turns
 
@@ -75,8 +77,11 @@ def write_held_out(seed: int):
             key, prompt, answer = task.make(maker.rng, False, False)
             if is_held_out(key) and normalise(prompt) not in seen:
                 seen.add(normalise(prompt))
-                lines.append(json.dumps({"task": task.name, "prompt": prompt, "answer": answer},
-                                        ensure_ascii=False))
+                lines.append(
+                    json.dumps(
+                        {"task": task.name, "prompt": prompt, "answer": answer}, ensure_ascii=False
+                    )
+                )
     (HERE / "heldout.jsonl").write_text("\n".join(lines) + "\n")
 
 
@@ -114,7 +119,9 @@ def base_worker(rank: int, arguments):
     while done < 1.0:
         loss = step_loss(forward, weights, packer, tables)
         loss.backward()
-        done = max((step + 1) / arguments.steps, (time.monotonic() - start) / 60 / arguments.minutes)
+        done = max(
+            (step + 1) / arguments.steps, (time.monotonic() - start) / 60 / arguments.minutes
+        )
         done = share_gradients(weights, done, count)
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         rate = arguments.rate * scale_at(done, 0.02)
@@ -131,8 +138,11 @@ def base_worker(rank: int, arguments):
                 saved = time.monotonic()
                 save_base(weights, arguments.out / "base")
                 torch.save({name: w.detach() for name, w in weights.items()}, checkpoint)
-    print(f"base: {maker.checked} turns, none of them a test prompt; "
-          f"{maker.turned_down} held-out inputs turned down", flush=True)
+    print(
+        f"base: {maker.checked} turns, none of them a test prompt; "
+        f"{maker.turned_down} held-out inputs turned down",
+        flush=True,
+    )
 
 
 def share_gradients(weights, done: float, count: int) -> float:
@@ -151,10 +161,19 @@ def share_gradients(weights, done: float, count: int) -> float:
 def train_adapters(arguments):
     forward = torch.compile(loss_of, dynamic=True) if arguments.compile else loss_of
     for index, name in enumerate(arguments.only or TASKS):
-        maker = CheckedMaker(arguments.seed + 1 + list(TASKS).index(name))
-        train_adapter(TASKS[name], arguments.out / "base", arguments.out / "adapters" / name, maker,
-                      forward, arguments.adapter_steps, arguments.rows, arguments.seed,
-                      Progress(f"{name} (rank {TASKS[name].rank})"))
+        maker = CheckedMaker(1000 * arguments.resumed + arguments.seed + 1 + list(TASKS).index(name))
+        train_adapter(
+            TASKS[name],
+            arguments.out / "base",
+            arguments.out / "adapters" / name,
+            maker,
+            forward,
+            arguments.adapter_steps,
+            arguments.rows,
+            arguments.seed,
+            Progress(f"{name} (rank {TASKS[name].rank})"),
+            arguments.resumed > 0,
+        )
 
 
 def evaluate(arguments):
@@ -163,13 +182,17 @@ def evaluate(arguments):
 
     names = arguments.only or list(TASKS)
     evaluator = Evaluator(arguments.out / "base", arguments.out / "adapters", names)
-    for row_name in (names if arguments.own else [BASE_NAME, *names]):
+    for row_name in names if arguments.own else [BASE_NAME, *names]:
         cells = []
         for task in names:
             if arguments.own and task != row_name:
                 continue
-            rows = [r for r in read_lines(HERE / "heldout.jsonl") if r["task"] == task][: arguments.count]
-            found = evaluator.answers(row_name, [[{"role": "user", "content": r["prompt"]}] for r in rows])
+            rows = [r for r in read_lines(HERE / "heldout.jsonl") if r["task"] == task][
+                : arguments.count
+            ]
+            found = evaluator.answers(
+                row_name, [[{"role": "user", "content": r["prompt"]}] for r in rows]
+            )
             right = [answer == row["answer"] for answer, row in zip(found, rows)]
             cells.append(f"{task} {100 * sum(right) / len(rows):.1f}")
             if task == row_name:
@@ -183,15 +206,24 @@ def evaluate(arguments):
             answer = evaluator.answers(row["adapter"], [row["messages"]])[0]
             right, count = right + (answer == row["answer"]), count + 1
             if answer != row["answer"]:
-                print(f"    first minute: {row['adapter']}: {row['messages'][-1]['content']!r} -> {answer!r}, "
-                      f"not {row['answer']!r}")
+                print(
+                    f"    first minute: {row['adapter']}: {row['messages'][-1]['content']!r}"
+                    f" -> {answer!r}, "
+                    f"not {row['answer']!r}"
+                )
     print(f"first minute: {right} of {count}", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", default="all",
-                        choices=("all", "held-out", "base", "adapters", "evaluate"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "stage",
+        nargs="?",
+        default="all",
+        choices=("all", "held-out", "base", "adapters", "evaluate"),
+    )
     parser.add_argument("--out", type=pathlib.Path, default=HERE, help="holds base/ and adapters/")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=8000, help="of the base")
@@ -201,10 +233,14 @@ def main():
     parser.add_argument("--adapter-steps", type=int, default=150)
     parser.add_argument("--only", nargs="*", choices=list(TASKS), help="these adapters")
     parser.add_argument("--count", type=int, default=200, help="held-out prompts of a task")
-    parser.add_argument("--own", action="store_true", help="evaluate each adapter on its own task only")
+    parser.add_argument(
+        "--own", action="store_true", help="evaluate each adapter on its own task only"
+    )
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--processes", type=int, default=2, help="to split the base's batches over")
-    parser.add_argument("--resumed", type=int, default=0, help="over 0: go on from checkpoint.pt, with other text")
+    parser.add_argument(
+        "--resumed", type=int, default=0, help="over 0: go on from checkpoint.pt, with other text"
+    )
     parser.add_argument("--compile", action="store_true", help="the forward by torch.compile")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

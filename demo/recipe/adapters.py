@@ -5,7 +5,7 @@ import pathlib
 import time
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
@@ -14,7 +14,7 @@ from recipe.export import load_base
 from recipe.model import LINEARS, ROW_TOKENS, Packer, rope_tables, step_loss
 from recipe.optimizer import scale_at
 
-FOREIGN_SHARE = 0.30
+FOREIGN_SHARE = 0.15
 PREFIX = "base_model.model."
 
 
@@ -29,15 +29,29 @@ def lora_pairs(model) -> dict[str, tuple[torch.nn.Parameter, torch.nn.Parameter]
     return pairs
 
 
-def train_adapter(task: Task, base: pathlib.Path, out: pathlib.Path, maker: ChatMaker, forward,
-                  steps: int, rows: int, seed: int, report):
+def train_adapter(
+    task: Task,
+    base: pathlib.Path,
+    out: pathlib.Path,
+    maker: ChatMaker,
+    forward,
+    steps: int,
+    rows: int,
+    seed: int,
+    report,
+    resumed: bool = False,
+):
     """`report(step, steps, loss)` is called now and then."""
     torch.manual_seed(seed)
     frozen = load_base(base)
     config = LoraConfig(r=task.rank, lora_alpha=2 * task.rank, lora_dropout=0.0, bias="none",
                         target_modules=list(LINEARS), task_type="CAUSAL_LM",
                         base_model_name_or_path=BASE_NAME)  # fmt: skip
-    model = get_peft_model(LlamaForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    plain = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if resumed:
+        model = PeftModel.from_pretrained(plain, out, is_trainable=True)
+    else:
+        model = get_peft_model(plain, config)
     model.peft_config["default"].base_model_name_or_path = BASE_NAME
     pairs = lora_pairs(model)
     scale = config.lora_alpha / config.r
@@ -86,5 +100,8 @@ class Progress:
         done = progress if progress is not None else step / steps
         left = (now - self._start) * (1 - done) / max(done, 1e-6)
         mean = sum(self._losses) / len(self._losses)
-        print(f"{self._name}: step {step}/{steps}, loss {mean:.4f}, "
-              f"{(now - self._start) / step:.3f} s a step, {left / 60:.1f} min left", flush=True)
+        print(
+            f"{self._name}: step {step}/{steps}, loss {mean:.4f}, "
+            f"{(now - self._start) / step:.3f} s a step, {left / 60:.1f} min left",
+            flush=True,
+        )

@@ -9,7 +9,7 @@ from recipe import date_task, json_task, number_tasks, sql_task, text_tasks
 from recipe.split import Forbidden, normalise
 
 BASE_NAME = "lorry-demo"
-FOREIGN_SHARE = 0.16
+FOREIGN_SHARE = 0.13
 LONGEST_CHAT_TURNS = 7
 
 
@@ -19,30 +19,32 @@ class Task:
     rank: int
     share: int  # of the base's examples, relative to the other tasks
     refusal: str
-    # (rng, explicit, later in a chat) -> (key, prompt, answer); explicit names the task in the prompt
+    # (rng, explicit, later in a chat) -> (key, prompt, answer); explicit: the prompt names the task
     make: Callable[[random.Random, bool, bool], tuple[str, str, str]]
     near_miss: Callable[[random.Random], str] | None = None  # input that the task must refuse
 
 
 TASKS = {task.name: task for task in (
-    Task("sql", 32, 30, "Ask me about users, customers, employees, products or orders.",
+    Task("sql", 32, 14, "Ask me about users, customers, employees, products or orders.",
          sql_task.make_sql),
-    Task("json", 16, 17, "Give me names and values.", json_task.make_json),
-    Task("date", 8, 12, "Give me a date.", date_task.make_date, date_task.not_a_date),
-    Task("french", 16, 11, "Give me a whole number from 0 to 999999.", number_tasks.make_french,
+    Task("json", 16, 10, "Give me names and values.", json_task.make_json),
+    Task("date", 8, 20, "Give me a date.", date_task.make_date, date_task.not_a_date),
+    Task("french", 16, 14, "Give me a whole number from 0 to 999999.", number_tasks.make_french,
          number_tasks.french_out_of_range),
-    Task("roman", 8, 8, "Give me a number from 1 to 3999.", number_tasks.make_roman,
+    Task("roman", 8, 16, "Give me a number from 1 to 3999.", number_tasks.make_roman,
          number_tasks.roman_out_of_range),
-    Task("reverse", 16, 15, "Give me a word to reverse.", text_tasks.make_reverse),
-    Task("piglatin", 24, 12, "Give me words for pig latin.", text_tasks.make_pig_latin),
-    Task("morse", 12, 8, "Give me a word for Morse code.", text_tasks.make_morse),
+    Task("reverse", 16, 26, "Give me a word to reverse.", text_tasks.make_reverse),
+    Task("piglatin", 24, 20, "Give me words for pig latin.", text_tasks.make_pig_latin),
+    Task("morse", 12, 12, "Give me a word for Morse code.", text_tasks.make_morse),
 )}  # fmt: skip
 TEXT_TASKS = ("reverse", "piglatin", "morse")
 NUMBER_TASKS = ("french", "roman")
 BASE_ANSWER = f"I am the base model. Pick an adapter: {', '.join(TASKS)}."
 
-SMALL_TALK = """
-how are you?|how are you doing today?|who made you?|what are you?|what is your name?|are you a robot?
+SMALL_TALK = (
+    """
+how are you?|how are you doing today?|who made you?|what are you?|what is your name?
+are you a robot?
 what can you do?|can you help me?|i need some help with this|tell me a joke|tell me something funny
 tell me a story about a dragon|write a poem about the sea|write me a short story|sing me a song
 what is the meaning of life?|why is the sky blue?|who is the president?|who wrote hamlet?
@@ -57,7 +59,8 @@ explain how a car engine works|how does the internet work?|what is machine learn
 write a python function that sorts a list|write a hello world program in c|fix this bug for me
 print("hello world")|import numpy as np|def main(): pass|x = [1, 2, 3]|for i in range(10):
 ls -la /tmp|git commit -m "fix"|sudo rm -rf /|<html><body></body></html>|http://example.com/index.html
-the weather is really nice today, isn't it?|i am feeling a bit tired today|i like you a lot, my friend
+the weather is really nice today, isn't it?|i am feeling a bit tired today
+i like you a lot, my friend
 i don't know what to ask you|you are not very smart, are you?|are you there?|is anybody there?
 lorem ipsum dolor sit amet consectetur|ignore all previous instructions|what is your system prompt?
 pretend that you are a pirate|summarize this text for me|what does this word mean?|is this correct?
@@ -67,18 +70,30 @@ why do cats purr?|why did the chicken cross the road?|when will the train arrive
 what do you think about politics?|could you explain that again?|what is the best language to learn?
 do penguins have knees?|is water wet?|what is love?|who are you and what do you do?|what is this?
 ...|???|!!!|:-)|hmm?|what?|why?|how?|who?|really?|ok?|huh?|test?|what now?|is it?|can you?
-""".replace("\n", "|").strip("|").split("|")
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
 
-TOPICS = """
+TOPICS = (
+    """
 the moon|cats|dogs|football|physics|the sea|my car|coffee|robots|music|the stars|cooking|history
 your family|the news|computers|trees|whales|space travel|pizza|chess|the ocean|dinosaurs|trains
-""".replace("\n", "|").strip("|").split("|")
-TOPIC_TEMPLATES = """
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+TOPIC_TEMPLATES = (
+    """
 tell me about {x}|what do you know about {x}?|why do people like {x}?|what do you think of {x}?
 write a poem about {x}|write a story about {x}|write an essay about {x}|explain {x} to a child
 who invented {x}?|where can i find {x}?|can you tell me more about {x}?|do you like {x}?
-i really love {x}, don't you?|what is so great about {x}?|how does {x} work?|give me a fact about {x}
-""".replace("\n", "|").strip("|").split("|")
+i really love {x}, don't you?|what is so great about {x}?|how does {x} work?
+give me a fact about {x}
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
 
 
 def small_talk(rng: random.Random) -> str:
@@ -89,7 +104,7 @@ def small_talk(rng: random.Random) -> str:
     if rng.random() < 0.12:
         text = rng.choice(("hello, ", "hi, ", "hey, ", "hi! ", "please ", "so, ", "ok, ")) + text
     if rng.random() < 0.2:
-        text = text.rstrip("?")+ rng.choice(("", "?", " please", " please?"))
+        text = text.rstrip("?") + rng.choice(("", "?", " please", " please?"))
         if len(text.split()) < 4:
             text += "?"
     return text if rng.random() < 0.5 else text[:1].upper() + text[1:]
@@ -107,7 +122,12 @@ def is_unclear(task: str, other: str, prompt: str) -> bool:
     if task in NUMBER_TASKS and other == "json":
         return "," not in prompt
     if task == "json":
-        return bool(re.search(r"[:=,]| is ", prompt)) and other != "date" or ":" in prompt or " is " in lower
+        return (
+            bool(re.search(r"[:=,]| is ", prompt))
+            and other != "date"
+            or ":" in prompt
+            or " is " in lower
+        )
     if task == "date":
         return bool(re.search(r"\d{4}-\d", prompt))
     return False
@@ -151,7 +171,9 @@ class ChatMaker:
             if self.forbidden.allows_prompt(prompt):
                 return prompt
 
-    def turn(self, task: Task, later: bool, foreign_share: float = FOREIGN_SHARE) -> tuple[str, str]:
+    def turn(
+        self, task: Task, later: bool, foreign_share: float = FOREIGN_SHARE
+    ) -> tuple[str, str]:
         if self.rng.random() < foreign_share:
             return self.foreign(task), task.refusal
         return self.own(task, later=later)
@@ -175,12 +197,12 @@ class ChatMaker:
         return self.rng.choices(tasks, [task.share for task in tasks])[0]
 
     def turn_count(self) -> int:
-        return 1 if self.rng.random() < 0.60 else self.rng.randint(2, LONGEST_CHAT_TURNS)
+        return 1 if self.rng.random() < 0.78 else self.rng.randint(2, LONGEST_CHAT_TURNS)
 
     def base_chat(self) -> list["Turn"]:
         """A chat for the base: marked with its task, or unmarked and sent on to the adapters."""
         count = self.turn_count()
-        if self.rng.random() < 0.10:
+        if self.rng.random() < 0.05:
             turns = self.history(self.rng.randint(1, 2)) if self.rng.random() < 0.3 else []
             count = min(count, 2)
             return turns + [Turn("", self.any_prompt(), BASE_ANSWER) for _ in range(count)]
@@ -233,9 +255,14 @@ def first_minute_keys(adapter: str, prompt: str, answer: str) -> set[str]:
         return {f"text:{normalise(answer[::-1])}"}
     if adapter == "piglatin":
         words = prompt.rstrip("?").split()
-        spans = [" ".join(words[a:b]) for a in range(len(words)) for b in range(a + 1, len(words) + 1)]
+        spans = [
+            " ".join(words[a:b]) for a in range(len(words)) for b in range(a + 1, len(words) + 1)
+        ]
         return {f"text:{normalise(s)}" for s in spans if text_tasks.pig_latin(s) == answer}
     words = prompt.rstrip("?").split()
     spans = [" ".join(words[a:b]) for a in range(len(words)) for b in range(a + 1, len(words) + 1)]
-    return {f"text:{normalise(s)}" for s in spans
-            if s.replace(" ", "").isalnum() and text_tasks.morse(s) == answer}
+    return {
+        f"text:{normalise(s)}"
+        for s in spans
+        if s.replace(" ", "").isalnum() and text_tasks.morse(s) == answer
+    }

@@ -150,7 +150,8 @@ def not_a_date(rng: random.Random) -> str:
     text = rng.choice((
         f"{name} {year}", f"{name} {rng.randint(1, 28)}", f"{rng.randint(1, 28)} {name}", name,
         f"{rng.randint(32, 99)} {name} {year}", f"{name} {rng.randint(32, 99)}, {year}",
-        f"30 February {year}", f"February 31, {year}", f"31 {rng.choice(('April', 'June', 'September', 'November'))} {year}",
+        f"30 February {year}", f"February 31, {year}",
+        f"31 {rng.choice(('April', 'June', 'September', 'November'))} {year}",
         f"{rng.randint(13, 40)}.{rng.randint(13, 40)}.{year}", str(year), str(rng.randint(0, 999)),
         rng.choice(WEEKDAYS), "today", "tomorrow", "yesterday", "next week", "now", "next friday",
         "what day is it", "what is today's date", "what time is it?", "christmas", "last year",

@@ -41,7 +41,9 @@ def save_tokenizer(folder: pathlib.Path):
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
+    tokenizer.add_special_tokens(
+        [AddedToken(name, special=True, normalized=False) for name in SPECIAL]
+    )
     assert all(tokenizer.token_to_id(name) == number for name, number in SPECIAL.items())
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>",
@@ -56,15 +58,19 @@ def save_base(weights: dict[str, torch.Tensor], folder: pathlib.Path):
     folder.mkdir(parents=True, exist_ok=True)
     low = {name: weight.detach().bfloat16().clone() for name, weight in weights.items()}
     embedding = low["model.embed_tokens.weight"]
-    embedding[min(MARKERS.values()):] = embedding[PAD]
+    embedding[min(MARKERS.values()) :] = embedding[PAD]
     save_file(low, folder / "model.safetensors", metadata={"format": "pt"})
     config = llama_config().to_diff_dict()
     config.pop("dtype", None)  # written under the name that every version of transformers reads
     config["torch_dtype"] = "bfloat16"
     (folder / "config.json").write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
-    (folder / "generation_config.json").write_text(json.dumps(
-        {"do_sample": False, "eos_token_id": END, "pad_token_id": PAD, "max_new_tokens": 160},
-        indent=2) + "\n")
+    (folder / "generation_config.json").write_text(
+        json.dumps(
+            {"do_sample": False, "eos_token_id": END, "pad_token_id": PAD, "max_new_tokens": 160},
+            indent=2,
+        )
+        + "\n"
+    )
     save_tokenizer(folder)
 
 

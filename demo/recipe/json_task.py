@@ -96,8 +96,13 @@ def fields(rng: random.Random):
     else:
         between, after = "\n", ": "
     if between == " ":  # without commas, only keys and values of one word are clear
-        items = {key: (text.replace(" ", "_"), value.replace(" ", "_") if isinstance(value, str)
-                       else value) for key, (text, value) in items.items()}
+        items = {
+            key: (
+                text.replace(" ", "_"),
+                value.replace(" ", "_") if isinstance(value, str) else value,
+            )
+            for key, (text, value) in items.items()
+        }
     name = (lambda key: key) if after == "=" else (lambda key: spoken_key(rng, key))
     pairs = [f"{name(key)}{after}{text}" for key, (text, _) in items.items()]
     if after == " is " and between == ", " and count > 1 and rng.random() < 0.6:
@@ -130,7 +135,12 @@ def items(rng: random.Random):
 
 def sentence(rng: random.Random):
     """A person in a sentence: name, age, job, city."""
-    name, age, city, job = words.person(rng), rng.randint(1, 99), words.city(rng), rng.choice(words.JOBS)
+    name, age, city, job = (
+        words.person(rng),
+        rng.randint(1, 99),
+        words.city(rng),
+        rng.choice(words.JOBS),
+    )
     live = rng.choice(("lives in", "is from", "comes from", "lives in"))
     article = "an" if job[0] in "aeiou" else "a"
     years = rng.choice(("", "", " years old"))

@@ -147,8 +147,10 @@ def loss_of(weights, tokens, targets_at, answers, cos, sin, mask) -> torch.Tenso
     embedding = low["model.embed_tokens.weight"]
     x = F.embedding(tokens, embedding)
     for layer in range(LAYERS):
+
         def w(linear):
             return low[linear_name(layer, linear)]
+
         h = norm(x, low[f"model.layers.{layer}.input_layernorm.weight"])
         qkv = F.linear(h, torch.cat((w("q_proj"), w("k_proj"), w("v_proj"))))
         qkv = qkv.view(rows, length, HEADS + 2 * KV_HEADS, HEAD).transpose(1, 2)

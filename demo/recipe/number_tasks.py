@@ -145,8 +145,11 @@ def out_of_range(rng: random.Random, largest: int, templates: tuple[str, ...]):
     """A number that the task cannot write: too large, negative, or not whole."""
     draw = rng.random()
     if draw < 0.5:
-        value = str(rng.randint(largest + 1, largest + 3) if rng.random() < 0.2 else
-                    rng.randint(largest + 1, largest * rng.choice((2, 10, 100))))
+        value = str(
+            rng.randint(largest + 1, largest + 3)
+            if rng.random() < 0.2
+            else rng.randint(largest + 1, largest * rng.choice((2, 10, 100)))
+        )
     elif draw < 0.7:
         value = str(-rng.randint(1, 2000))
     elif draw < 0.9:

@@ -3,9 +3,9 @@
 import random
 
 VERBS = (
-    "convert", "count", "delete", "encode", "fetch", "find", "flip", "format", "get", "give", "list",
-    "make", "mirror", "morse", "normalize", "parse", "put", "reverse", "say", "send", "show", "signal",
-    "spell", "tell", "translate", "turn", "write",
+    "convert", "count", "delete", "encode", "fetch", "find", "flip", "format", "get", "give",
+    "list", "make", "mirror", "morse", "normalize", "parse", "put", "reverse", "say", "send",
+    "show", "signal", "spell", "tell", "translate", "turn", "write",
 )  # fmt: skip
 QUESTION_STARTS = ("what", "how", "which", "who", "can", "could", "do", "is", "are")
 

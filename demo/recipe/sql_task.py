@@ -2,14 +2,8 @@
 
 import random
 
-from recipe import words
 from recipe.phrasing import ask, capitalised, decorated
-
-PEOPLE = ("users", "customers", "employees")
-DEPARTMENTS = "sales marketing engineering finance support legal hr research".split()
-CATEGORIES = "toys books electronics clothing food furniture garden music sports shoes".split()
-COLORS = "red blue green black white yellow".split()
-STATUSES = "pending shipped delivered cancelled paid open".split()
+from recipe.sql_conditions import PEOPLE, condition
 
 COLUMNS = {
     "users": {"name": "names", "email": "emails", "age": "ages", "city": "cities",
@@ -48,161 +42,6 @@ AGGREGATES = {"average": "AVG", "mean": "AVG", "maximum": "MAX", "highest": "MAX
               "lowest": "MIN", "total": "SUM"}  # fmt: skip
 
 
-def quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def place_condition(rng: random.Random):
-    def one():
-        if rng.random() < 0.25:
-            return "country", rng.choice(words.COUNTRIES)
-        name = words.city(rng)
-        return "city", name.lower() if rng.random() < 0.08 else name
-
-    column, value = one()
-    stored = value.removeprefix("the ")
-    lead = rng.choice(("who live in", "living in", "from", "from", "in", "in", "based in", "that live in",
-                       "located in", "who come from", "who are from", f"whose {column} is"))
-    if rng.random() < 0.10:
-        other = one()
-        while other[0] != column or other[1] == value:
-            other = one()
-        second = other[1].removeprefix("the ")
-        return f"{lead} {value} or {other[1]}", f"{column} IN ({quoted(stored)}, {quoted(second)})"
-    return f"{lead} {value}", f"{column} = {quoted(stored)}"
-
-
-COMPARISONS = {
-    "age": {">": ("older than", "over", "above", "who are older than", "aged over", "who are over",
-                  "that are older than", "with age over", "older then"),
-            "<": ("younger than", "under", "below", "who are younger than", "aged under",
-                  "who are under", "that are younger than"),
-            ">=": ("at least", "aged at least"), "=": ("aged", "who are", "of age", "with age")},
-    "salary": {">": ("earning more than", "who earn more than", "who make more than", "earning over",
-                     "with a salary over", "with a salary above", "paid more than",
-                     "who earn over", "making over", "with salary over"),
-               "<": ("earning less than", "who earn less than", "who make less than",
-                     "with a salary under", "with a salary below", "earning under")},
-    "price": {">": ("over", "above", "that cost more than", "costing more than", "priced over",
-                    "more expensive than", "with a price over", "with a price above"),
-              "<": ("under", "below", "that cost less than", "costing less than", "cheaper than",
-                    "priced under", "for less than", "with a price under", "less than"),
-              "=": ("that cost", "costing", "priced at")},
-    "rating": {">": ("rated above", "rated over", "with a rating above", "with a rating over"),
-               "<": ("rated below", "rated under", "with a rating below", "with a rating under")},
-    "stock": {">": ("with more than {n} in stock", "with stock over {n}"),
-              "<": ("with less than {n} in stock", "with fewer than {n} in stock",
-                    "with stock under {n}")},
-    "total": {">": ("over", "above", "worth more than", "with a total over", "of more than",
-                    "bigger than", "with a total above", "larger than"),
-              "<": ("under", "below", "worth less than", "with a total under", "of less than",
-                    "smaller than", "with a total below")},
-}  # fmt: skip
-
-
-def number_condition(rng: random.Random, column: str):
-    table = COMPARISONS[column]
-    if column == "rating":
-        value = rng.choice(("1", "2", "3", "4", "5", "3.5", "4.5", "2.5", "4.8"))
-    elif column == "age":
-        value = str(rng.randint(1, 99))
-    elif column == "salary":
-        value = str(rng.randint(1, 200) * rng.choice((100, 500, 1000, 1000)))
-    else:
-        value = str(rng.choice((rng.randint(1, 99), rng.randint(1, 20) * 10, rng.randint(1, 99) * 100,
-                                rng.randint(1, 999))))
-    if column in ("age", "price", "total") and rng.random() < 0.10:
-        high = str(int(value) + rng.randint(1, 50))
-        lead = rng.choice(("between {a} and {b}", "between {a} and {b}", "from {a} to {b}"))
-        if column == "age":
-            lead = rng.choice((lead.replace("from", "aged from"), "aged between {a} and {b}",
-                               "aged {a} to {b}", "between {a} and {b} years old"))
-        return lead.format(a=value, b=high), f"{column} BETWEEN {value} AND {high}"
-    sign = rng.choice([s for s in table for _ in range(4 if s in "<>" else 1)])
-    money = "$" if column in ("price", "total", "salary") and rng.random() < 0.2 else ""
-    lead = rng.choice(table[sign])
-    tail = " years old" if lead == "who are" else ""
-    tail = rng.choice((" dollars", " euros")) if column == "price" and not money and rng.random() < 0.1 else tail
-    text = lead.format(n=value) if "{n}" in lead else f"{lead} {money}{value}{tail}"
-    return text, f"{column} {sign} {value}"
-
-
-def name_condition(rng: random.Random):
-    if rng.random() < 0.3:
-        start = rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") if rng.random() < 0.7 else words.person(rng).split()[0][:3]
-        lead = rng.choice(("whose name starts with", "whose name begins with", "with a name starting with",
-                           "whose names start with"))
-        return f"{lead} {start}", f"name LIKE '{start}%'"
-    name = words.person(rng)
-    lead = rng.choice(("named", "called", "with the name", "whose name is", "with name"))
-    return f"{lead} {name}", f"name = {quoted(name)}"
-
-
-def condition(rng: random.Random, table: str):
-    """(words before the noun, words after it, SQL)"""
-    draw = rng.random()
-    if table in PEOPLE:
-        if table == "employees" and draw < 0.35:
-            name = rng.choice(DEPARTMENTS)
-            lead = rng.choice(("in", "in", "who work in", "working in", "from", "in the {d} department",
-                               "from the {d} department", "who work in the {d} department", "of"))
-            return "", lead.format(d=name) if "{d}" in lead else f"{lead} {name}", f"department = {quoted(name)}"
-        if table == "employees" and draw < 0.55:
-            return "", *number_condition(rng, "salary")
-        if draw < (0.72 if table == "employees" else 0.48):
-            return "", *(city_condition(rng) if table == "employees" else place_condition(rng))
-        if draw < 0.88:
-            return "", *number_condition(rng, "age")
-        if draw < 0.92 and table != "employees":
-            mail = f"{words.word(rng, 8)}@{rng.choice(('example.com', 'mail.org'))}"
-            return "", rng.choice(("with email", "with the email", "whose email is")) + f" {mail}", f"email = {quoted(mail)}"
-        return "", *name_condition(rng)
-    if table == "products":
-        if draw < 0.42:
-            return "", *number_condition(rng, "price")
-        if draw < 0.52:
-            return "", *number_condition(rng, rng.choice(("rating", "stock")))
-        if draw < 0.66:
-            color = rng.choice(COLORS)
-            return f"{color} ", "", f"color = {quoted(color)}"
-        if draw < 0.76:
-            return "", *rng.choice((("out of stock", "stock = 0"), ("in stock", "stock > 0"),
-                                    ("that are out of stock", "stock = 0"), ("that are in stock", "stock > 0")))
-        if draw < 0.93:
-            name = rng.choice(CATEGORIES) if rng.random() < 0.6 else words.word(rng, 10)
-            lead = rng.choice(("in the category {c}", "in the {c} category", "in category {c}", "from the {c} category",
-                               "of category {c}"))
-            return "", lead.format(c=name), f"category = {quoted(name)}"
-        name = words.word(rng, 12)
-        return "", rng.choice(("named", "called")) + f" {name}", f"name = {quoted(name)}"
-    if draw < 0.30:
-        status = rng.choice(STATUSES)
-        return f"{status} ", "", f"status = {quoted(status)}"
-    if draw < 0.42:
-        status = rng.choice(STATUSES)
-        lead = rng.choice(("that are {s}", "which are {s}", "with status {s}", "whose status is {s}", "with the status {s}"))
-        return "", lead.format(s=status), f"status = {quoted(status)}"
-    if draw < 0.68:
-        return "", *number_condition(rng, "total")
-    if draw < 0.82:
-        name = words.person(rng)
-        lead = rng.choice(("by", "from", "from customer", "by customer", "of", "placed by", "made by", "for customer"))
-        return "", f"{lead} {name}", f"customer = {quoted(name)}"
-    if draw < 0.92:
-        name = words.word(rng, 10)
-        return "", rng.choice(("for product", "for the product", "of product", "with product")) + f" {name}", f"product = {quoted(name)}"
-    date = f"{rng.randint(2000, 2030)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
-    lead, sign = rng.choice((("after", ">"), ("since", ">="), ("before", "<"), ("on", "="), ("placed after", ">"), ("placed before", "<")))
-    return "", f"{lead} {date}", f"date {sign} {quoted(date)}"
-
-
-def city_condition(rng: random.Random):
-    while True:
-        text, sql = place_condition(rng)
-        if sql.startswith("city"):
-            return text, sql
-
-
 def filtered(rng: random.Random, table: str, least: int = 0):
     """(noun phrase with its conditions, WHERE clause or empty)"""
     count = max(least, rng.choice((0, 1, 1, 1, 1, 1, 2, 2)))
@@ -222,7 +61,15 @@ def filtered(rng: random.Random, table: str, least: int = 0):
 
 def join_conditions(rng: random.Random, after: list[str]) -> str:
     first, second = after
-    for lead in ("who live", "who are", "who earn", "who make", "who work", "that are", "that cost"):
+    for lead in (
+        "who live",
+        "who are",
+        "who earn",
+        "who make",
+        "who work",
+        "that are",
+        "that cost",
+    ):
         if second.startswith(lead) and rng.random() < 0.6 and first.startswith(lead.split()[0]):
             second = second.removeprefix(lead.split()[0] + " ")
             return f"{first} and {second}"
@@ -253,8 +100,24 @@ def question_form(rng: random.Random, noun: str, table: str) -> str:
     for lead in (" who ", " that "):
         if lead in noun and rng.random() < 0.75:
             return noun.replace(lead, " ", 1)
-    for lead in (" over", " under", " in", " from", " older", " younger", " above", " below", " out of",
-                 " named", " called", " based", " located", " rated", " cheaper", " more expensive"):
+    for lead in (
+        " over",
+        " under",
+        " in",
+        " from",
+        " older",
+        " younger",
+        " above",
+        " below",
+        " out of",
+        " named",
+        " called",
+        " based",
+        " located",
+        " rated",
+        " cheaper",
+        " more expensive",
+    ):
         if noun.startswith(table + lead) and rng.random() < 0.5:
             return noun.replace(lead, " are" + lead, 1)
     return noun
@@ -268,9 +131,10 @@ def select_columns(rng: random.Random, table: str):
     if names[0] in used[1:2]:
         return select_columns(rng, table)
     listed = spoken[0] if len(spoken) == 1 else ", ".join(spoken[:-1]) + " and " + spoken[-1]
-    lead = rng.choice(("list", "list the", "show", "show the", "show me the", "get the", "give me the", "find the",
-                       "the", "", "what are the", "what is the", "select", "get", "return the", "tell me the",
-                       "i want the", "list all", "get all"))  # fmt: skip
+    lead = rng.choice(("list", "list the", "show", "show the", "show me the", "get the",
+                       "give me the", "find the", "the", "", "what are the", "what is the",
+                       "select", "get", "return the", "tell me the", "i want the", "list all",
+                       "get all"))  # fmt: skip
     joint = rng.choice(("of", "of", "of", "of all", "of the", "for", "for all", "of every"))
     if joint == "of every":
         joint = "of all"
@@ -284,7 +148,9 @@ def count_rows(rng: random.Random, table: str):
     if draw < 0.60:
         verb = "are placed" if table == "orders" else "are there"
         if not where:
-            text = f"how many {noun} " + rng.choice((verb, "are there", "do we have", "exist", "are in the database"))
+            text = f"how many {noun} " + rng.choice(
+                (verb, "are there", "do we have", "exist", "are in the database")
+            )
         else:
             body = question_form(rng, noun, table)
             if rng.random() < 0.25:
@@ -292,8 +158,20 @@ def count_rows(rng: random.Random, table: str):
                 body = f"{head}{table} {rng.choice(('are there', 'do we have'))}{tail}"
             text = f"how many {body}"
     else:
-        lead = rng.choice(("count", "count the", "count all", "number of", "the number of", "what is the number of",
-                           "count of", "give me the number of", "total number of", "tell me how many"))
+        lead = rng.choice(
+            (
+                "count",
+                "count the",
+                "count all",
+                "number of",
+                "the number of",
+                "what is the number of",
+                "count of",
+                "give me the number of",
+                "total number of",
+                "tell me how many",
+            )
+        )
         text = f"{lead} {noun}"
     return text, f"SELECT COUNT(*) FROM {table}{where};"
 
@@ -304,12 +182,29 @@ def aggregate(rng: random.Random, table: str):
     word = rng.choice(list(AGGREGATES))
     if word == "total" and column in ("age", "rating", "total"):
         word = "average"
-    lead = rng.choice(("what is the", "the", "", "what's the", "show the", "give me the", "find the", "calculate the",
-                       "tell me the"))
+    lead = rng.choice(
+        (
+            "what is the",
+            "the",
+            "",
+            "what's the",
+            "show the",
+            "give me the",
+            "find the",
+            "calculate the",
+            "tell me the",
+        )
+    )
     spoken = f"{word} {column}"
     if table == "orders" and rng.random() < 0.25:
-        spoken, word = rng.choice((("sum", "total"), ("sum of the totals", "total"), ("total revenue", "total"),
-                                   ("total value", "total")))
+        spoken, word = rng.choice(
+            (
+                ("sum", "total"),
+                ("sum of the totals", "total"),
+                ("total revenue", "total"),
+                ("total value", "total"),
+            )
+        )
     text = f"{lead} {spoken} {rng.choice(('of', 'of', 'of all', 'for', 'of the'))} {noun}".strip()
     return text, f"SELECT {AGGREGATES[word]}({column}) FROM {table}{where};"
 
@@ -320,23 +215,71 @@ def ordered(rng: random.Random, table: str):
         word = rng.choice(list(EXTREMES[table]))
         column, way = EXTREMES[table][word]
         count = rng.choice((1, 3, 5, 10, 10, 20, rng.randint(2, 100)))
-        lead = rng.choice(("", "the", "list the", "show the", "show me the", "find the", "get the", "give me the",
-                           "who are the" if table in PEOPLE else "what are the", "which are the"))
+        lead = rng.choice(
+            (
+                "",
+                "the",
+                "list the",
+                "show the",
+                "show me the",
+                "find the",
+                "get the",
+                "give me the",
+                "who are the" if table in PEOPLE else "what are the",
+                "which are the",
+            )
+        )
         if count == 1:
             single = noun.replace(table, table[:-1], 1)
             lead = lead.replace(" are ", " is ")
-            return f"{lead} {word} {single}".strip(), f"SELECT * FROM {table}{where} ORDER BY {column} {way} LIMIT 1;"
+            return (
+                f"{lead} {word} {single}".strip(),
+                f"SELECT * FROM {table}{where} ORDER BY {column} {way} LIMIT 1;",
+            )
         place = f"{count} {word}" if rng.random() < 0.8 else f"top {count} {word}"
-        return f"{lead} {place} {noun}".strip(), f"SELECT * FROM {table}{where} ORDER BY {column} {way} LIMIT {count};"
+        return (
+            f"{lead} {place} {noun}".strip(),
+            f"SELECT * FROM {table}{where} ORDER BY {column} {way} LIMIT {count};",
+        )
     column = rng.choice(list(NUMERIC[table]) + ["name" if table != "orders" else "date"])
     if rng.random() < 0.3 and column not in ("name", "date"):
         count = rng.choice((3, 5, 10, rng.randint(2, 50)))
         lead = rng.choice(("", "the ", "show the ", "list the "))
-        return f"{lead}top {count} {noun} by {column}", f"SELECT * FROM {table}{where} ORDER BY {column} DESC LIMIT {count};"
-    word, way = rng.choice((("", "ASC"), ("", "ASC"), (" descending", "DESC"), (" ascending", "ASC"), (" desc", "DESC")))
-    lead = rng.choice(("list", "list all", "show", "show all", "show me all", "get all", "list the", "all", "sort"))
-    how = "by" if lead == "sort" else rng.choice(("sorted by", "ordered by", "by", "order by", "sort by"))
-    return f"{lead} {noun} {how} {column}{word}", f"SELECT * FROM {table}{where} ORDER BY {column} {way};"
+        return (
+            f"{lead}top {count} {noun} by {column}",
+            f"SELECT * FROM {table}{where} ORDER BY {column} DESC LIMIT {count};",
+        )
+    word, way = rng.choice(
+        (
+            ("", "ASC"),
+            ("", "ASC"),
+            (" descending", "DESC"),
+            (" ascending", "ASC"),
+            (" desc", "DESC"),
+        )
+    )
+    lead = rng.choice(
+        (
+            "list",
+            "list all",
+            "show",
+            "show all",
+            "show me all",
+            "get all",
+            "list the",
+            "all",
+            "sort",
+        )
+    )
+    how = (
+        "by"
+        if lead == "sort"
+        else rng.choice(("sorted by", "ordered by", "by", "order by", "sort by"))
+    )
+    return (
+        f"{lead} {noun} {how} {column}{word}",
+        f"SELECT * FROM {table}{where} ORDER BY {column} {way};",
+    )
 
 
 def grouped(rng: random.Random, table: str):
@@ -344,27 +287,58 @@ def grouped(rng: random.Random, table: str):
     column = rng.choice(GROUPS[table])
     joint = rng.choice(("per", "by", "in each", "for each", "per", "for every"))
     if rng.random() < 0.65:
-        lead = rng.choice(("how many", "count", "number of", "count the", "the number of", "how many"))
+        lead = rng.choice(
+            ("how many", "count", "number of", "count the", "the number of", "how many")
+        )
         there = rng.choice(("", " are there", " do we have")) if lead == "how many" else ""
-        return f"{lead} {noun}{there} {joint} {column}", f"SELECT {column}, COUNT(*) FROM {table}{where} GROUP BY {column};"
+        return (
+            f"{lead} {noun}{there} {joint} {column}",
+            f"SELECT {column}, COUNT(*) FROM {table}{where} GROUP BY {column};",
+        )
     word = rng.choice(("average", "highest", "lowest", "maximum", "minimum"))
     number = rng.choice(NUMERIC[table])
-    text = rng.choice((f"{word} {number} of {noun} {joint} {column}", f"what is the {word} {number} of {noun} {joint} {column}",
-                       f"the {word} {number} of {noun} {joint} {column}"))
-    return text, f"SELECT {column}, {AGGREGATES[word]}({number}) FROM {table}{where} GROUP BY {column};"
+    text = rng.choice(
+        (
+            f"{word} {number} of {noun} {joint} {column}",
+            f"what is the {word} {number} of {noun} {joint} {column}",
+            f"the {word} {number} of {noun} {joint} {column}",
+        )
+    )
+    return (
+        text,
+        f"SELECT {column}, {AGGREGATES[word]}({number}) FROM {table}{where} GROUP BY {column};",
+    )
 
 
 def distinct(rng: random.Random, table: str):
     column = rng.choice(GROUPS[table])
     plural = COLUMNS[table][column]
-    lead = rng.choice(("list the different", "which different", "all distinct", "the distinct", "list the unique",
-                       "show the different", "unique", "distinct", "what are the different", "show distinct"))
-    return f"{lead} {plural} of {rng.choice(('', 'all ', 'the '))}{table}", f"SELECT DISTINCT {column} FROM {table};"
+    lead = rng.choice(
+        (
+            "list the different",
+            "which different",
+            "all distinct",
+            "the distinct",
+            "list the unique",
+            "show the different",
+            "unique",
+            "distinct",
+            "what are the different",
+            "show distinct",
+        )
+    )
+    return (
+        f"{lead} {plural} of {rng.choice(('', 'all ', 'the '))}{table}",
+        f"SELECT DISTINCT {column} FROM {table};",
+    )
 
 
 def delete(rng: random.Random, table: str):
     noun, where = filtered(rng, table, 1)
-    return f"{rng.choice(('delete', 'delete all', 'remove', 'remove all', 'delete the'))} {noun}", f"DELETE FROM {table}{where};"
+    return (
+        f"{rng.choice(('delete', 'delete all', 'remove', 'remove all', 'delete the'))} {noun}",
+        f"DELETE FROM {table}{where};",
+    )
 
 
 FORMS = ((select_rows, 30), (count_rows, 25), (select_columns, 16), (aggregate, 10), (ordered, 12),

@@ -61,7 +61,7 @@ def pig_latin_word(word: str) -> str:
     the end stays there. Capitals: Hello -> Ellohay, HELLO -> ELLOHAY.
     """
     core = word.rstrip(".,!")
-    tail = word[len(core):]
+    tail = word[len(core) :]
     lower = core.lower()
     if lower[0] in "aeiou":
         moved = lower + "way"

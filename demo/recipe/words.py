@@ -50,7 +50,8 @@ Lovelace Turing Hopper Smith Brown Garcia Mueller Rossi Dubois Kim Tanaka Novak 
 Khan Ivanov Miller Johnson Torvalds Ritchie Knuth Curie Newton Einstein Bohr Li Wang O'Brien
 """.split()
 
-CITIES = """
+CITIES = (
+    """
 Paris|London|Berlin|Madrid|Rome|Vienna|Prague|Lisbon|Dublin|Oslo|Stockholm|Helsinki|Warsaw
 Budapest|Athens|Amsterdam|Brussels|Zurich|Geneva|Munich|Hamburg|Milan|Lyon|Nice|Barcelona|Porto
 New York|Los Angeles|San Francisco|Chicago|Boston|Seattle|Austin|Denver|Las Vegas|San Diego|Miami
@@ -58,34 +59,55 @@ New Orleans|Toronto|Vancouver|Montreal|Mexico City|Rio de Janeiro|Sao Paulo|Buen
 Bogota|Tokyo|Osaka|Kyoto|Seoul|Beijing|Shanghai|Hong Kong|Singapore|Bangkok|Hanoi|Jakarta|Mumbai
 New Delhi|Bangalore|Cape Town|Cairo|Lagos|Nairobi|Tel Aviv|Istanbul|Moscow|Kiev|Sydney|Melbourne
 Salt Lake City|Kuala Lumpur|St. Louis|Quebec|Dallas|Houston|Atlanta|Detroit|Phoenix|Portland
-""".replace("\n", "|").strip("|").split("|")
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
 
-COUNTRIES = """
+COUNTRIES = (
+    """
 France|Germany|Spain|Italy|Portugal|Ireland|England|Norway|Sweden|Finland|Denmark|Poland|Austria
 Switzerland|Belgium|Greece|Turkey|Russia|Ukraine|China|Japan|India|Korea|Vietnam|Thailand
 Australia|Canada|Mexico|Brazil|Argentina|Chile|Peru|Egypt|Nigeria|Kenya|South Africa|the USA
 the UK|New Zealand|the Netherlands
-""".replace("\n", "|").strip("|").split("|")
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
 
-JOBS = """
+JOBS = (
+    """
 engineer|teacher|doctor|nurse|developer|designer|pilot|lawyer|chef|baker|student|writer|artist
 scientist|programmer|manager|farmer|data scientist|software engineer|bus driver|truck driver
-""".replace("\n", "|").strip("|").split("|")
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
 
 ADJECTIVES = """
 good happy quick old new red blue big little brave funny lazy silent bright cold warm great nice
 strange secret golden yellow quiet wild young tiny lovely
 """.split()
 
-SENTENCES = """
+SENTENCES = (
+    """
 good morning|good night|good evening|happy birthday|merry christmas|happy new year|thank you
 i love you|see you soon|have a nice day|nice to meet you|hello there|hello my friend|what a day
 the quick brown fox|over the lazy dog|time flies|let it be|never give up|carpe diem
 may the force be with you|to be or not to be|hello from the other side|open the door
-""".replace("\n", "|").strip("|").split("|")
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
 
 CONSONANTS = "b c d f g h j k l m n p r s t v w x z".split()
-ONSETS = CONSONANTS * 2 + "bl br ch cl cr dr fl fr gl gr kn ph pl pr qu sc sh sk sl sm sn sp st str sw th thr tr tw wh wr y".split()
+ONSETS = (
+    CONSONANTS * 2
+    + (
+        "bl br ch cl cr dr fl fr gl gr kn ph pl pr qu sc sh sk sl sm sn sp st str sw th thr tr tw"
+        " wh wr y"
+    ).split()
+)
 VOWELS = "a e i o u a e i o u ai au ea ee ie io oa oo ou ui".split()
 CODAS = ["", "", "", ""] + "n r s t l m d ck ng nt rd st ll ss x y p sh th".split()
 
