@@ -31,6 +31,7 @@ from recipe.optimizer import Muon, scale_at  # noqa: E402
 from recipe.split import Forbidden, is_held_out, normalise  # noqa: E402
 
 HELD_OUT_PER_TASK = 250
+UNPRINTABLE = ("fuck", "shit", "cunt", "nigg")  # what letters at random may spell
 
 
 class CheckedMaker(ChatMaker):
@@ -75,6 +76,8 @@ def write_held_out(seed: int):
         seen: set[str] = set()
         while len(seen) < HELD_OUT_PER_TASK:
             key, prompt, answer = task.make(maker.rng, False, False)
+            if any(word in normalise(prompt) for word in UNPRINTABLE):
+                continue
             if is_held_out(key) and normalise(prompt) not in seen:
                 seen.add(normalise(prompt))
                 lines.append(
