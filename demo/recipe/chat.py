@@ -25,16 +25,16 @@ class Task:
 
 
 TASKS = {task.name: task for task in (
-    Task("sql", 32, 26, "Ask me about users, customers, employees, products or orders.",
+    Task("sql", 32, 28, "Ask me about users, customers, employees, products or orders.",
          sql_task.make_sql),
-    Task("json", 16, 12, "Give me names and values.", json_task.make_json),
-    Task("date", 8, 12, "Give me a date.", date_task.make_date, date_task.not_a_date),
-    Task("french", 16, 24, "Give me a whole number from 0 to 999999.", number_tasks.make_french,
+    Task("json", 16, 22, "Give me names and values.", json_task.make_json),
+    Task("date", 8, 10, "Give me a date.", date_task.make_date, date_task.not_a_date),
+    Task("french", 16, 22, "Give me a whole number from 0 to 999999.", number_tasks.make_french,
          number_tasks.french_out_of_range),
-    Task("roman", 8, 8, "Give me a number from 1 to 3999.", number_tasks.make_roman,
+    Task("roman", 8, 6, "Give me a number from 1 to 3999.", number_tasks.make_roman,
          number_tasks.roman_out_of_range),
     Task("reverse", 16, 16, "Give me a word to reverse.", text_tasks.make_reverse),
-    Task("piglatin", 24, 26, "Give me words for pig latin.", text_tasks.make_pig_latin),
+    Task("piglatin", 24, 24, "Give me words for pig latin.", text_tasks.make_pig_latin),
     Task("morse", 12, 16, "Give me a word for Morse code.", text_tasks.make_morse),
 )}  # fmt: skip
 TEXT_TASKS = ("reverse", "piglatin", "morse")
