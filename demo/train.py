@@ -164,7 +164,9 @@ def share_gradients(weights, done: float, count: int) -> float:
 def train_adapters(arguments):
     forward = torch.compile(loss_of, dynamic=True) if arguments.compile else loss_of
     for index, name in enumerate(arguments.only or TASKS):
-        maker = CheckedMaker(1000 * arguments.resumed + arguments.seed + 1 + list(TASKS).index(name))
+        maker = CheckedMaker(
+            1000 * arguments.resumed + arguments.seed + 1 + list(TASKS).index(name)
+        )
         train_adapter(
             TASKS[name],
             arguments.out / "base",
@@ -229,11 +231,11 @@ def main():
     )
     parser.add_argument("--out", type=pathlib.Path, default=HERE, help="holds base/ and adapters/")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=8000, help="of the base")
-    parser.add_argument("--minutes", type=float, default=40.0, help="at most, for the base")
+    parser.add_argument("--steps", type=int, default=5500, help="of the base")
+    parser.add_argument("--minutes", type=float, default=120.0, help="at most, for the base")
     parser.add_argument("--rate", type=float, default=4e-3, help="the base's top learning rate")
-    parser.add_argument("--rows", type=int, default=16, help=f"of {ROW_TOKENS} tokens in a batch")
-    parser.add_argument("--adapter-steps", type=int, default=150)
+    parser.add_argument("--rows", type=int, default=12, help=f"of {ROW_TOKENS} tokens in a batch")
+    parser.add_argument("--adapter-steps", type=int, default=250)
     parser.add_argument("--only", nargs="*", choices=list(TASKS), help="these adapters")
     parser.add_argument("--count", type=int, default=200, help="held-out prompts of a task")
     parser.add_argument(

@@ -14,7 +14,7 @@ from recipe.export import load_base
 from recipe.model import LINEARS, ROW_TOKENS, Packer, rope_tables, step_loss
 from recipe.optimizer import scale_at
 
-FOREIGN_SHARE = 0.15
+FOREIGN_SHARE = 0.20
 PREFIX = "base_model.model."
 
 
