@@ -1,6 +1,6 @@
 #include "kernels/embedding.h"
 
-#include "base/check.h"
+#include <algorithm>
 
 namespace lorry::kernels {
 

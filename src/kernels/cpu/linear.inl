@@ -175,7 +175,7 @@ class BaseProduct {
     tile.begin = k_begin == 0 ? Tile::kFromZero : Tile::kFromY;
     const bool last = k_begin + k_size == args_.weight.k;
     tile.end = last && args_.bias != nullptr ? Tile::kAddBias : Tile::kStore;
-    tile.bias = args_.bias + panel * kPanel;
+    tile.bias = args_.bias == nullptr ? nullptr : args_.bias + panel * kPanel;
     for (int i = 0; i < tiles_.count; ++i) {
       SetAhead(panel, k_begin, i, tile);
       const Range rows = tiles_[i];

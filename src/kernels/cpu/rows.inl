@@ -1,6 +1,7 @@
 // RMS norm, SiLU-mul and the rotary embedding with its write to the KV cache. Compiled per
 // instruction set, after cpu/lanes.h.
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/table.h"
 
