@@ -1,6 +1,7 @@
 #include <array>
 #include <string>
 
+#include "kernels/kv_layout.h"
 #include "model/families/family.h"
 
 namespace lorry::model {
@@ -21,6 +22,10 @@ Status CheckSizes(const formats::HfConfig& config) {
           ErrorCode::kTooLarge,
           fmt::format("config.json: a dimension is {}, the limit is {}", size, kMaxDimension));
     }
+  }
+  if (config.head_dim > kernels::kMaxHeadDim) {
+    return Fail(ErrorCode::kTooLarge, fmt::format("config.json: head_dim is {}, the limit is {}",
+                                                  config.head_dim, kernels::kMaxHeadDim));
   }
   return {};
 }
