@@ -42,8 +42,9 @@ lint: ## Check layers, formatting and house rules
 	@python3 tools/check_layers.py
 	@python3 tools/lint.py
 
-docs: build ## Write docs/config.md from the option registry
+docs: build ## Write docs/config.md from the option registry, and the demo's table into README.md
 	@$(LORRY) help --markdown > docs/config.md
+	@LORRY=$(LORRY) tools/readme_table.sh
 
 clean: ## Remove build/
 	@rm -rf build

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <latch>
 #include <thread>
 
 #include "net/http_client.h"
@@ -45,9 +46,13 @@ std::string AnswerIn(const std::string& body) {
   }
 }
 
-void Ask(const DemoServer& server, const std::string& model, const std::string& question,
-         std::string* answer) {
+// Connects, waits until all the others have connected too, then asks: so that the questions meet in
+// one batch.
+void Ask(const DemoServer& server, std::latch& all_connected, const std::string& model,
+         const std::string& question, std::string* answer) {
   net::HttpClient client(server.host, server.port);
+  (void)client.Send({.target = "/health"});  // where it fails, the question's own error is shown
+  all_connected.arrive_and_wait();
   net::HttpCall call;
   call.method = "POST";
   call.target = "/v1/chat/completions";
@@ -87,14 +92,15 @@ size_t LongestOf(const std::vector<DemoRow>& rows, std::string DemoRow::* cell, 
 
 std::vector<DemoRow> AskAll(const DemoServer& server, const std::vector<DemoPrompt>& prompts) {
   std::vector<DemoRow> rows(prompts.size());
+  std::latch all_connected(static_cast<ptrdiff_t>(2 * prompts.size()));
   std::vector<std::thread> askers;
   for (size_t i = 0; i < prompts.size(); ++i) {
     const DemoPrompt& prompt = prompts[i];
     rows[i].task = prompt.adapter;
     rows[i].question = prompt.question;
-    askers.emplace_back(Ask, std::cref(server), std::cref(server.base), std::cref(prompt.question),
-                        &rows[i].base_answer);
-    askers.emplace_back(Ask, std::cref(server), std::cref(prompt.adapter),
+    askers.emplace_back(Ask, std::cref(server), std::ref(all_connected), std::cref(server.base),
+                        std::cref(prompt.question), &rows[i].base_answer);
+    askers.emplace_back(Ask, std::cref(server), std::ref(all_connected), std::cref(prompt.adapter),
                         std::cref(prompt.question), &rows[i].adapter_answer);
   }
   for (std::thread& asker : askers) asker.join();
