@@ -63,10 +63,11 @@ def test_logprobs(client, questions):
 
 def test_n_and_seed(client, base):
     def texts():
-        answer = ask(client, base, "zq", n=3, seed=11, temperature=2, max_tokens=20,
-                     extra_body={"ignore_eos": True})
+        # The penalties take the sure choices away, so that a well-trained model has to draw.
+        answer = ask(client, base, "zq", n=3, seed=11, temperature=2, max_tokens=60,
+                     frequency_penalty=2, presence_penalty=2, extra_body={"ignore_eos": True})
         assert [choice.index for choice in answer.choices] == [0, 1, 2]
-        assert answer.usage.completion_tokens == 60
+        assert answer.usage.completion_tokens == 180
         return [choice.message.content for choice in answer.choices]
 
     first = texts()
