@@ -6,7 +6,11 @@ namespace lorry::bench {
 namespace {
 
 // Twelve chains hide the latency of an instruction that starts twice a cycle and takes up to six.
+// They are twelve variables: an array would live in memory, and its loads and stores would be
+// measured.
 constexpr int kChains = 12;
+#define EACH_CHAIN(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+#define KEEP(vector) asm volatile("" : "+v"(vector))
 
 uint64_t Read(const std::byte* data, size_t num_bytes) {
   constexpr size_t kStep = 8;  // vectors of 64 bytes
@@ -28,43 +32,44 @@ uint64_t Read(const std::byte* data, size_t num_bytes) {
 }
 
 double Bf16Dot(int64_t rounds) {
-  __m512 sums[kChains];
-  for (__m512& sum : sums) sum = _mm512_setzero_ps();
   const auto a = (__m512bh)_mm512_set1_epi16(0x3f80);
+#define DECLARE(i) __m512 sum##i = _mm512_setzero_ps();
+  EACH_CHAIN(DECLARE)
   for (int64_t round = 0; round < rounds; ++round) {
-#pragma GCC unroll 12
-    for (int chain = 0; chain < kChains; ++chain) {
-      sums[chain] = _mm512_dpbf16_ps(sums[chain], a, a);
-      asm volatile("" : "+v"(sums[chain]));
-    }
+#define MULTIPLY_ADD(i)                    \
+  sum##i = _mm512_dpbf16_ps(sum##i, a, a); \
+  KEEP(sum##i);
+    EACH_CHAIN(MULTIPLY_ADD)
+#undef MULTIPLY_ADD
   }
   return 64.0 * kChains * static_cast<double>(rounds);  // 16 lanes x 2 products x (multiply, add)
 }
 
 double F32Fma(int64_t rounds) {
-  __m512 sums[kChains];
-  for (__m512& sum : sums) sum = _mm512_setzero_ps();
   const __m512 a = _mm512_set1_ps(0.999f);
+  EACH_CHAIN(DECLARE)
+#undef DECLARE
   for (int64_t round = 0; round < rounds; ++round) {
-#pragma GCC unroll 12
-    for (int chain = 0; chain < kChains; ++chain) {
-      sums[chain] = _mm512_fmadd_ps(sums[chain], a, a);
-      asm volatile("" : "+v"(sums[chain]));
-    }
+#define MULTIPLY_ADD(i)                   \
+  sum##i = _mm512_fmadd_ps(sum##i, a, a); \
+  KEEP(sum##i);
+    EACH_CHAIN(MULTIPLY_ADD)
+#undef MULTIPLY_ADD
   }
   return 32.0 * kChains * static_cast<double>(rounds);
 }
 
 double Int8Dot(int64_t rounds) {
-  __m512i sums[kChains];
-  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
   const __m512i a = _mm512_set1_epi8(1);
+#define DECLARE(i) __m512i sum##i = _mm512_setzero_si512();
+  EACH_CHAIN(DECLARE)
+#undef DECLARE
   for (int64_t round = 0; round < rounds; ++round) {
-#pragma GCC unroll 12
-    for (int chain = 0; chain < kChains; ++chain) {
-      sums[chain] = _mm512_dpbusd_epi32(sums[chain], a, a);
-      asm volatile("" : "+v"(sums[chain]));
-    }
+#define MULTIPLY_ADD(i)                       \
+  sum##i = _mm512_dpbusd_epi32(sum##i, a, a); \
+  KEEP(sum##i);
+    EACH_CHAIN(MULTIPLY_ADD)
+#undef MULTIPLY_ADD
   }
   return 128.0 * kChains * static_cast<double>(rounds);  // 16 lanes x 4 products x (multiply, add)
 }
