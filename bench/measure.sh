@@ -44,10 +44,10 @@ for shape in 135m 1.2b; do
   run "$lorry" bench step "$work/$shape/base" --adapter "$work/$shape/adapters"
 done
 
-title "Kernels, shape 135m"
-run "$lorry" bench kernels --shape 135m
-title "Kernels, shape 1.2b"
-run "$lorry" bench kernels --shape 1.2b
+for shape in 135m 1.2b; do
+  title "Kernels, shape $shape"
+  run "$lorry" bench kernels --shape $shape --rounds 7
+done
 
 title "Over HTTP, shape 135m: 64 tokens in, 64 out"
 adapters=()

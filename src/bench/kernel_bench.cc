@@ -21,7 +21,7 @@ namespace json = boost::json;
 using kernels::kPanel;
 
 // Weights are read from a ring of copies that no cache holds, as a step reads layer after layer.
-constexpr size_t kRingBytes = size_t{384} << 20;
+constexpr size_t kLeastRingBytes = size_t{384} << 20;
 
 struct Case {
   std::string name;
@@ -59,7 +59,10 @@ class Suite {
   Status Prepare() {
     const size_t widest = 2 * static_cast<size_t>(std::max(shape_.ffn, shape_.hidden * 2));
     const size_t max_rows = *std::max_element(options_.rows.begin(), options_.rows.end());
-    ASSIGN_OR_RETURN(ring_, Values(kRingBytes / DTypeBytes(act_), act_));
+    const size_t head_bytes = kernels::PanelBytes(shape_.hidden, act_) *
+                              static_cast<size_t>(kernels::NumPanels(shape_.vocab_size));
+    ASSIGN_OR_RETURN(
+        ring_, Values(std::max(kLeastRingBytes, head_bytes) / DTypeBytes(act_), act_));
     ASSIGN_OR_RETURN(x_, Values(max_rows * widest, act_));
     ASSIGN_OR_RETURN(out_, Values(max_rows * widest, act_));
     ASSIGN_OR_RETURN(f32_, Values(max_rows * widest, DType::kF32));
