@@ -17,6 +17,7 @@ constexpr int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 struct TaskPlan {
   size_t shrunk_offset = 0;  // of the task's part, from the start of the scratch
   int32_t shrink_items = 0;  // of this task and all before it
+  int32_t expand_items = 0;  // of this task's group and all before it
 };
 
 size_t ShrunkBytes(const LoraTask& task, DType act) {
@@ -68,7 +69,7 @@ int PlanShrink(const LinearArgs& args, TaskPlan* plan) {
   for (size_t i = 0; i < args.lora.size(); ++i) {
     const LoraTask& task = args.lora[i];
     items += ShrinkGrid(task, args.weight.k).num_items;
-    plan[i] = {offset, items};
+    plan[i] = {offset, items, 0};
     offset += ShrunkBytes(task, args.weight.dtype);
   }
   return items;
@@ -107,20 +108,101 @@ void PrefetchTask(const LinearArgs& args, size_t task_idx, Range panels) {
   for (int byte = 0; byte < kBytes; byte += kAlign) __builtin_prefetch(b + byte);
 }
 
-// Adds every task's part of y[rows, panels], in the order of the tasks.
-void ExpandItem(const KernelTable& table, const LinearArgs& args, const TaskPlan* plan, Range rows,
-                Range panels) {
-  for (size_t i = 0; i < args.lora.size(); ++i) {
-    const LoraTask& task = args.lora[i];
-    const int row_begin = std::max(rows.begin, task.row_begin);
-    const int row_end = std::min(rows.end, task.row_end);
-    const auto [begin, end] = PairPanels(task, panels);
-    if (row_begin >= row_end || begin >= end) continue;
-    PrefetchTask(args, i + 1, panels);
-    table.expand(args, task, {row_begin, row_end}, {begin, end},
-                 static_cast<const std::byte*>(args.lora_scratch) + plan[i].shrunk_offset);
+// Tasks that share rows, which must be added in their order. Groups share no rows, so they run side
+// by side, and a group of few rows reads its B matrices in long runs.
+struct ExpandGroup {
+  Range tasks;
+  Range rows;  // that they cover
+};
+
+// The group that begins with task `begin`. Tasks in ascending order of rows form many groups, any
+// other order only one.
+ExpandGroup GroupFrom(std::span<const LoraTask> tasks, int begin, bool ascending) {
+  ExpandGroup group{{begin, begin}, {tasks[begin].row_begin, tasks[begin].row_end}};
+  for (const LoraTask& task : tasks.subspan(begin)) {
+    if (ascending && task.row_begin >= group.rows.end) break;
+    group.rows.begin = std::min(group.rows.begin, task.row_begin);
+    group.rows.end = std::max(group.rows.end, task.row_end);
+    ++group.tasks.end;
   }
+  return group;
 }
+
+bool RowsAscend(std::span<const LoraTask> tasks) {
+  return std::is_sorted(tasks.begin(), tasks.end(), [](const LoraTask& a, const LoraTask& b) {
+    return a.row_begin < b.row_begin;
+  });
+}
+
+// How y [rows of a group, all panels] is cut.
+struct ExpandGrid {
+  static constexpr int kRows = 64;
+  int panels_per_item = 0;
+  int panel_items = 0;
+  int num_items = 0;
+
+  // At least four items a thread over all groups, so that the end evens out. A prompt's rows are
+  // always cut by columns: the part of B that they share stays in the nearest cache.
+  ExpandGrid(const LinearArgs& args, Range rows, int num_groups, int num_threads) {
+    constexpr int kTilePanels = 3;
+    constexpr int kDecodeRows = 16;
+    const int wanted = 4 * num_threads;
+    const int cuts = rows.end - rows.begin > kDecodeRows ? wanted : CeilDiv(wanted, num_groups);
+    panels_per_item = CeilDiv(CeilDiv(args.weight.num_panels, cuts), kTilePanels) * kTilePanels;
+    panel_items = CeilDiv(args.weight.num_panels, panels_per_item);
+    num_items = CeilDiv(rows.end - rows.begin, kRows) * panel_items;
+  }
+};
+
+// The expansion of a product's tasks as items.
+class Expansion {
+ public:
+  Expansion(const LinearArgs& args, int num_threads, TaskPlan* plan)
+      : args_(args), num_threads_(num_threads), plan_(plan), ascending_(RowsAscend(args.lora)) {
+    const int num_tasks = static_cast<int>(args.lora.size());
+    for (int begin = 0; begin < num_tasks; begin = Group(begin).tasks.end) ++num_groups_;
+    for (int begin = 0; begin < num_tasks;) {
+      const ExpandGroup group = Group(begin);
+      num_items_ += ExpandGrid(args, group.rows, num_groups_, num_threads).num_items;
+      for (; begin < group.tasks.end; ++begin) plan[begin].expand_items = num_items_;
+    }
+  }
+
+  int num_items() const { return num_items_; }
+
+  // Adds a group's part of one block of y, in the order of the tasks.
+  void Run(const KernelTable& table, int item) const {
+    const auto* found = std::upper_bound(
+        plan_, plan_ + args_.lora.size(), item,
+        [](int value, const TaskPlan& entry) { return value < entry.expand_items; });
+    const ExpandGroup group = Group(static_cast<int>(found - plan_));
+    const ExpandGrid grid(args_, group.rows, num_groups_, num_threads_);
+    const int item_in_group = found == plan_ ? item : item - found[-1].expand_items;
+    const int row = group.rows.begin + item_in_group / grid.panel_items * ExpandGrid::kRows;
+    const int panel = item_in_group % grid.panel_items * grid.panels_per_item;
+    const Range panels{panel, std::min(args_.weight.num_panels, panel + grid.panels_per_item)};
+    for (int i = group.tasks.begin; i < group.tasks.end; ++i) {
+      const LoraTask& task = args_.lora[i];
+      const int row_begin = std::max(row, task.row_begin);
+      const int row_end = std::min(row + ExpandGrid::kRows, task.row_end);
+      const auto [begin, end] = PairPanels(task, panels);
+      if (row_begin >= row_end || begin >= end) continue;
+      PrefetchTask(args_, i + 1, panels);
+      table.expand(args_, task, {row_begin, row_end}, {begin, end},
+                   static_cast<const std::byte*>(args_.lora_scratch) + plan_[i].shrunk_offset);
+    }
+  }
+
+ private:
+  ExpandGroup Group(int begin) const { return GroupFrom(args_.lora, begin, ascending_); }
+
+  const LinearArgs& args_;
+  int num_threads_;
+  TaskPlan* plan_;
+  bool ascending_;
+  int num_groups_ = 0;
+  int num_items_ = 0;
+};
 
 // y [rows, panels] cut into blocks, for all rows of a decode step or for tiles of a prompt.
 struct Blocks {
@@ -145,23 +227,22 @@ struct Blocks {
   }
 };
 
-// The base product reads each panel once per block of rows: at least 64 kB of weights an item, in
-// whole register tiles (kernels take up to three panels at a time).
-Blocks ProductBlocks(const LinearArgs& args) {
+// The base product reads each panel once per block of rows. An item is whole register tiles
+// (kernels take up to three panels at a time) and at least 64 kB of weights. A decode step's items
+// are larger where there are many: the first lines of an item come at the memory's latency, since
+// nobody knows who will read it.
+Blocks ProductBlocks(const LinearArgs& args, int num_threads) {
   constexpr int kRows = 256;
+  constexpr int kDecodeRows = 16;
   constexpr int kTilePanels = 3;
-  constexpr size_t kItemBytes = 64 * 1024;
-  const size_t tile_bytes = kTilePanels * PanelBytes(args.weight.k, args.weight.dtype);
+  constexpr size_t kLeastBytes = 64 * 1024, kMostBytes = 1024 * 1024;
+  const size_t panel_bytes = PanelBytes(args.weight.k, args.weight.dtype);
+  const size_t share = args.weight.num_panels * panel_bytes / (8 * num_threads);
+  const size_t item_bytes =
+      args.rows > kDecodeRows ? kLeastBytes : std::clamp(share, kLeastBytes, kMostBytes);
+  const size_t tile_bytes = kTilePanels * panel_bytes;
   return Blocks(args, kRows,
-                kTilePanels * static_cast<int>((kItemBytes + tile_bytes - 1) / tile_bytes));
-}
-
-// Four items per thread and block of rows, so that tasks on a part of the columns still spread.
-Blocks ExpandBlocks(const LinearArgs& args, int num_threads) {
-  constexpr int kRows = 64;
-  constexpr int kTilePanels = 3;
-  const int panels = CeilDiv(args.weight.num_panels, 4 * num_threads);
-  return Blocks(args, kRows, CeilDiv(panels, kTilePanels) * kTilePanels);
+                kTilePanels * static_cast<int>((item_bytes + tile_bytes - 1) / tile_bytes));
 }
 
 }  // namespace
@@ -175,7 +256,7 @@ size_t LoraScratchBytes(std::span<const LoraTask> tasks, DType act) {
 void Linear(const Stream& stream, const LinearArgs& args) {
   CheckArgs(args);
   const KernelTable& table = Table();
-  const Blocks product = ProductBlocks(args);
+  const Blocks product = ProductBlocks(args, stream.num_threads());
   auto* plan = static_cast<TaskPlan*>(args.lora_scratch);
   const int shrink_items = PlanShrink(args, plan);
   // Both read x only. The large items go first, so that the small ones even out the end.
@@ -187,10 +268,8 @@ void Linear(const Stream& stream, const LinearArgs& args) {
     }
   });
   if (args.lora.empty()) return;
-  const Blocks expand = ExpandBlocks(args, stream.num_threads());
-  stream.ParallelFor(expand.num_items, [&](int item, int) {
-    ExpandItem(table, args, plan, expand.Rows(args, item), expand.Panels(args, item));
-  });
+  const Expansion expansion(args, stream.num_threads(), plan);
+  stream.ParallelFor(expansion.num_items(), [&](int item, int) { expansion.Run(table, item); });
 }
 
 }  // namespace lorry::kernels
