@@ -34,7 +34,7 @@ serve() {
 stop() { kill "$server" && wait "$server" || true; server=; }
 
 mkdir -p "$work"
-printf 'Lorry %s, %s\n' "$("$lorry" version | head -1)" "$(date -u +%F)" > "$out"
+printf '%s, %s\n' "$("$lorry" version | head -1)" "$(date -u +%F)" > "$out"
 title "What the machine can do"
 run "$lorry" bench limits
 
