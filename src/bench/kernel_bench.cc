@@ -61,8 +61,7 @@ class Suite {
     const size_t max_rows = *std::max_element(options_.rows.begin(), options_.rows.end());
     const size_t head_bytes = kernels::PanelBytes(shape_.hidden, act_) *
                               static_cast<size_t>(kernels::NumPanels(shape_.vocab_size));
-    ASSIGN_OR_RETURN(
-        ring_, Values(std::max(kLeastRingBytes, head_bytes) / DTypeBytes(act_), act_));
+    ASSIGN_OR_RETURN(ring_, Values(std::max(kLeastRingBytes, head_bytes) / DTypeBytes(act_), act_));
     ASSIGN_OR_RETURN(x_, Values(max_rows * widest, act_));
     ASSIGN_OR_RETURN(out_, Values(max_rows * widest, act_));
     ASSIGN_OR_RETURN(f32_, Values(max_rows * widest, DType::kF32));
