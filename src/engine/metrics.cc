@@ -52,6 +52,8 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry, const std::string& 
                                 "prompt was computed to its end.")),
       generation_tokens_(
           AddCounter("vllm:generation_tokens_total", "Tokens drawn, end-of-sequence ids too.")),
+      most_adapters_(AddGauge("lorry:step_adapters_max",
+                              "The most distinct adapters that have shared a step.")),
       step_tokens_(
           AddHistogram("vllm:iteration_tokens_total", "Rows computed in a step.", kStepTokens)),
       first_token_seconds_(AddHistogram("vllm:time_to_first_token_seconds",
@@ -175,6 +177,7 @@ void EngineMetrics::OnFinish(const Sequence& sequence, FinishReason reason, Micr
 
 void EngineMetrics::OnStep(const StepInfo& step) {
   step_tokens_.Observe(step.num_rows);
+  if (step.num_adapters > most_adapters_.Value()) most_adapters_.Set(step.num_adapters);
   plan_seconds_->Increment(step.plan_us * 1e-6);
   forward_seconds_->Increment(step.forward_us * 1e-6);
   sample_seconds_->Increment(step.sample_us * 1e-6);

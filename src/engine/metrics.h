@@ -80,6 +80,7 @@ class EngineMetrics {
   prometheus::Counter* sample_seconds_;
   prometheus::Counter* apply_seconds_;
 
+  prometheus::Gauge& most_adapters_;
   prometheus::Histogram& step_tokens_;
   prometheus::Histogram& first_token_seconds_;
   prometheus::Histogram& inter_token_seconds_;

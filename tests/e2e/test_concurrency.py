@@ -3,9 +3,9 @@
 import concurrent.futures
 import dataclasses
 import random
-import threading
 
-from conftest import ADAPTERS
+from conftest import ADAPTERS, client_of
+from running_server import RunningServer
 
 NUM_REQUESTS = 64
 NUM_ROUNDS = 20
@@ -37,38 +37,21 @@ def requests_over(base, questions):
             for i in range(NUM_REQUESTS)]
 
 
-class AdapterWatch:
-    """The most adapters that ran at once, by the metrics, while it is entered."""
-
-    def __init__(self, server):
-        self.most = 0
-        self._server = server
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        while not self._is_over.wait(0.005):
-            for labels, _ in self._server.samples("vllm:lora_requests_info"):
-                names = [name for name in labels["running_lora_adapters"].split(",") if name]
-                self.most = max(self.most, len(names))
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._is_over.set()
-        self._thread.join()
+def most_adapters_in_a_step(server) -> float:
+    return max(value for _, value in server.samples("lorry:step_adapters_max"))
 
 
-def test_mixed_batches_answer_as_lone_requests_do(server, client, base, questions):
-    asked = requests_over(base, questions)
-    alone = {request: request.answer(client) for request in asked}
-    shuffled = random.Random(1)
-    with concurrent.futures.ThreadPoolExecutor(NUM_REQUESTS) as pool, AdapterWatch(server) as watch:
-        for round_number in range(NUM_ROUNDS):
-            shuffled.shuffle(asked)
-            answers = list(pool.map(lambda request: request.answer(client), asked))
-            for request, answer in zip(asked, answers):
-                assert answer == alone[request], f"round {round_number}: {request}"
-    assert watch.most >= 8
+def test_mixed_batches_answer_as_lone_requests_do(base, questions):
+    # A server of its own: its count of adapters in a step begins here.
+    with RunningServer() as server, client_of(server) as client:
+        asked = requests_over(base, questions)
+        alone = {request: request.answer(client) for request in asked}
+        assert most_adapters_in_a_step(server) == 1
+        shuffled = random.Random(1)
+        with concurrent.futures.ThreadPoolExecutor(NUM_REQUESTS) as pool:
+            for round_number in range(NUM_ROUNDS):
+                shuffled.shuffle(asked)
+                answers = list(pool.map(lambda request: request.answer(client), asked))
+                for request, answer in zip(asked, answers):
+                    assert answer == alone[request], f"round {round_number}: {request}"
+        assert most_adapters_in_a_step(server) >= 8
