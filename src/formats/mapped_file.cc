@@ -1,61 +1,15 @@
 #include "formats/mapped_file.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "formats/file_descriptor.h"
+
 namespace lorry::formats {
-namespace {
-
-// Closes on every way out.
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-struct OpenedFile {
-  FileDescriptor fd;
-  size_t size_bytes;
-};
-
-Result<OpenedFile> OpenRegular(const std::string& path) {
-  if (path.find('\0') != std::string::npos) {
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("{:?}: a path with a zero byte", path));
-  }
-  // O_NONBLOCK: opening a pipe that nobody writes to must not hang; for a regular file it means
-  // nothing.
-  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (fd.get() < 0) {
-    const int reason = errno;
-    ErrorCode code = ErrorCode::kUnavailable;
-    if (reason == ENOENT || reason == ENOTDIR) code = ErrorCode::kNotFound;
-    if (reason == EACCES || reason == EPERM) code = ErrorCode::kPermission;
-    return Fail(code, fmt::format("{}: {}", path, std::strerror(reason)));
-  }
-  struct stat status;
-  if (::fstat(fd.get(), &status) != 0) {
-    return Fail(ErrorCode::kUnavailable, fmt::format("{}: {}", path, std::strerror(errno)));
-  }
-  if (!S_ISREG(status.st_mode)) {
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: not a regular file", path));
-  }
-  return OpenedFile{std::move(fd), static_cast<size_t>(status.st_size)};
-}
-
-}  // namespace
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
   ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(path));
@@ -104,17 +58,9 @@ Result<std::string> ReadSmallFile(const std::string& path, size_t max_bytes) {
                 fmt::format("{}: {} bytes, the limit is {}", path, file.size_bytes, max_bytes));
   }
   std::string text(file.size_bytes, '\0');
-  size_t done = 0;
-  while (done < text.size()) {
-    const ssize_t count = ::read(file.fd.get(), text.data() + done, text.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      return Fail(ErrorCode::kUnavailable, fmt::format("{}: {}", path, std::strerror(errno)));
-    }
-    if (count == 0) break;  // it was shortened meanwhile
-    done += static_cast<size_t>(count);
-  }
-  text.resize(done);
+  ASSIGN_OR_RETURN(const size_t done,
+                   ReadAt(file.fd, path, 0, std::as_writable_bytes(std::span(text))));
+  text.resize(done);  // less if it was shortened meanwhile
   return text;
 }
 

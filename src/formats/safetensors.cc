@@ -31,15 +31,6 @@ Result<std::vector<int64_t>> NonNegative(const JsonFields& fields, std::string_v
   return values;
 }
 
-// The bytes that a tensor of this shape takes; nothing if they do not fit 64 bits.
-std::optional<uint64_t> ShapeBytes(const std::vector<int64_t>& shape, DType dtype) {
-  uint64_t bytes = DTypeBytes(dtype);
-  for (int64_t dim : shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(dim), &bytes)) return std::nullopt;
-  }
-  return bytes;
-}
-
 // One entry of the header; `data` is everything after it.
 Result<TensorView> ParseTensor(const json::key_value_pair& entry, const std::string& path,
                                std::span<const std::byte> data) {

@@ -88,6 +88,14 @@ std::string TensorView::Describe() const {
   return fmt::format("{} [{}]", DTypeName(dtype), fmt::join(shape, ", "));
 }
 
+std::optional<uint64_t> ShapeBytes(const std::vector<int64_t>& shape, DType dtype) {
+  uint64_t bytes = DTypeBytes(dtype);
+  for (int64_t dim : shape) {
+    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(dim), &bytes)) return std::nullopt;
+  }
+  return bytes;
+}
+
 bool IsFloatWeight(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
 }

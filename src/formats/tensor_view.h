@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +25,10 @@ struct TensorView {
   // "F32 [512, 64]"
   std::string Describe() const;
 };
+
+// The bytes that a tensor of this shape, without negative dimension, takes; nothing if they do not
+// fit 64 bits.
+std::optional<uint64_t> ShapeBytes(const std::vector<int64_t>& shape, DType dtype);
 
 // What weights may be stored as: F32, BF16 or F16.
 bool IsFloatWeight(DType dtype);

@@ -1,0 +1,78 @@
+#include "formats/file_descriptor.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+namespace lorry::formats {
+namespace {
+
+ErrorCode CodeOf(int reason) {
+  switch (reason) {
+    case ENOENT:
+    case ENOTDIR:
+      return ErrorCode::kNotFound;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return ErrorCode::kPermission;
+    case EEXIST:
+    case ENOTEMPTY:
+      return ErrorCode::kConflict;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+      return ErrorCode::kResourceExhausted;
+    default:
+      return ErrorCode::kUnavailable;
+  }
+}
+
+}  // namespace
+
+FileDescriptor::~FileDescriptor() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+bool FileDescriptor::Close() { return ::close(std::exchange(fd_, -1)) == 0; }
+
+tl::unexpected<Error> SystemFailure(const std::string& path, int reason) {
+  return Fail(CodeOf(reason), fmt::format("{}: {}", path, std::generic_category().message(reason)));
+}
+
+Result<OpenedFile> OpenRegular(const std::string& path) {
+  if (path.find('\0') != std::string::npos) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("{:?}: a path with a zero byte", path));
+  }
+  // O_NONBLOCK: opening a pipe that nobody writes to must not hang; for a regular file it means
+  // nothing.
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) return SystemFailure(path, errno);
+  struct stat status;
+  if (::fstat(fd.get(), &status) != 0) return SystemFailure(path, errno);
+  if (!S_ISREG(status.st_mode)) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: not a regular file", path));
+  }
+  return OpenedFile{std::move(fd), static_cast<uint64_t>(status.st_size)};
+}
+
+Result<size_t> ReadAt(const FileDescriptor& fd, const std::string& path, uint64_t offset,
+                      std::span<std::byte> out) {
+  size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t count =
+        ::pread(fd.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return SystemFailure(path, errno);
+    if (count == 0) break;
+    done += static_cast<size_t>(count);
+  }
+  return done;
+}
+
+}  // namespace lorry::formats
