@@ -15,6 +15,7 @@ struct HttpError {
   std::string_view code;  // "": null in the body
 };
 
+// An error whose param is "source" is about where an adapter comes from, or what was found there.
 HttpError HttpErrorOf(const Error& error);
 
 // {"error":{"message":…,"type":…,"param":…,"code":…}}

@@ -25,6 +25,13 @@ TEST(ErrorMap, StatusOfEachCode) {
       {{ErrorCode::kDeadline, "", ""}, 504},
       {{ErrorCode::kCancelled, "", ""}, 499},
       {{ErrorCode::kDataLoss, "", ""}, 500},
+      {{ErrorCode::kSourceFailed, "", ""}, 424},
+      {{ErrorCode::kNotFound, "", "source"}, 404},
+      {{ErrorCode::kTooLarge, "", "source"}, 413},
+      {{ErrorCode::kUnsupported, "", "source"}, 422},
+      {{ErrorCode::kPermission, "", "source"}, 403},
+      {{ErrorCode::kUnauthenticated, "", "source"}, 401},
+      {{ErrorCode::kDataLoss, "", "source"}, 424},
       {{ErrorCode::kInternal, "", ""}, 500},
   };
   for (const auto& [error, status] : cases) {

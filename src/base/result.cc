@@ -30,6 +30,8 @@ std::string_view ErrorCodeName(ErrorCode code) {
       return "cancelled";
     case ErrorCode::kDataLoss:
       return "data_loss";
+    case ErrorCode::kSourceFailed:
+      return "source_failed";
     case ErrorCode::kInternal:
       return "internal";
   }

@@ -26,6 +26,7 @@ enum class ErrorCode {
   kDeadline,           // took longer than allowed
   kCancelled,          // the client went away
   kDataLoss,           // the file is truncated or corrupt
+  kSourceFailed,       // an adapter's source gave an error, or less than it promised
   kInternal,
 };
 

@@ -102,7 +102,9 @@ net::HttpResponse ErrorResponse(const Error& error) {
   if (response.status == 429 || response.status == 503) {
     response.headers.Add("Retry-After", std::to_string(kRetryAfterSeconds));
   }
-  if (response.status == 401) response.headers.Add("WWW-Authenticate", "Bearer");
+  if (response.status == 401 && error.param != "source") {
+    response.headers.Add("WWW-Authenticate", "Bearer");
+  }
   return response;
 }
 
