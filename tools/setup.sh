@@ -13,7 +13,7 @@ goal=${1:-build}
 packages=(
   g++ cmake ninja-build pkg-config ccache
   libboost-json1.81-dev libspdlog-dev libfmt-dev libexpected-dev libtomlplusplus-dev
-  prometheus-cpp-dev libre2-dev libxxhash-dev libgtest-dev libgmock-dev
+  prometheus-cpp-dev libre2-dev libxxhash-dev libeigen3-dev libgtest-dev libgmock-dev
 )
 [[ $goal == build ]] || packages+=(python3 python3-venv)
 [[ $goal != ci ]] || packages+=(clang-19 clang-format-19 libclang-rt-19-dev llvm-19 git)

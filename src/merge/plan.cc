@@ -1,0 +1,135 @@
+#include "merge/plan.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "formats/json.h"
+
+namespace lorry::merge {
+namespace {
+
+using formats::AdapterModule;
+using formats::PeftAdapter;
+
+constexpr double kMaxWeight = 1e6;  // far from where f32 overflows, beyond any sense
+
+Status CheckOptions(const MergeOptions& options) {
+  if (options.adapters.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, "which adapters? --adapter DIR[@weight]");
+  }
+  for (const WeightedAdapter& adapter : options.adapters) {
+    if (std::abs(adapter.weight) <= kMaxWeight) continue;  // false for NaN
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: weight {}, must be within ±{}",
+                                                         adapter.dir, adapter.weight, kMaxWeight));
+  }
+  return CheckCombination(options.combination);
+}
+
+// Every tensor of the file is a matrix that merging applies. Anything else would be lost.
+Status CheckAllApplied(const PeftAdapter& adapter) {
+  std::set<std::string> applied;
+  for (const AdapterModule& module : adapter.modules) {
+    applied.insert(module.a.name);
+    applied.insert(module.b.name);
+  }
+  for (const formats::TensorView& tensor : adapter.weights.tensors()) {
+    if (applied.contains(tensor.name)) continue;
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("{}: tensor {}: lorry merge applies the A and B matrices of linear "
+                            "layers only",
+                            adapter.dir, formats::Quoted(tensor.name)));
+  }
+  return {};
+}
+
+// PEFT's r of a combination: the largest of the config, whether or not a module has it.
+int64_t LargestRank(const std::vector<PeftAdapter>& adapters) {
+  int64_t rank = 1;
+  for (const PeftAdapter& adapter : adapters) {
+    rank = std::max(rank, adapter.config.rank);
+    for (const auto& [pattern, value] : adapter.config.rank_pattern) rank = std::max(rank, value);
+  }
+  return rank;
+}
+
+}  // namespace
+
+Result<MergePlan> MergePlan::Open(MergeOptions options) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  MergePlan plan;
+  plan.options_ = std::move(options);
+  plan.combination_ = plan.options_.combination;
+  if (plan.options_.adapters.size() == 1) plan.combination_.method = Method::kLinear;
+  RETURN_IF_ERROR(plan.OpenBase());
+  RETURN_IF_ERROR(plan.OpenAdapters());
+  if (plan.combination_.svd_rank == 0) plan.combination_.svd_rank = LargestRank(plan.adapters_);
+  RETURN_IF_ERROR(plan.CheckModules());
+  return plan;
+}
+
+Status MergePlan::OpenBase() {
+  ASSIGN_OR_RETURN(base_config_, formats::ReadHfConfig(options_.base_dir));
+  if (options_.as_adapter) return {};
+  ASSIGN_OR_RETURN(base_, formats::Checkpoint::Open(options_.base_dir));
+  return {};
+}
+
+Status MergePlan::OpenAdapters() {
+  adapters_.reserve(options_.adapters.size());  // terms point into it
+  for (const WeightedAdapter& source : options_.adapters) {
+    ASSIGN_OR_RETURN(PeftAdapter adapter, formats::OpenPeftAdapter(source.dir, base_config_));
+    RETURN_IF_ERROR(CheckAllApplied(adapter));
+    adapters_.push_back(std::move(adapter));
+    for (const AdapterModule& module : adapters_.back().modules) {
+      PlannedModule& planned = modules_[module.name];
+      planned.in_features = module.in_features;
+      planned.out_features = module.out_features;
+      planned.terms.push_back(
+          {.module = &module, .weight = source.weight, .adapter_idx = adapters_.size() - 1});
+    }
+  }
+  return {};
+}
+
+Status MergePlan::CheckModules() const {
+  for (const auto& [name, module] : modules_) {
+    if (base_) {
+      const auto weight =
+          base_->GetWeight(name + ".weight", {module.out_features, module.in_features});
+      if (!weight) return tl::unexpected<Error>(weight.error());
+    }
+    if (!NeedsEqualRanks(combination_.method)) continue;
+    for (const ModuleTerm& term : module.terms) {
+      const ModuleTerm& first = module.terms.front();
+      if (term.module->rank == first.module->rank) continue;
+      return Fail(ErrorCode::kUnfit,
+                  fmt::format("module {}: rank {} in {} and {} in {}; method {} needs equal ones, "
+                              "cat and svd take any",
+                              name, first.module->rank, options_.adapters[first.adapter_idx].dir,
+                              term.module->rank, options_.adapters[term.adapter_idx].dir,
+                              MethodName(combination_.method)));
+    }
+  }
+  return {};
+}
+
+LowRank MergePlan::Combine(const PlannedModule& module) const {
+  if (adapters_.size() == 1 && !options_.as_adapter) return Unchanged(module.terms.front());
+  return CombineModule(combination_, module.terms,
+                       SeededMasks(combination_.seed, combination_.density));
+}
+
+std::string BaseName(const MergePlan& plan) {
+  std::set<std::string> names;
+  for (const PeftAdapter& adapter : plan.adapters()) names.insert(adapter.config.base_model_name);
+  if (names.size() == 1 && !names.begin()->empty()) return *names.begin();
+  const std::filesystem::path dir =
+      std::filesystem::path(plan.options().base_dir).lexically_normal();
+  return (dir.has_filename() ? dir : dir.parent_path()).filename().string();
+}
+
+}  // namespace lorry::merge
