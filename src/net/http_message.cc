@@ -66,6 +66,8 @@ std::string_view HttpReason(int status) {
       return "Expectation Failed";
     case 422:
       return "Unprocessable Content";
+    case 424:
+      return "Failed Dependency";
     case 429:
       return "Too Many Requests";
     case 431:
