@@ -2,7 +2,8 @@
 # Installs what is missing to build, test or check Lorry on Debian 12. Says what it does and how long that took.
 #
 #   tools/setup.sh build   compilers and libraries for the binary
-#   tools/setup.sh test    the same, and a Python environment in build/venv for the end-to-end tests
+#   tools/setup.sh test    the same, a Python environment in build/venv for the end-to-end tests, and an S3 server
+#                          in build/s3s-fs for those of adapter sources
 #   tools/setup.sh ci      the same, and clang 19 for the sanitizers and the formatter
 #
 # Asks the local package database first: with nothing missing it takes no network and no time.
@@ -13,7 +14,8 @@ goal=${1:-build}
 packages=(
   g++ cmake ninja-build pkg-config ccache
   libboost-json1.81-dev libspdlog-dev libfmt-dev libexpected-dev libtomlplusplus-dev
-  prometheus-cpp-dev libre2-dev libxxhash-dev libeigen3-dev libgtest-dev libgmock-dev
+  prometheus-cpp-dev libre2-dev libxxhash-dev libarchive-dev zlib1g-dev
+  libeigen3-dev libgtest-dev libgmock-dev
 )
 [[ $goal == build ]] || packages+=(python3 python3-venv)
 [[ $goal != ci ]] || packages+=(clang-19 clang-format-19 libclang-rt-19-dev llvm-19 git)
@@ -95,6 +97,21 @@ install_venv() {
   echo "== Installed in $((SECONDS - start)) s"
 }
 
+# An S3 server that checks signatures. Without it the tests of object stores say so and are skipped.
+install_s3_server() {
+  local version=0.14.1 root=build/s3s-fs
+  [[ ! -x $root/bin/s3s-fs || $(cat "$root/version" 2>/dev/null) != "$version" ]] || return 0
+  local start=$SECONDS cargo=cargo
+  (($(cargo_minor cargo) >= 87)) || cargo=$HOME/.cargo/bin/cargo
+  echo "== Building the S3 server of the tests (s3s-fs $version, about a minute and a half on 2 cores)"
+  if quietly "$cargo" install s3s-fs --version "$version" --locked --features binary --root "$root" --force; then
+    echo "$version" >"$root/version"
+    echo "== Built in $((SECONDS - start)) s"
+  else
+    echo "set-up: no S3 server; the tests of object stores will be skipped" >&2
+  fi
+}
+
 case $goal in
   build)
     install_packages
@@ -104,6 +121,7 @@ case $goal in
     install_packages
     fetch_crates
     install_venv
+    install_s3_server
     ;;
   *)
     echo "usage: tools/setup.sh build|test|ci" >&2
