@@ -1,5 +1,5 @@
-// Templates and conversations that mean harm: each must end in an error or a text, never in a
-// crash.
+// Templates that mean harm, through the whole interface; rust/textkit/src/hostile_test.rs has many
+// more.
 #include <gmock/gmock.h>
 
 #include "text/chat_template.h"
@@ -8,8 +8,6 @@ namespace lorry::text {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
-using ::testing::StartsWith;
 
 Result<std::string> Render(std::string_view source, const ChatTemplateLimits& limits = {}) {
   ASSIGN_OR_RETURN(const ChatTemplate chat_template,
@@ -44,24 +42,26 @@ TEST(ChatTemplateHostileTest, NestingIsNoCrash) {
     for (int i = 0; i < times; ++i) all += text;
     return all;
   };
-  EXPECT_THAT(Rendered(repeat("{% if true %}", 10'000)), HasSubstr("error: "));
-  EXPECT_THAT(Rendered("{{ " + repeat("[", 100'000) + " }}"), HasSubstr("error: "));
-  EXPECT_THAT(Rendered("{{ " + repeat("-", 100'000) + "1 }}"), Not(HasSubstr("failed")));
-  EXPECT_THAT(Rendered("{{ 1" + repeat("+1", 100'000) + " }}"), Not(HasSubstr("failed")));
-  EXPECT_THAT(Rendered("{{ x" + repeat(".x", 100'000) + " }}"), Not(HasSubstr("failed")));
-  EXPECT_THAT(Rendered("{{ 1" + repeat("|string", 30'000) + " }}"), Not(HasSubstr("failed")));
+  EXPECT_THAT(Rendered(repeat("{% if true %}", 10'000)), HasSubstr("recursion"));
+  EXPECT_THAT(Rendered("{{ " + repeat("[", 100'000) + " }}"), HasSubstr("recursion"));
+  EXPECT_THAT(Rendered("{{ " + repeat("-", 100'000) + "1 }}"), HasSubstr("levels"));
+  EXPECT_THAT(Rendered("{{ x" + repeat(".x", 60'000) + " }}"), HasSubstr("levels"));
   EXPECT_THAT(Rendered(std::string(1 << 20, 'x')), HasSubstr("limit"));
+  EXPECT_THAT(Rendered("{% set ns = namespace(v=[]) %}{% for a in range(9000) %}"
+                       "{% set ns.v = [ns.v] %}{% endfor %}"),
+              HasSubstr("levels"));
+  EXPECT_THAT(Rendered("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}"),
+              HasSubstr("cannot hold a namespace"));
+}
 
-  // A value nested by the template itself, freed and printed.
-  const std::string nest =
-      "{% set ns = namespace(v=[]) %}{% for a in range(9000) %}"
-      "{% set ns.v = [[[[[[[[ns.v]]]]]]]] %}{% endfor %}";
-  EXPECT_EQ(Rendered(nest), "");
-  for (const char* use : {"{{ ns.v }}", "{{ ns.v | tojson }}", "{{ ns.v | string }}"}) {
-    EXPECT_THAT(Rendered(nest + use), HasSubstr("nested"));
+TEST(ChatTemplateHostileTest, SizeIsNoCrash) {
+  const std::string begin = "{% set ns = namespace(v='ab') %}{% for a in range(9000) %}";
+  for (const char* step : {"{% set ns.v = ns.v ~ ns.v %}", "{% set ns.v = [ns.v, ns.v] %}",
+                           "{% set ns.v = ns.v.replace('a', ns.v) %}"}) {
+    const auto text = Render(begin + step + "{% endfor %}");
+    ASSERT_FALSE(text) << step;
+    EXPECT_EQ(text.error().code, ErrorCode::kTooLarge) << step;
   }
-  EXPECT_THAT(Rendered(nest + "{{ ns.v ~ '' }}"), StartsWith("[[["));
-  EXPECT_EQ(Rendered(nest + "{{ ns.v == [ns.v] }}"), "False");
 }
 
 }  // namespace

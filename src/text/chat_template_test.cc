@@ -117,18 +117,13 @@ TEST(ChatTemplateGoldenTest, SyntaxCases) {
     if (as_ours || !in_lines) cases.push_back(item);
   }
   EXPECT_GE(cases.size(), 90u);
-  ExpectCases(
-      cases,
-      {
-          "{% set _ = a.b.append(c.d.e) %}{{ a.b }}",
-          "{% set x = [] %}{% set _ = x.append(1) %}{{ x | tojson(indent=2) }}",
-          // With a negative step the engine takes no end of a slice.
-          "{% set x = [0, 1, 2, 3] %}{{ x[::-1] }}{{ x[:0:-1] }}{{ x[2::-1] }}{{ x[2:0:-1] }}"
-          "{{ x[::2] }}{{ x[::-2] }}{{ x[-2::-2] }}",
-          "{% set x = '0123' %}{{ x[::-1] }};{{ x[:0:-1] }};{{ x[2::-1] }};{{ x[2:0:-1] }};"
-          "{{ x[::2] }};{{ x[::-2] }};{{ x[-2::-2] }}",
-          "{{ None | trim }}",  // "None" in Jinja2 as well
-      });
+  ExpectCases(cases,
+              {
+                  "{% set _ = a.b.append(c.d.e) %}{{ a.b }}",
+                  "{% set x = [] %}{% set _ = x.append(1) %}{{ x | tojson(indent=2) }}",
+                  "{{ range(*[2,4]) | list }}",  // missing: no chat template that we know has it
+                  "{{ None | trim }}",           // "None" in Jinja2 as well
+              });
   for (const json::value& item : file.at("error_cases").as_array()) {
     EXPECT_THAT(Rendered(Str(item.at("template"))), HasSubstr("error: ")) << item.at("template");
   }

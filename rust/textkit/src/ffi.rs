@@ -121,6 +121,9 @@ pub fn catch<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
             PANIC_TEXT.with(|text| *text.borrow_mut() = info.to_string());
+            if cfg!(test) {
+                eprintln!("{info}"); // of a test that failed
+            }
         }));
     });
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panic_error(payload)))

@@ -1,9 +1,11 @@
 //! The `tojson` filter as Hugging Face defines it: Python's `json.dumps`, without HTML escapes.
 
+use crate::data::{check_text, Size};
+use crate::meter::charge;
+use crate::python::to_str;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
-
-const MAX_DEPTH: usize = 128;
+use std::borrow::Cow;
 
 struct Style {
     ensure_ascii: bool,
@@ -30,7 +32,10 @@ pub fn tojson(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value,
         }),
     };
     let (item_separator, key_separator) = match arg(2, "separators")?.filter(|v| !v.is_none()) {
-        Some(v) => (v.get_item_by_index(0)?.to_string(), v.get_item_by_index(1)?.to_string()),
+        Some(v) => {
+            let text = |index| to_str(&v.get_item_by_index(index)?).map(Cow::into_owned);
+            (text(0)?, text(1)?)
+        }
         None if indent.is_some() => (",".to_string(), ": ".to_string()),
         None => (", ".to_string(), ": ".to_string()),
     };
@@ -38,16 +43,16 @@ pub fn tojson(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value,
     kwargs.assert_all_used()?;
 
     let style = Style { ensure_ascii, indent, item_separator, key_separator, sort_keys };
+    charge(Size::of(value).work())?;
     let mut out = String::new();
     style.write(value, 0, &mut out)?;
+    charge(out.len())?;
     Ok(Value::from(out))
 }
 
 impl Style {
     fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
-        if depth > MAX_DEPTH {
-            return Err(refused("a value nested this deep"));
-        }
+        check_text(out.len())?;
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),

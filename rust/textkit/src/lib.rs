@@ -4,10 +4,17 @@
 //! Thread: every object may be used from many threads at once; nothing changes after it is made.
 //! Never:  unwinds into the caller, keeps a caller's buffer, or prints.
 
+mod builtins;
 mod chat;
+mod data;
 mod ffi;
 mod guard;
+#[cfg(test)]
+mod hostile_test;
 mod json;
+mod meter;
+mod operators;
+mod program;
 mod python;
 mod strings;
 mod template;

@@ -1,15 +1,16 @@
 //! Values as Python prints them, and the filters and tests of Jinja2 that the engine lacks or has otherwise.
 
+use crate::data::{check_text, shallow_work, Size};
 use crate::json::python_float;
+use crate::meter::charge;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{escape_formatter, Environment, Error, ErrorKind, Output, State, Value};
+use std::borrow::Cow;
 use std::fmt::Write;
-
-const MAX_DEPTH: usize = 128;
 
 pub fn register(environment: &mut Environment) {
     environment.set_formatter(print);
-    environment.add_filter("string", to_str);
+    environment.add_filter("string", |value: &Value| to_str(value).map(Cow::into_owned));
     environment.add_filter("join", join);
     environment.add_filter("int", int);
     environment.add_filter("length", length);
@@ -22,6 +23,8 @@ pub fn register(environment: &mut Environment) {
 }
 
 fn print(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
+    charge(shallow_work(value))?;
+    check_text(value.as_str().map_or(0, str::len))?;
     match value.kind() {
         ValueKind::Seq | ValueKind::Map | ValueKind::Iterable | ValueKind::Number => {
             out.write_str(&to_str(value)?).map_err(Error::from)
@@ -31,23 +34,22 @@ fn print(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
 }
 
 /// `str(value)`
-fn to_str(value: &Value) -> Result<String, Error> {
+pub fn to_str(value: &Value) -> Result<Cow<'_, str>, Error> {
     match value.as_str() {
-        Some(text) => Ok(text.to_string()),
-        None if value.is_undefined() => Ok(String::new()),
+        Some(text) => Ok(text.into()),
+        None if value.is_undefined() => Ok("".into()),
         None => {
+            charge(Size::of(value).work())?;
             let mut out = String::new();
-            write_repr(value, 0, &mut out)?;
-            Ok(out)
+            write_repr(value, &mut out)?;
+            Ok(out.into())
         }
     }
 }
 
 /// `repr(value)`
-fn write_repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
-    if depth > MAX_DEPTH {
-        return Err(Error::new(ErrorKind::InvalidOperation, "a value is nested too deep to print"));
-    }
+fn write_repr(value: &Value, out: &mut String) -> Result<(), Error> {
+    check_text(out.len())?;
     match value.kind() {
         ValueKind::String => write_quoted(value.as_str().unwrap_or_default(), out),
         ValueKind::Number if !value.is_integer() => {
@@ -57,7 +59,7 @@ fn write_repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error
             out.push('[');
             for (index, item) in value.try_iter()?.enumerate() {
                 out.push_str(if index > 0 { ", " } else { "" });
-                write_repr(&item, depth + 1, out)?;
+                write_repr(&item, out)?;
             }
             out.push(']');
         }
@@ -65,9 +67,9 @@ fn write_repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error
             out.push('{');
             for (index, key) in value.try_iter()?.enumerate() {
                 out.push_str(if index > 0 { ", " } else { "" });
-                write_repr(&key, depth + 1, out)?;
+                write_repr(&key, out)?;
                 out.push_str(": ");
-                write_repr(&value.get_item(&key)?, depth + 1, out)?;
+                write_repr(&value.get_item(&key)?, out)?;
             }
             out.push('}');
         }
@@ -103,20 +105,31 @@ fn join(value: &Value, separator: Option<Value>, kwargs: Kwargs) -> Result<Strin
         Some(separator) => Some(separator),
         None => kwargs.get("d")?,
     };
-    let separator = separator.map_or(Ok(String::new()), |separator| to_str(&separator))?;
+    let separator = separator.unwrap_or_default();
     let attribute: Option<Value> = kwargs.get("attribute")?;
     kwargs.assert_all_used()?;
+    join_items(value, &to_str(&separator)?, attribute.as_ref())
+}
+
+pub fn join_items(
+    value: &Value,
+    separator: &str,
+    attribute: Option<&Value>,
+) -> Result<String, Error> {
     let mut out = String::new();
     for (index, item) in value.try_iter()?.enumerate() {
-        if index > 0 {
-            out.push_str(&separator);
-        }
-        let item = match &attribute {
+        let item = match attribute {
             Some(attribute) => item.get_item(attribute)?,
             None => item,
         };
-        out.push_str(&to_str(&item)?);
+        let item = to_str(&item)?;
+        check_text(out.len() + separator.len() + item.len())?;
+        if index > 0 {
+            out.push_str(separator);
+        }
+        out.push_str(&item);
     }
+    charge(out.len())?;
     Ok(out)
 }
 
@@ -145,10 +158,10 @@ fn int(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error>
 }
 
 fn length(value: &Value) -> Result<usize, Error> {
+    charge(value.as_str().map_or(0, str::len))?;
     match value.len() {
         Some(length) => Ok(length),
         None if value.is_undefined() => Ok(0),
-        None if value.kind() == ValueKind::Iterable => Ok(value.try_iter()?.count()),
         None => Err(Error::new(
             ErrorKind::InvalidOperation,
             format!("a value of type {} has no length", value.kind()),
@@ -161,6 +174,7 @@ fn end(value: &Value, last: bool) -> Result<Value, Error> {
         let c = if last { text.chars().next_back() } else { text.chars().next() };
         return Ok(c.map_or(Value::UNDEFINED, Value::from));
     }
+    charge(shallow_work(value))?;
     let mut items = value.try_iter()?;
     let item = if last { items.last() } else { items.next() };
     Ok(item.unwrap_or(Value::UNDEFINED))
@@ -183,8 +197,10 @@ fn indent(text: &str, args: Rest<Value>, kwargs: Kwargs) -> Result<String, Error
     let first = arg(1, "first")?.is_some_and(|value| value.is_true());
     let blank = arg(2, "blank")?.is_some_and(|value| value.is_true());
     kwargs.assert_all_used()?;
+    charge(text.len())?;
     let mut out = String::with_capacity(text.len());
     for (index, line) in text.split('\n').enumerate() {
+        check_text(out.len() + indent.len() + line.len())?;
         if index > 0 {
             out.push('\n');
         }

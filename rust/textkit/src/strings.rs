@@ -1,16 +1,42 @@
-//! Python methods of strings that templates call and the engine lacks or gets wrong.
+//! Python methods of strings that templates call and the engine lacks or gets wrong, and a limit for all.
 
-use minijinja::value::from_args;
+use crate::builtins::{format_price, replace_price, split_price, whole};
+use crate::data::{adopt, check_nodes, shallow_work, Size};
+use crate::meter::charge;
+use crate::python::join_items;
+use minijinja::value::{from_args, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 pub fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    charge(price(value, name, args)?)?;
     if let Some(text) = value.as_str() {
         if let Some(result) = string_method(text, name, args) {
-            return result;
+            return adopt(result?);
         }
     }
-    pycompat::unknown_method_callback(state, value, name, args)
+    adopt(pycompat::unknown_method_callback(state, value, name, args)?)
+}
+
+fn price(value: &Value, name: &str, args: &[Value]) -> Result<usize, Error> {
+    let all = || [std::slice::from_ref(value), args].concat();
+    match (name, value.kind()) {
+        ("format", _) => format_price(&all()),
+        ("replace", _) => replace_price(&all()),
+        ("split" | "rsplit", _) => split_price(&all()),
+        ("splitlines", _) => {
+            let text = value.as_str().unwrap_or_default();
+            check_nodes(text.matches(['\n', '\r']).count())?;
+            Ok(text.len())
+        }
+        ("count", ValueKind::Seq) => Ok(Size::of(value).work()),
+        // strip("many characters") compares each of the text with all.
+        ("strip" | "lstrip" | "rstrip", _) => {
+            let characters = args.first().and_then(Value::as_str).map_or(1, str::len);
+            Ok(shallow_work(value).saturating_mul(characters))
+        }
+        _ => Ok(shallow_work(value).saturating_add(whole(args)?)),
+    }
 }
 
 fn string_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value, Error>> {
@@ -26,6 +52,8 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Option<Result<Value,
             "" => Value::from(text.chars().count() + 1),
             what => Value::from(text.matches(what).count()),
         }),
+        "join" => from_args(args)
+            .and_then(|(items,): (&Value,)| join_items(items, text, None).map(Value::from)),
         "removeprefix" => from_args(args)
             .map(|(prefix,): (&str,)| Value::from(text.strip_prefix(prefix).unwrap_or(text))),
         "removesuffix" => from_args(args)

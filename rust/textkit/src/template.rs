@@ -2,32 +2,33 @@
 
 use crate::chat::{parse_object, Chat};
 use crate::ffi::catch;
-use crate::{json, python, strings, Error, Kind, Result};
-use minijinja::{context, AutoEscape, Environment, ErrorKind, Value};
+use crate::meter::{self, refused, Refusal};
+use crate::program::Program;
+use crate::{builtins, data, json, operators, python, strings, Error, Kind, Result};
+use minijinja::{Environment, ErrorKind, Value};
 use serde_json::Map;
-use std::fmt;
-use std::io::{self, Write};
+use std::collections::BTreeMap;
 
 /// Real templates stay under 40 KB.
 const MAX_SOURCE_BYTES: usize = 128 << 10;
 
-/// The engine recurses over what a template nests, and frees it the same way; a template can nest a
-/// value by one level with each step. So templates run on a stack that is large enough for the worst of
-/// them. Pages that are never touched cost nothing.
-const STACK_BYTES_PER_STEP: usize = 640; // 270 to 450 were measured
-const MIN_STACK_BYTES: usize = 128 << 20; // compiling nests by two characters of source per level
+/// Compiling nests by two bytes of source per level; what a template makes nests far less. Pages that
+/// are never touched cost nothing.
+const STACK_BYTES: usize = 128 << 20;
 
 const MAX_RECURSION: usize = 100;
-const NAME: &str = "chat_template";
+
+/// Of what the caller is told; a template's own message may be as long as any text.
+const MAX_ERROR_CHARS: usize = 2000;
 
 /// tk_limits.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Limits {
-    base_steps: u64,
-    steps_per_message: u64,
-    max_steps: u64,
-    max_output_bytes: usize,
+    pub base_steps: u64,
+    pub steps_per_message: u64,
+    pub max_steps: u64,
+    pub max_output_bytes: usize,
 }
 
 /// What of a conversation the template understands, as found by rendering small ones.
@@ -43,26 +44,16 @@ struct Form {
 
 pub struct Template {
     environment: Environment<'static>,
+    program: Program,
     variables: Map<String, serde_json::Value>,
     limits: Limits,
     form: Form,
 }
 
-/// The template's own refusal, so that it can be told from an error of the template.
-#[derive(Debug)]
-struct Raised(String);
+type EngineResult<T> = std::result::Result<T, minijinja::Error>;
 
-impl fmt::Display for Raised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Raised {}
-
-fn raise_exception(message: String) -> std::result::Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, "raise_exception")
-        .with_source(Raised(message)))
+fn raise_exception(message: String) -> EngineResult<Value> {
+    Err(refused(Kind::Raised, message))
 }
 
 impl Template {
@@ -74,22 +65,10 @@ impl Template {
             )));
         }
         let source = without_generation_tags(source);
-        let environment = on_large_stack(0, move || {
-            let mut environment = Environment::new();
-            environment.set_trim_blocks(true);
-            environment.set_lstrip_blocks(true);
-            environment.set_auto_escape_callback(|_| AutoEscape::None);
-            environment.set_recursion_limit(MAX_RECURSION);
-            environment.set_unknown_method_callback(strings::method);
-            environment.remove_global("debug"); // prints all variables
-            python::register(&mut environment);
-            environment.add_function("raise_exception", raise_exception);
-            environment.add_filter("tojson", json::tojson);
-            environment.add_template_owned(NAME, source).map_err(|e| render_error(&e))?;
-            Ok(environment)
-        })?;
+        let program = on_large_stack(move || Program::new(source).map_err(|e| render_error(&e)))?;
         let mut template = Self {
-            environment,
+            environment: environment(),
+            program,
             variables: parse_object(variables, "the special tokens")?,
             limits,
             form: Form { parts: true, system: true, argument_objects: true },
@@ -146,41 +125,54 @@ impl Template {
         let num_messages = chat.messages.as_array().map_or(0, Vec::len) as u64;
         let steps = steps_per_message.saturating_mul(num_messages).saturating_add(base_steps);
         let steps = steps.min(max_steps);
-        on_large_stack(steps, || {
+        let text = on_large_stack(|| {
             let mut environment = self.environment.clone();
             environment.set_fuel(Some(steps));
-            let now_unix_s = chat.now_unix_s;
-            let strftime_now = move |format: &str| strftime(now_unix_s, format);
-            let mut variables = self.variables.clone();
-            variables.extend(chat.variables.clone());
-            let variables = context! {
-                messages => chat.messages,
-                tools => chat.tools,
-                documents => chat.documents,
-                add_generation_prompt => chat.add_generation_prompt,
-                strftime_now => Value::from_function(strftime_now),
-                ..Value::from_serialize(&variables)
-            };
-            let mut out = Output { text: Vec::new(), max: max_output_bytes, over: false };
-            let template = environment.get_template(NAME).map_err(|e| render_error(&e))?;
-            let result = template.render_captured_to(variables, &mut out).map(|_| ());
-            if out.over {
-                return Err(Error::new(
-                    Kind::Limit,
-                    format!("the chat template wrote over {} bytes", out.max),
-                ));
-            }
-            result.map_err(|e| render_error(&e))?;
-            String::from_utf8(out.text).map_err(|e| Error::invalid(e.to_string()))
-        })
+            let root = self.root(chat).map_err(|e| render_error(&e))?;
+            meter::start(steps);
+            self.program.run(&environment, root).map_err(|e| render_error(&e))
+        })?;
+        if text.len() > max_output_bytes {
+            let text = format!("the chat template wrote over {max_output_bytes} bytes");
+            return Err(Error::new(Kind::Limit, text));
+        }
+        Ok(text)
+    }
+
+    /// The variables that a rendering starts from.
+    fn root(&self, chat: &Chat) -> EngineResult<Value> {
+        let mut root: BTreeMap<&str, Value> = BTreeMap::new();
+        for (name, value) in self.variables.iter().chain(&chat.variables) {
+            root.insert(name, data::from_json(value)?);
+        }
+        let now_unix_s = chat.now_unix_s;
+        let now = move |format: &str| strftime(now_unix_s, format);
+        root.insert("strftime_now", Value::from_function(now));
+        root.insert("messages", data::from_json(&chat.messages)?);
+        root.insert("tools", data::from_json(&chat.tools)?);
+        root.insert("documents", data::from_json(&chat.documents)?);
+        root.insert("add_generation_prompt", Value::from(chat.add_generation_prompt));
+        Ok(Value::from(root))
     }
 }
 
-fn on_large_stack<T: Send>(steps: u64, call: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let stack_bytes = (steps as usize).saturating_mul(STACK_BYTES_PER_STEP).max(MIN_STACK_BYTES);
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_recursion_limit(MAX_RECURSION);
+    environment.set_unknown_method_callback(strings::method);
+    environment.remove_global("debug"); // prints all variables
+    builtins::register(&mut environment);
+    operators::register(&mut environment);
+    python::register(&mut environment);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_filter("tojson", json::tojson);
+    environment
+}
+
+fn on_large_stack<T: Send>(call: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
-            .stack_size(stack_bytes)
+            .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || catch(call))
             .map_err(|e| Error::new(Kind::Limit, format!("no thread for the chat template: {e}")))?
             .join()
@@ -189,37 +181,17 @@ fn on_large_stack<T: Send>(steps: u64, call: impl FnOnce() -> Result<T> + Send) 
 }
 
 fn render_error(error: &minijinja::Error) -> Error {
+    let short = |text: &str| text.chars().take(MAX_ERROR_CHARS).collect::<String>();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if let Some(Raised(message)) = cause.downcast_ref::<Raised>() {
-            return Error::new(Kind::Raised, message.clone());
+        if let Some(Refusal(refusal)) = cause.downcast_ref::<Refusal>() {
+            return Error::new(refusal.kind, short(&refusal.text));
         }
         source = cause.source();
     }
     match error.kind() {
         ErrorKind::OutOfFuel => Error::new(Kind::Limit, "the chat template ran for too many steps"),
-        _ => Error::invalid(error.to_string()),
-    }
-}
-
-struct Output {
-    text: Vec<u8>,
-    max: usize,
-    over: bool,
-}
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.max - self.text.len() {
-            self.over = true;
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        _ => Error::invalid(short(&error.to_string())),
     }
 }
 
@@ -245,7 +217,7 @@ fn without_generation_tags(source: &str) -> String {
     out
 }
 
-fn strftime(now_unix_s: i64, format: &str) -> std::result::Result<String, minijinja::Error> {
+fn strftime(now_unix_s: i64, format: &str) -> EngineResult<String> {
     const MAX_BYTES: usize = 256;
     let failed = || minijinja::Error::new(ErrorKind::InvalidOperation, "strftime_now: bad format");
     let format = std::ffi::CString::new(format).map_err(|_| failed())?;
