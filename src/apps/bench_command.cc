@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "bench/eviction_bench.h"
 #include "bench/http_load.h"
 #include "bench/kernel_bench.h"
 #include "bench/limits.h"
@@ -27,6 +28,8 @@ constexpr const char* kUsage =
     "lorry bench step MODEL   whole forward steps beside their limits, base and adapters\n"
     "lorry bench serve        a load over HTTP against any OpenAI server\n"
     "lorry bench make-model   a model of a known shape with random weights, and adapters for it\n"
+    "lorry bench eviction     bytes that tiers of adapters fetch: the policy beside LRU and a "
+    "bound\n"
     "\n--help after any of them lists its options.\n";
 
 // All that the subcommands' options write to.
@@ -40,7 +43,22 @@ struct Options {
   bench::KernelBenchOptions kernels;
   bench::HttpLoadOptions load;
   bench::MakeModelOptions make;
+  bench::EvictionBenchOptions eviction;
+  std::vector<std::string> zipf, capacity_percent;
 };
+
+void RegisterEviction(config::Registry& registry, Options& o) {
+  registry.Group("Adapters and requests", {"bench eviction"});
+  registry.List(
+      {"zipf", "EXPONENT", "popularity of the i-th adapter: 1 / i^EXPONENT (0.9 and 1.1)"},
+      &o.zipf);
+  registry.List({"capacity", "PERCENT", "room, of the bytes of all adapters (2.5, 10 and 25)"},
+                &o.capacity_percent);
+  registry.Text({"trace", "FILE",
+                 "arrivals and answer lengths from a CSV file: TIMESTAMP,ContextTokens,"
+                 "GeneratedTokens"},
+                &o.eviction.trace);
+}
 
 void Register(config::Registry& registry, Options& o) {
   registry.Group("Measuring", {"bench limits", "bench kernels", "bench step"});
@@ -48,7 +66,8 @@ void Register(config::Registry& registry, Options& o) {
   registry.Integer({"rounds", "", "repetitions; medians are over these"}, &o.rounds, 1, 10000);
   registry.Choice({"cpu", "", "instruction set of the kernels"}, &o.cpu,
                   {"auto", "ref", "portable", "avx2", "avx512bf16"});
-  registry.Group("Output", {"bench limits", "bench kernels", "bench step", "bench serve"});
+  registry.Group("Output",
+                 {"bench limits", "bench kernels", "bench step", "bench serve", "bench eviction"});
   registry.Text({"json", "FILE", "write the result as JSON too"}, &o.json_file);
 
   registry.Group("Steps", {"bench step"});
@@ -72,10 +91,13 @@ void Register(config::Registry& registry, Options& o) {
   registry.Text({"shape", "NAME", "tiny, 135m (SmolLM2-135M) or 1.2b (Llama-3.2-1B)"},
                 &o.make.shape);
   registry.Integer({"rank", "", "rank of the adapters"}, &o.make.rank, 1, 512);
-  registry.Group("Model", {"bench make-model"});
+  registry.Group("Model", {"bench make-model", "bench eviction"});
   registry.Integer({"adapters", "", "how many adapters"}, &o.make.num_adapters, 0, 100000);
+  registry.Group("Model", {"bench make-model"});
   registry.Text({"output", "DIR", "DIR/base and DIR/adapters/a0000 ... are written"},
                 &o.make.output_dir);
+
+  RegisterEviction(registry, o);
 
   registry.Group("Load", {"bench serve"});
   registry.Text({"url", "URL", "the server"}, &o.load.url);
@@ -94,7 +116,9 @@ void Register(config::Registry& registry, Options& o) {
                     }
                     return {};
                   });
+  registry.Group("Load", {"bench serve", "bench eviction"});
   registry.Integer({"requests", "", "requests that count"}, &o.load.num_requests, 1, 10'000'000);
+  registry.Group("Load", {"bench serve"});
   registry.Integer({"warmup", "", "requests before them"}, &o.load.num_warmup, 0, 1'000'000);
   registry.Integer({"prompt-tokens", "", "tokens of a prompt"}, &o.load.prompt_tokens, 1, 1 << 20);
   registry.Integer({"output-tokens", "", "tokens of an answer"}, &o.load.output_tokens, 1, 1 << 20);
@@ -108,6 +132,21 @@ Result<std::vector<int>> Numbers(const std::vector<std::string>& texts, std::vec
     const int number = std::atoi(text.c_str());
     if (number < 1 || number > 1 << 16) {
       return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}`: a number from 1 to 65536", text));
+    }
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+Result<std::vector<double>> Positive(const std::vector<std::string>& texts,
+                                     std::vector<double> fallback) {
+  if (texts.empty()) return fallback;
+  std::vector<double> numbers;
+  for (const std::string& text : texts) {
+    char* end = nullptr;
+    const double number = std::strtod(text.c_str(), &end);
+    if (*end != 0 || !(number > 0 && number <= 100)) {
+      return Fail(ErrorCode::kInvalidArgument, fmt::format("`{}`: a number above 0, to 100", text));
     }
     numbers.push_back(number);
   }
@@ -175,13 +214,23 @@ Result<json::object> RunKernels(Options& options) {
   return bench::RunKernelBench(options.kernels);
 }
 
+Result<json::object> RunEviction(Options& options) {
+  options.eviction.num_adapters = options.make.num_adapters;
+  options.eviction.num_requests = options.load.num_requests;
+  ASSIGN_OR_RETURN(options.eviction.zipf, Positive(options.zipf, options.eviction.zipf));
+  ASSIGN_OR_RETURN(options.eviction.capacity_percent,
+                   Positive(options.capacity_percent, options.eviction.capacity_percent));
+  return bench::RunEvictionBench(options.eviction);
+}
+
 Status Run(const std::string& name, Options& options, const std::vector<std::string>& words) {
   if (name == "make-model") return bench::MakeModel(options.make);
   RETURN_IF_ERROR(kernels::SelectIsa(options.cpu));
-  Result<json::object> report = name == "limits"    ? RunLimits(options)
-                                : name == "kernels" ? RunKernels(options)
-                                : name == "step"    ? RunStep(options, words)
-                                                    : bench::RunHttpLoad(options.load);
+  Result<json::object> report = name == "limits"     ? RunLimits(options)
+                                : name == "kernels"  ? RunKernels(options)
+                                : name == "step"     ? RunStep(options, words)
+                                : name == "eviction" ? RunEviction(options)
+                                                     : bench::RunHttpLoad(options.load);
   if (!report) return tl::unexpected<Error>(std::move(report.error()));
   if (options.json_file.empty()) return {};
   std::ofstream file(options.json_file);
@@ -194,7 +243,8 @@ Status Run(const std::string& name, Options& options, const std::vector<std::str
 }  // namespace
 
 int RunBenchCommand(const std::vector<std::string>& args) {
-  const std::vector<std::string> names = {"limits", "kernels", "step", "serve", "make-model"};
+  const std::vector<std::string> names = {"limits", "kernels",    "step",
+                                          "serve",  "make-model", "eviction"};
   const std::string name = args.empty() ? "" : args.front();
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     const bool asked = name.empty() || name == "--help" || name == "-h";
@@ -204,6 +254,10 @@ int RunBenchCommand(const std::vector<std::string>& args) {
   }
   const std::string command = "bench " + name;
   Options options;
+  if (name == "eviction") {  // its defaults of options that it shares with others
+    options.make.num_adapters = options.eviction.num_adapters;
+    options.load.num_requests = options.eviction.num_requests;
+  }
   config::Registry registry;
   Register(registry, options);
   const auto loaded =
