@@ -3,8 +3,26 @@
 set -euo pipefail
 build=${1:?BUILD_DIR} seconds=${2:-10}
 root=$(cd "$(dirname "$0")/../.." && pwd)
+# One adapter in each kind of archive.
+archives() {
+  local dir=$build/corpus/archives
+  rm -rf "$dir"
+  mkdir -p "$dir/a"
+  echo '{"r": 8}' >"$dir/a/adapter_config.json"
+  seq 30 >"$dir/a/adapter_model.safetensors"
+  (
+    cd "$dir"
+    for format in ustar gnu pax; do
+      tar --format="$format" -cf "$format.tar" a
+      gzip --keep "$format.tar"
+    done
+    python3 -m zipfile -c deflated.zip a
+  )
+  find "$dir" -maxdepth 1 -type f
+}
 seeds() {  # the files that a target starts from
   case $1 in
+    fuzz_archive) archives ;;
     fuzz_safetensors) find "$root/tests/data/oracle" -name 'adapter_model.safetensors' -size -40k ;;
     fuzz_chat_template) find "$root/tests/fuzz/chat_templates" -name '*.jinja' ;;
     fuzz_adapter_config) find "$root/tests/data/oracle" -name '*config.json' ;;
