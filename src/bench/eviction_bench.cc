@@ -29,18 +29,19 @@ struct Comparison {
   double zipf = 0;
   const char* traffic = "";
   double capacity_percent = 0;
-  ReplayResult lru, scored, gdsf;
+  ReplayResult lru, scored, lfu, gdsf;
   size_t bound_bytes = 0;
 
   void Print() const {
     fmt::print(
-        "{:>4.1f}  {:<7}{:>8.1f}{:>10.1f}{:>7.1f}{:>9.1f}{:>7.1f}{:>11.3f}{:>7.3f}{:>7.3f}"
+        "{:>4.1f}  {:<7}{:>8.1f}{:>10.1f}{:>7.1f}{:>9.1f}{:>7.1f}{:>11.3f}{:>7.3f}{:>7.3f}{:>7.3f}"
         "{:>7.3f}{:>11.0f}\n",
         zipf, traffic, capacity_percent, static_cast<double>(lru.fetched_bytes) * 1e-9,
         100 * lru.HitShare(), static_cast<double>(scored.fetched_bytes) * 1e-9,
         100 * scored.HitShare(), Ratio(scored.fetched_bytes, lru.fetched_bytes),
-        Ratio(scored.fetched_us, lru.fetched_us), Ratio(gdsf.fetched_bytes, lru.fetched_bytes),
-        Ratio(bound_bytes, lru.fetched_bytes), scored.half_life_uses);
+        Ratio(scored.fetched_us, lru.fetched_us), Ratio(lfu.fetched_bytes, lru.fetched_bytes),
+        Ratio(gdsf.fetched_bytes, lru.fetched_bytes), Ratio(bound_bytes, lru.fetched_bytes),
+        scored.half_life_uses);
     std::fflush(stdout);
   }
   json::object ToJson() const {
@@ -49,6 +50,7 @@ struct Comparison {
             {"capacity_percent", capacity_percent},
             {"lru_bytes", lru.fetched_bytes},
             {"scored_bytes", scored.fetched_bytes},
+            {"lfu_bytes", lfu.fetched_bytes},
             {"gdsf_bytes", gdsf.fetched_bytes},
             {"bound_bytes", bound_bytes},
             {"lru_hit_share", lru.HitShare()},
@@ -61,8 +63,9 @@ struct Comparison {
 
 void PrintHeading() {
   fmt::print("{:>32}{:>17}{:>13}\n", "LRU", "scored", "over LRU's:");
-  fmt::print("{:<6}{:<7}{:>8}{:>10}{:>7}{:>9}{:>7}{:>11}{:>7}{:>7}{:>7}{:>11}\n", "zipf", "traffic",
-             "room %", "GB", "hit %", "GB", "hit %", "GB", "time", "GDSF", "bound", "half-life");
+  fmt::print("{:<6}{:<7}{:>8}{:>10}{:>7}{:>9}{:>7}{:>11}{:>7}{:>7}{:>7}{:>7}{:>11}\n", "zipf",
+             "traffic", "room %", "GB", "hit %", "GB", "hit %", "GB", "time", "LFU", "GDSF",
+             "bound", "half-life");
 }
 
 // kInvalidArgument when the tier would not hold one adapter.
@@ -79,6 +82,7 @@ Result<Comparison> Compare(const Workload& workload, double capacity_percent) {
   return Comparison{.capacity_percent = capacity_percent,
                     .lru = Replay(workload, Algorithm::kLru, capacity_bytes),
                     .scored = Replay(workload, Algorithm::kScored, capacity_bytes),
+                    .lfu = Replay(workload, Algorithm::kLfu, capacity_bytes),
                     .gdsf = Replay(workload, Algorithm::kGdsf, capacity_bytes),
                     .bound_bytes = FetchBound(workload, capacity_bytes)};
 }

@@ -1,4 +1,4 @@
-// The eviction policy beside LRU, GDSF and the least that any policy could fetch, over steady,
+// The eviction policy beside LRU, LFU, GDSF and the least that any policy could fetch, over steady,
 // shifting, scanning and bursty popularity or the arrivals of a trace.
 #pragma once
 

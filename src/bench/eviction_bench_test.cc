@@ -95,7 +95,8 @@ TEST(EvictionReplayTest, BoundAndLruByHand) {
 TEST(EvictionReplayTest, WhatIsInUseIsWaitedFor) {
   const Workload workload{.costs = {{10, 1}, {10, 1}, {10, 1}},
                           .requests = {{0, 0, 100}, {1, 1, 50}, {2, 2, 60}, {0, 3, 70}}};
-  for (const Algorithm algorithm : {Algorithm::kScored, Algorithm::kLru, Algorithm::kGdsf}) {
+  for (const Algorithm algorithm :
+       {Algorithm::kScored, Algorithm::kLru, Algorithm::kLfu, Algorithm::kGdsf}) {
     const ReplayResult result = Replay(workload, algorithm, 20);
     EXPECT_EQ(result.num_waits, 1u);
     EXPECT_EQ(result.num_hits, 1u) << "0 was in use, 1 had to go";

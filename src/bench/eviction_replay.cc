@@ -139,21 +139,23 @@ class ScoredTier : public TierPolicy {
   adapters::EvictionPolicy policy_;
 };
 
-// LRU and GDSF: a rank set at each use, the idle adapter of the lowest rank goes first.
+// LRU, LFU and GDSF: a rank set at each use, the idle adapter of the lowest rank goes first.
 class RankedTier : public TierPolicy {
  public:
   RankedTier(const Workload& workload, Algorithm algorithm)
-      : workload_(workload), gdsf_(algorithm == Algorithm::kGdsf), states_(workload.costs.size()) {}
+      : workload_(workload), algorithm_(algorithm), states_(workload.costs.size()) {}
 
   void Use(int adapter) override {
     ++now_uses_;
+    ++states_[adapter].num_uses;
     if (!states_[adapter].resident) return;  // Insert counts it
     const bool idle = idle_.erase({states_[adapter].rank, adapter}) > 0;
     SetRank(adapter);
     if (idle) idle_.insert({states_[adapter].rank, adapter});
   }
   void Insert(int adapter) override {
-    states_[adapter] = {.resident = true};
+    states_[adapter].resident = true;
+    states_[adapter].frequency = 0;
     SetRank(adapter);
     idle_.insert({states_[adapter].rank, adapter});
   }
@@ -183,7 +185,8 @@ class RankedTier : public TierPolicy {
   struct State {
     bool resident = false;
     int num_pins = 0;
-    double frequency = 0;
+    uint64_t num_uses = 0;  // ever
+    double frequency = 0;   // since it came
     double rank = 0;
   };
 
@@ -191,13 +194,16 @@ class RankedTier : public TierPolicy {
     State& state = states_[adapter];
     const EvictionCost& cost = workload_.costs[adapter];
     state.frequency += 1;
-    state.rank = gdsf_ ? floor_ + state.frequency * static_cast<double>(cost.bring_back_us) /
-                                      static_cast<double>(cost.bytes)
-                       : static_cast<double>(now_uses_);
+    if (algorithm_ == Algorithm::kLru) state.rank = static_cast<double>(now_uses_);
+    if (algorithm_ == Algorithm::kLfu) state.rank = static_cast<double>(state.num_uses);
+    if (algorithm_ == Algorithm::kGdsf) {
+      state.rank = floor_ + state.frequency * static_cast<double>(cost.bring_back_us) /
+                                static_cast<double>(cost.bytes);
+    }
   }
 
   const Workload& workload_;
-  const bool gdsf_;
+  const Algorithm algorithm_;
   std::vector<State> states_;
   std::set<std::pair<double, int>> idle_;
   uint64_t now_uses_ = 0;

@@ -55,6 +55,7 @@ Result<Workload> LoadWorkload(const std::string& file, const WorkloadOptions& op
 enum class Algorithm {
   kScored,  // adapters::EvictionPolicy
   kLru,
+  kLfu,   // all uses ever, remembered for all adapters
   kGdsf,  // Cherkasova's, cost = time to bring back, nothing remembered of what has left
 };
 
