@@ -1,4 +1,4 @@
-// C interface of the Rust library textkit: Hugging Face tokenizers and chat templates.
+// C interface of the Rust library textkit: Hugging Face tokenizers, chat templates, and fetching of files.
 //
 // Owns:   objects behind tk_tokenizer and tk_template, made by *_new and freed by *_free.
 // Thread: every function may be called from any thread; objects never change after *_new.
@@ -118,6 +118,72 @@ tk_status tk_template_render(const tk_template* chat_template, const tk_chat* ch
 // Renders, and encodes what was rendered without adding anything to it.
 tk_status tk_chat_encode(const tk_template* chat_template, const tk_tokenizer* tokenizer,
                          const tk_chat* chat, tk_text* text, tk_ids* ids, tk_text* error);
+
+// ---- fetching ----
+
+typedef enum tk_fetch_status {
+  TK_FETCH_OK = 0,
+  TK_FETCH_INVALID = 1,    // the request makes no sense
+  TK_FETCH_FORBIDDEN = 2,  // refused by the source, or by us: an address that may not be reached
+  TK_FETCH_NOT_FOUND = 3,
+  TK_FETCH_TOO_LARGE = 4,
+  TK_FETCH_SOURCE = 5,     // the source failed, also after retries, or sent something else than it said
+  TK_FETCH_FULL = 6,       // no room on the disk
+  TK_FETCH_CANCELLED = 7,
+  TK_FETCH_LOCAL = 8,      // a directory of ours cannot be written
+  TK_FETCH_PANIC = 9,
+} tk_fetch_status;
+
+typedef enum tk_fetch_kind {
+  TK_FETCH_URL = 1,
+  TK_FETCH_HUB = 2,
+  TK_FETCH_S3 = 3,
+  TK_FETCH_GOOGLE = 4,
+  TK_FETCH_AZURE = 5,
+} tk_fetch_kind;
+
+typedef struct tk_setting {
+  tk_view key;
+  tk_view value;
+} tk_setting;
+
+typedef struct tk_fetch {
+  int32_t kind;            // tk_fetch_kind
+  tk_view location;        // the URL, "org/name" of the Hub, or the bucket
+  tk_view path;            // Hub: folder of the repository; stores: key of a "directory" or an archive
+  tk_view revision;        // Hub: branch, tag or commit
+  tk_view token;           // Hub and URL: sent to the first host only; may be empty
+  tk_view staging_dir;     // for all but the Hub, whose files go into its cache
+  tk_view known_revision;  // answer at once if this is still the one
+  tk_view hub_endpoint;    // "https://huggingface.co"
+  tk_view hub_cache_dir;   // with the models--org--name directories
+  int32_t hub_offline;     // not 0: only what the cache has
+  const tk_setting* settings;  // of stores, named as in the environment: AWS_REGION, ...
+  size_t num_settings;
+  const tk_view* allowed_hosts;  // "host", "host:port", an address, a block: not refused as private
+  size_t num_allowed_hosts;
+  uint64_t max_bytes;
+  uint32_t connect_timeout_ms;
+  uint32_t idle_timeout_ms;   // without a byte
+  uint32_t total_timeout_ms;  // of the whole call
+  uint32_t retries;
+  uint32_t backoff_ms;  // before the first retry, doubling
+  // Called about twenty times a second, on the calling thread; not 0: give up.
+  int32_t (*watch)(void* context, uint64_t done_bytes, uint64_t total_bytes);
+  void* context;
+} tk_fetch;
+
+typedef struct tk_fetched {
+  tk_text dir;
+  tk_text archive;   // the one file in dir, if that is an archive
+  tk_text revision;  // commit, or a digest of the files' ETags and sizes
+  uint64_t bytes;
+  int32_t unchanged;  // not 0: nothing was fetched
+} tk_fetched;
+
+// Blocks until the files are there. What an interrupted call left in staging_dir is continued.
+tk_fetch_status tk_fetch_run(const tk_fetch* fetch, tk_fetched* out, int32_t* http_status,
+                             tk_text* error);
 
 #ifdef __cplusplus
 }

@@ -65,7 +65,7 @@ unsafe fn take_back<T>(data: *mut T, size: usize) {
     }
 }
 
-unsafe fn put_text(out: *mut Text, text: String) {
+pub unsafe fn put_text(out: *mut Text, text: String) {
     let (data, size) = give(text.into_bytes().into_boxed_slice());
     out.write(Text { data, size });
 }
@@ -75,14 +75,14 @@ unsafe fn put_ids(out: *mut Ids, ids: Vec<u32>) {
     out.write(Ids { data, size });
 }
 
-unsafe fn bytes<'a, T>(data: *const T, size: usize) -> &'a [T] {
+pub unsafe fn bytes<'a, T>(data: *const T, size: usize) -> &'a [T] {
     if size == 0 {
         return &[];
     }
     std::slice::from_raw_parts(data, size)
 }
 
-unsafe fn text<'a>(view: View, what: &str) -> Result<&'a str> {
+pub unsafe fn text<'a>(view: View, what: &str) -> Result<&'a str> {
     std::str::from_utf8(bytes(view.data, view.size)).map_err(|e| {
         Error::invalid(format!("{what} is not UTF-8: byte {} is wrong", e.valid_up_to()))
     })

@@ -1,4 +1,4 @@
-//! Tokenizers and chat templates for the C++ side, as one static library.
+//! Tokenizers, chat templates and fetching for the C++ side, as one static library.
 //!
 //! Owns:   the C interface declared in `textkit.h`; the crates behind it are seen nowhere else.
 //! Thread: every object may be used from many threads at once; nothing changes after it is made.
@@ -13,6 +13,8 @@ mod guard;
 mod hostile_test;
 mod json;
 mod meter;
+#[cfg(feature = "net")]
+mod net;
 mod operators;
 mod program;
 mod python;

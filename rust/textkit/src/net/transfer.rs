@@ -1,0 +1,188 @@
+//! One file from a source to the disk: appended as it comes, continued where it broke off, counted against
+//! the limit, checked, and only then given its name.
+
+use super::failure::{Failure, Kind, Result};
+use super::files::{hex, RemoteFile};
+use super::http::{pause, Limits};
+use super::origin::Origin;
+use ring::digest;
+use std::cell::Cell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Bytes of one fetch, over all of its files; what a progress bar shows.
+pub struct Meter {
+    pub done: Cell<u64>,
+    pub total: Cell<u64>,
+    max: u64,
+}
+
+impl Meter {
+    pub fn new(max: u64) -> Self {
+        Self { done: Cell::new(0), total: Cell::new(0), max }
+    }
+
+    /// Before anything is read: what the source says about its files.
+    pub fn expect(&self, files: &[RemoteFile]) -> Result<()> {
+        let total = files.iter().map(|file| file.size.unwrap_or(0)).fold(0, u64::saturating_add);
+        self.total.set(total);
+        if total > self.max {
+            return Err(self.too_large(&format!("its files have {total} bytes")));
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, what: &str) -> Failure {
+        Failure::new(Kind::TooLarge, format!("{what}; at most {} are taken", self.max))
+    }
+}
+
+/// The part of the meter that one file fills; gives back what was counted if the file starts over.
+struct Share<'a> {
+    meter: &'a Meter,
+    counted: u64,
+}
+
+impl Share<'_> {
+    fn set(&mut self, length: u64) -> Result<()> {
+        let done = self.meter.done.get() - self.counted + length;
+        self.counted = length;
+        self.meter.done.set(done);
+        self.meter.total.set(self.meter.total.get().max(done));
+        if done > self.meter.max {
+            return Err(self.meter.too_large("more bytes came than announced"));
+        }
+        Ok(())
+    }
+}
+
+/// The file being written, and the checksum of what is in it.
+struct Sink<'a> {
+    path: &'a Path,
+    file: File,
+    length: u64,
+    sha256: digest::Context,
+}
+
+impl<'a> Sink<'a> {
+    /// Goes on after what is there, if that can still be part of `remote`.
+    fn open(path: &'a Path, remote: &RemoteFile) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        let length = file.metadata()?.len();
+        let mut sink =
+            Self { path, file, length: 0, sha256: digest::Context::new(&digest::SHA256) };
+        let of_this_file =
+            remote.strong_etag().is_some() && remote.size.is_none_or(|size| length <= size);
+        if length > 0 && of_this_file {
+            sink.read_existing()?;
+        } else {
+            sink.restart()?;
+        }
+        Ok(sink)
+    }
+
+    fn read_existing(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let got = self.file.read(&mut buffer)?;
+            if got == 0 {
+                return Ok(());
+            }
+            self.sha256.update(&buffer[..got]);
+            self.length += got as u64;
+        }
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.length = 0;
+        self.sha256 = digest::Context::new(&digest::SHA256);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| Failure::of_file(self.path, &e))?;
+        self.sha256.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Checks what arrived and makes it last.
+    fn finish(mut self, remote: &RemoteFile, announced: Option<u64>) -> Result<String> {
+        if let Some(size) = announced.filter(|&size| size != self.length) {
+            let text = format!("{}: ended after {} of {size} bytes", remote.name, self.length);
+            return Err(Failure::passing(text));
+        }
+        let sha256 = hex(self.sha256.clone().finish().as_ref());
+        if let Some(wanted) = remote.sha256.as_ref().filter(|&wanted| *wanted != sha256) {
+            // What is there is of no use, and nothing may go on from it.
+            self.restart().map_err(|e| Failure::of_file(self.path, &e))?;
+            let text = format!("{}: its SHA-256 is {sha256}, announced was {wanted}", remote.name);
+            return Err(Failure::passing(text));
+        }
+        self.file.sync_all().map_err(|e| Failure::of_file(self.path, &e))?;
+        Ok(sha256)
+    }
+}
+
+/// Brings `remote` into the file `incomplete`, whole and checked; gives its SHA-256.
+pub async fn download(
+    origin: &Origin<'_>,
+    remote: &RemoteFile,
+    incomplete: &Path,
+    meter: &Meter,
+    limits: &Limits,
+) -> Result<String> {
+    let mut share = Share { meter, counted: 0 };
+    let mut failures = 0;
+    loop {
+        let before = share.counted;
+        match attempt(origin, remote, incomplete, &mut share).await {
+            Ok(sha256) => return Ok(sha256),
+            Err(failure) => {
+                // A source that breaks off again and again but gets further each time is still working.
+                let further = before > 0 && share.counted > before;
+                failures = if further { 1 } else { failures + 1 };
+                pause(limits, failures, failure).await?;
+            }
+        }
+    }
+}
+
+async fn attempt(
+    origin: &Origin<'_>,
+    remote: &RemoteFile,
+    incomplete: &Path,
+    share: &mut Share<'_>,
+) -> Result<String> {
+    let local = |e: io::Error| Failure::of_file(incomplete, &e);
+    let mut sink = Sink::open(incomplete, remote).map_err(local)?;
+    share.set(sink.length)?;
+    if sink.length > 0 && remote.size == Some(sink.length) {
+        return sink.finish(remote, remote.size);
+    }
+    let mut body = match origin.open(remote, sink.length).await {
+        // The file ends before what is here does: it is none of its beginnings.
+        Err(failure) if failure.http_status == 416 && sink.length > 0 => {
+            sink.restart().map_err(local)?;
+            return Err(Failure::passing(failure.text));
+        }
+        other => other?,
+    };
+    if body.start != sink.length {
+        sink.restart().map_err(local)?;
+        share.set(0)?;
+    }
+    let announced = body.total.or(remote.size);
+    if remote.size.is_some_and(|size| body.total.is_some_and(|total| total != size)) {
+        return Err(Failure::changed(&remote.name));
+    }
+    while let Some(chunk) = body.next().await? {
+        share.set(sink.length + chunk.len() as u64)?;
+        sink.write(&chunk)?;
+    }
+    sink.finish(remote, announced)
+}
