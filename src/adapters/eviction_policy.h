@@ -1,25 +1,26 @@
 // Which idle adapters leave a tier when it needs room: those whose absence is expected to cost the
 // least, per byte that they give back.
 //
-// The score of an adapter is  frequency x time to bring it back / bytes  (cost-aware Greedy-Dual:
-// Cherkasova, "Improving WWW proxies performance with Greedy-Dual-Size-Frequency caching",
-// HPL-98-69, section 2), where the frequency counts a use as 2^(-age / half-life), ages being
-// counted in uses, so that all of an adapter's past counts and recent uses count more (Lee et al.,
-// "LRFU: a spectrum of policies", IEEE ToC 50(12), section 3: a half-life of 1 is exactly LRU, a
-// long one LFU). All scores decay at the same rate, so their order changes only when an adapter is
-// used: a score is a constant, kept as a logarithm that grows with the time of the last use.
+// The score of an adapter is  frequency x time to bring it back / bytes, the priority of GDSF
+// without its clock (Cherkasova, "Improving WWW proxies performance with Greedy-Dual-Size-Frequency
+// caching policy", HPL-98-69). The frequency counts a use as 2^(-age / half-life), ages being
+// counted in uses: the CRF value of Lee et al., "LRFU: a spectrum of policies that subsumes the LRU
+// and LFU policies", IEEE ToC 50(12), 2001. A half-life of 1 is LRU among equal costs, a long one
+// LFU. All scores decay at the same rate, so their order changes only when an adapter is used: a
+// score is a constant, kept as a logarithm that grows with the time of the last use.
 //
-// Uses are remembered after an adapter has left (as a frequency sketch does in Einziger et al.,
-// "TinyLFU", ACM ToS 13(4), section 3), here exactly, for a bounded number of adapters: one that is
-// used again and again earns its place although it cannot stay at first.
+// Uses are remembered after an adapter has left, as the frequency sketch of TinyLFU does (Einziger
+// et al., ACM ToS 13(4), 2017), here exactly, for a bounded number of adapters: one that is used
+// again and again earns its place although it cannot stay at first.
 //
-// No half-life suits every traffic: on steady popularity a short one fetches 1.3 times as many
-// bytes as a long one, on bursts a long one 4 times as many as a short one. So for each of
-// kHalfLivesUses a shadow of the tier is kept, ids only, and the policy scores with the half-life
-// whose shadow spent the least time on bringing adapters back lately (after LeCaR, Vietri et al.,
-// HotStorage'18, section 3, and miniature simulation, Waldspurger et al., ATC'17, section 3;
-// full-size shadows, since thousands of ids are little). LRU is among them, so the policy is never
-// much worse than LRU. Figures: docs/decisions/0006-eviction-score.md.
+// No half-life suits every traffic: on steady popularity LRU fetches 1.2 to 1.3 times as many bytes
+// as LFU, on bursts LFU 1.5 to 2.5 times as many as LRU. So for each of kHalfLivesUses a shadow of
+// the tier is kept, ids only, and the policy scores with the half-life whose shadow spent the least
+// time on bringing adapters back lately. Choosing between experts by what each lost is LeCaR's
+// (Vietri et al., HotStorage 2018); running every candidate beside the real tier is Waldspurger et
+// al.'s "Cache modeling and optimization using miniature simulations", ATC 2017, at full size,
+// since thousands of ids are little. LRU is among the candidates, so the policy is never much
+// worse. Figures: docs/decisions/0006-eviction-score.md.
 //
 // Owns: uses, costs, pins. Thread: one (that of the tier). Never: looks at a clock or draws random
 // numbers: the same calls give the same victims.
@@ -45,7 +46,7 @@ struct EvictionCost {
 
 class EvictionPolicy {
  public:
-  // 1: LRU. Steps of 8, since the loss between neighbours is about 1 %.
+  // 1 is LRU, 32768 as good as LFU.
   static constexpr std::array<double, 5> kHalfLivesUses = {1, 64, 512, 4096, 32768};
 
   // max_remembered: adapters whose uses are known though they are not in the tier, 0.6 kB each; of

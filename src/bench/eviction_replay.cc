@@ -321,8 +321,9 @@ Result<Workload> LoadWorkload(const std::string& file, const WorkloadOptions& op
     requests.push_back({0, arrival_us, arrival_us + generated_tokens * kUsPerGeneratedToken});
   }
   if (requests.empty()) return Fail(ErrorCode::kInvalidArgument, file + ": no requests");
-  std::stable_sort(requests.begin(), requests.end(),
-                   [](const auto& a, const auto& b) { return a.arrival_us < b.arrival_us; });
+  std::sort(requests.begin(), requests.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.arrival_us, a.end_us) < std::pair(b.arrival_us, b.end_us);
+  });
   WorkloadOptions drawn = options;
   drawn.num_requests = static_cast<int>(requests.size());
   Workload workload{.costs = MakeCosts(options), .requests = std::move(requests)};
