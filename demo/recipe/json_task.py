@@ -73,9 +73,32 @@ def spoken_key(rng: random.Random, key: str) -> str:
     return key if draw < 0.7 else key.capitalize() if draw < 0.85 else key.title()
 
 
+def plain(value):
+    return str(value), value
+
+
+def record(rng: random.Random) -> dict:
+    """What people write down: keys that go together, with values of their kind."""
+    title = " ".join(words.word(rng, 9).capitalize() for _ in range(rng.choice((1, 1, 2))))
+    host = rng.choice(("localhost", f"{words.word(rng, 8)}.com", "0.0.0.0", "example.org"))
+    rating = f"{rng.randint(0, 9)}.{rng.randint(0, 9)}"
+    flag = rng.choice((True, False))
+    pairs = rng.choice((
+        (("name", plain(words.person(rng))), ("age", plain(rng.randint(1, 99))),
+         ("city", plain(words.city(rng))), ("job", plain(rng.choice(words.JOBS)))),
+        (("title", plain(title)), ("year", plain(rng.randint(1900, 2030))),
+         ("rating", (rating, float(rating)))),
+        (("host", plain(host)), ("port", plain(rng.randint(1, 65535))),
+         ("debug", (json.dumps(flag), flag))),
+    ))  # fmt: skip
+    first = rng.randint(0, len(pairs) - 2)
+    return dict(pairs[first : first + rng.randint(2, 4)])
+
+
 def fields(rng: random.Random):
     count = rng.choice((1, 2, 2, 2, 3, 3, 3, 4))
-    items = {}
+    items = record(rng) if rng.random() < 0.3 else {}
+    count = max(count, len(items))
     while len(items) < count:
         items.setdefault(some_key(rng).lower(), some_value(rng))
     style = rng.random()
