@@ -30,6 +30,8 @@ class TempDir {
   // Returns the path.
   std::string Write(std::string_view name, std::string_view content) const {
     std::filesystem::create_directories((path_ / name).parent_path());
+    // Some file systems bring a file that is written anew to the disk at once; not a new one.
+    std::filesystem::remove(path_ / name);
     std::ofstream(path_ / name, std::ios::binary) << content;
     return Path(name);
   }

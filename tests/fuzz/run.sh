@@ -20,9 +20,21 @@ archives() {
   )
   find "$dir" -maxdepth 1 -type f
 }
+# Files of torch.save, and the pickles in them.
+torch_files() {
+  local dir=$build/corpus/torch_files
+  rm -rf "$dir"
+  mkdir -p "$dir"
+  for file in "$root"/tests/data/torch/*.bin; do
+    python3 -m zipfile -e "$file" "$dir" 2>/dev/null || true
+  done
+  find "$dir" -name data.pkl
+  find "$root/tests/data/torch" -name '*.bin' -size -10k
+}
 seeds() {  # the files that a target starts from
   case $1 in
     fuzz_archive) archives ;;
+    fuzz_torch_file) torch_files ;;
     fuzz_safetensors) find "$root/tests/data/oracle" -name 'adapter_model.safetensors' -size -40k ;;
     fuzz_chat_template) find "$root/tests/fuzz/chat_templates" -name '*.jinja' ;;
     fuzz_adapter_config) find "$root/tests/data/oracle" -name '*config.json' ;;
