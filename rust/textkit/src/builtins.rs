@@ -2,9 +2,10 @@
 //! have checks of their own; what is not named here does not exist.
 
 use crate::data::{adopt, check_nodes, check_text, list, map, shallow_work, Namespace, Size};
-use crate::meter::{charge, over_limit};
+use crate::meter::{charge, over_limit, ITEM};
 use minijinja::value::{DynObject, Kwargs, Rest};
 use minijinja::{filters, tests, Environment, Error, ErrorKind, State, Value};
+use std::borrow::Cow;
 
 /// Widths and counts that a template gives.
 const MAX_WIDTH: i64 = 4096;
@@ -39,7 +40,6 @@ fn register_filters(environment: &mut Environment) {
         };
         environment.add_filter(name, call);
     };
-    add("safe", Value::from_function(filters::safe), whole);
     add("escape", Value::from_function(filters::escape), whole);
     add("e", Value::from_function(filters::escape), whole);
     add("lower", Value::from_function(filters::lower), whole);
@@ -50,8 +50,8 @@ fn register_filters(environment: &mut Environment) {
     add("replace", Value::from_function(filters::replace), replace_price);
     add("split", Value::from_function(filters::split), split_price);
     add("lines", Value::from_function(filters::lines), lines_price);
-    add("list", Value::from_function(filters::list), characters_price);
-    add("reverse", Value::from_function(filters::reverse), characters_price);
+    add("list", Value::from_function(filters::list), each);
+    add("reverse", Value::from_function(filters::reverse), shallow);
     add("items", Value::from_function(filters::items), shallow);
     add("attr", Value::from_function(filters::attr), shallow);
     add("bool", Value::from_function(filters::bool), shallow);
@@ -63,14 +63,14 @@ fn register_filters(environment: &mut Environment) {
     add("batch", Value::from_function(filters::batch), width_price);
     add("slice", Value::from_function(filters::slice), width_price);
     add("format", Value::from_function(filters::format), format_price);
-    add("select", Value::from_function(filters::select), shallow);
-    add("reject", Value::from_function(filters::reject), shallow);
-    add("selectattr", Value::from_function(filters::selectattr), shallow);
-    add("rejectattr", Value::from_function(filters::rejectattr), shallow);
-    add("map", Value::from_function(filters::map), shallow);
-    add("sum", Value::from_function(filters::sum), shallow);
-    add("min", Value::from_function(filters::min), whole);
-    add("max", Value::from_function(filters::max), whole);
+    add("select", Value::from_function(filters::select), each);
+    add("reject", Value::from_function(filters::reject), each);
+    add("selectattr", Value::from_function(filters::selectattr), each);
+    add("rejectattr", Value::from_function(filters::rejectattr), each);
+    add("map", Value::from_function(filters::map), each);
+    add("sum", Value::from_function(filters::sum), each);
+    add("min", Value::from_function(filters::min), each_whole);
+    add("max", Value::from_function(filters::max), each_whole);
     add("sort", Value::from_function(filters::sort), sort_price);
     add("dictsort", Value::from_function(filters::dictsort), sort_price);
     add("unique", Value::from_function(filters::unique), sort_price);
@@ -113,43 +113,57 @@ pub fn whole(args: &[Value]) -> Result<usize, Error> {
     Ok(args.iter().map(|value| Size::of(value).work()).fold(0, usize::saturating_add))
 }
 
-/// A list of n is compared n log n times.
-fn sort_price(args: &[Value]) -> Result<usize, Error> {
-    let rounds = args.first().and_then(Value::len).unwrap_or(0).max(2).ilog2() as usize;
-    Ok(whole(args)?.saturating_mul(rounds))
-}
-
-/// Texts become a list of characters here.
-fn characters_price(args: &[Value]) -> Result<usize, Error> {
+/// Of going along the items, which of a text are its characters.
+pub fn each(args: &[Value]) -> Result<usize, Error> {
     if let Some(text) = args.first().and_then(Value::as_str) {
         check_nodes(text.len())?;
+        return Ok(text.len() * ITEM);
     }
     shallow(args)
 }
 
+fn each_whole(args: &[Value]) -> Result<usize, Error> {
+    Ok(each(args)?.saturating_add(whole(args)?))
+}
+
+/// A list of n is compared n log n times.
+fn sort_price(args: &[Value]) -> Result<usize, Error> {
+    let rounds = args.first().and_then(Value::len).unwrap_or(0).max(2).ilog2() as usize;
+    Ok(each_whole(args)?.saturating_mul(rounds))
+}
+
+/// An argument as the engine turns it into a text.
+fn text(args: &[Value], index: usize) -> Cow<'_, str> {
+    match args.get(index) {
+        Some(value) => value.as_str().map_or_else(|| value.to_string().into(), Cow::from),
+        None => "".into(),
+    }
+}
+
 fn lines_price(args: &[Value]) -> Result<usize, Error> {
-    let text = args.first().and_then(Value::as_str).unwrap_or_default();
-    check_nodes(text.matches('\n').count())?;
-    shallow(args)
+    check_nodes(text(args, 0).matches('\n').count())?;
+    whole(args)
 }
 
 /// Of `text.split(separator)`: the parts are as many as its separators, or less.
 pub fn split_price(args: &[Value]) -> Result<usize, Error> {
-    let text = args.first().and_then(Value::as_str).unwrap_or_default();
+    let text = text(args, 0);
     check_nodes(match args.get(1).and_then(Value::as_str) {
         Some(separator) => text.matches(separator).count(),
         None => text.split_whitespace().count(),
     })?;
-    shallow(args)
+    whole(args)
 }
 
 /// Of `text.replace(old, new)`.
 pub fn replace_price(args: &[Value]) -> Result<usize, Error> {
-    let text = |index: usize| args.get(index).and_then(Value::as_str).unwrap_or_default();
-    let times = text(0).matches(text(1)).count();
-    let kept = text(0).len() - times.saturating_mul(text(1).len());
-    check_text(kept.saturating_add(times.saturating_mul(text(2).len())))?;
-    whole(args)
+    let price = whole(args)?;
+    charge(price)?;
+    let (all, old, new) = (text(args, 0), text(args, 1), text(args, 2));
+    let times = all.matches(&*old).count();
+    let kept = all.len() - times.saturating_mul(old.len());
+    check_text(kept.saturating_add(times.saturating_mul(new.len())))?;
+    Ok(price)
 }
 
 fn width_price(args: &[Value]) -> Result<usize, Error> {
@@ -168,7 +182,7 @@ fn check_width(width: i64) -> Result<(), Error> {
 
 /// Of `text.format(...)` and `text | format(...)`: each place may show all arguments.
 pub fn format_price(args: &[Value]) -> Result<usize, Error> {
-    let text = args.first().and_then(Value::as_str).unwrap_or_default();
+    let text = text(args, 0);
     for number in text.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty()) {
         check_width(number.parse().unwrap_or(i64::MAX))?;
     }

@@ -254,7 +254,8 @@ pub fn adopt(value: Value) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         charge(text.len())?;
         check_text(text.len())?;
-        return Ok(value);
+        // Texts that count as escaped would escape what they are joined with.
+        return Ok(if value.is_safe() { Value::from(text) } else { value });
     }
     let known = is_ours(&value) || value.downcast_object_ref::<Namespace>().is_some();
     if known || !is_container(&value) {

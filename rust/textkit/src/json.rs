@@ -107,24 +107,27 @@ impl Style {
         out: &mut String,
         mut write: impl FnMut(T, &mut String) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let new_line = |depth: usize, out: &mut String| {
+        let new_line = |depth: usize, out: &mut String| -> Result<(), Error> {
             if let Some(indent) = &self.indent {
+                check_text(out.len() + depth * indent.len())?;
                 out.push('\n');
                 (0..depth).for_each(|_| out.push_str(indent));
             }
+            Ok(())
         };
         out.push(open);
         let mut empty = true;
         for item in items {
             if !empty {
+                check_text(out.len() + self.item_separator.len())?;
                 out.push_str(&self.item_separator);
             }
             empty = false;
-            new_line(depth + 1, out);
+            new_line(depth + 1, out)?;
             write(item, out)?;
         }
         if !empty {
-            new_line(depth, out);
+            new_line(depth, out)?;
         }
         out.push(close);
         Ok(())

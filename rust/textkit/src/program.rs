@@ -85,10 +85,6 @@ impl Check {
                 self.expressions([&s.target].into_iter().chain(&s.filter), 0)?;
                 self.statements(&s.body)
             }
-            Stmt::AutoEscape(s) => {
-                self.expression(&s.enabled, 0)?;
-                self.statements(&s.body)
-            }
             Stmt::FilterBlock(s) => {
                 self.expression(&s.filter, 0)?;
                 self.statements(&s.body)
@@ -108,6 +104,9 @@ impl Check {
                 self.arguments(&s.call.args, 0)
             }
             Stmt::EmitRaw(_) | Stmt::Continue(_) | Stmt::Break(_) => Ok(()),
+            Stmt::AutoEscape(_) => {
+                Err(refused(Kind::Invalid, "autoescape is not supported in a chat template"))
+            }
             Stmt::Block(_)
             | Stmt::Extends(_)
             | Stmt::Include(_)

@@ -1,5 +1,6 @@
 //! Values as Python prints them, and the filters and tests of Jinja2 that the engine lacks or has otherwise.
 
+use crate::builtins::each;
 use crate::data::{check_text, shallow_work, Size};
 use crate::json::python_float;
 use crate::meter::charge;
@@ -10,7 +11,8 @@ use std::fmt::Write;
 
 pub fn register(environment: &mut Environment) {
     environment.set_formatter(print);
-    environment.add_filter("string", |value: &Value| to_str(value).map(Cow::into_owned));
+    environment.add_filter("string", string);
+    environment.add_filter("safe", string);
     environment.add_filter("join", join);
     environment.add_filter("int", int);
     environment.add_filter("length", length);
@@ -20,6 +22,11 @@ pub fn register(environment: &mut Environment) {
     environment.add_filter("indent", indent);
     environment.add_test("iterable", is_iterable);
     environment.add_test("sequence", is_iterable);
+}
+
+fn string(value: &Value) -> Result<String, Error> {
+    charge(shallow_work(value))?;
+    to_str(value).map(Cow::into_owned)
 }
 
 fn print(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
@@ -116,6 +123,7 @@ pub fn join_items(
     separator: &str,
     attribute: Option<&Value>,
 ) -> Result<String, Error> {
+    charge(each(std::slice::from_ref(value))?)?;
     let mut out = String::new();
     for (index, item) in value.try_iter()?.enumerate() {
         let item = match attribute {
@@ -140,6 +148,7 @@ fn int(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error>
     let base = args.get(1).cloned().or(kwargs.get("base")?).and_then(|base| base.as_i64());
     kwargs.assert_all_used()?;
     let base = base.and_then(|base| u32::try_from(base).ok()).unwrap_or(10);
+    charge(shallow_work(value))?;
     if !(2..=36).contains(&base) {
         return Err(Error::new(ErrorKind::InvalidOperation, "int: the base must be in 2..36"));
     }

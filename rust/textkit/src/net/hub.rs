@@ -63,7 +63,7 @@ pub async fn fetch(source: &HubSource<'_>, http: &Http, meter: &Meter) -> Result
     session.bring(&commit).await?;
     session.cache.set_ref(source.revision, &commit.id)?;
     Ok(Fetched {
-        dir: path_text(&session.cache.snapshot(&commit.id).join(source.folder))?,
+        dir: path_text(&session.cache.folder(&commit.id, source.folder))?,
         revision: commit.id,
         bytes: meter.done.get(),
         ..Default::default()
@@ -79,7 +79,7 @@ fn offline(source: &HubSource<'_>, cache: &RepoCache) -> Result<Fetched> {
         Failure::new(Kind::NotFound, text)
     };
     let commit = cache.commit_of(source.revision).ok_or_else(|| missing("the revision"))?;
-    let dir = cache.snapshot(&commit).join(source.folder);
+    let dir = cache.folder(&commit, source.folder);
     let entries = fs::read_dir(&dir).map_err(|_| missing("the adapter"))?;
     let there = entries
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -31,8 +31,18 @@ impl RepoCache {
         Self { locks: cache.join(".locks").join(&folder), repo: cache.join(folder) }
     }
 
-    pub fn snapshot(&self, commit: &str) -> PathBuf {
+    fn snapshot(&self, commit: &str) -> PathBuf {
         self.repo.join("snapshots").join(commit)
+    }
+
+    /// A folder of a snapshot; empty: all of it.
+    pub fn folder(&self, commit: &str, folder: &str) -> PathBuf {
+        let snapshot = self.snapshot(commit);
+        if folder.is_empty() {
+            snapshot
+        } else {
+            snapshot.join(folder)
+        }
     }
 
     pub fn blob(&self, etag: &str) -> PathBuf {

@@ -11,6 +11,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+/// What an attempt must bring for the next failure to count as the first again.
+const PROGRESS_BYTES: u64 = 64 << 10;
+
 /// Bytes of one fetch, over all of its files; what a progress bar shows.
 pub struct Meter {
     pub done: Cell<u64>,
@@ -144,7 +147,7 @@ pub async fn download(
             Ok(sha256) => return Ok(sha256),
             Err(failure) => {
                 // A source that breaks off again and again but gets further each time is still working.
-                let further = before > 0 && share.counted > before;
+                let further = share.counted >= before + PROGRESS_BYTES;
                 failures = if further { 1 } else { failures + 1 };
                 pause(limits, failures, failure).await?;
             }

@@ -1,0 +1,84 @@
+#include "adapters/sources/directory.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace lorry::adapters {
+namespace {
+
+class DirectoryTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = testing::TempDir() + "/source_" + std::to_string(getpid());
+    std::filesystem::create_directories(dir_);
+    request_.uri = {.kind = SourceKind::kDirectory, .text = dir_, .location = dir_};
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+
+  void Write(const std::string& name, const std::string& content) {
+    std::ofstream(dir_ + "/" + name) << content;
+  }
+
+  std::string dir_;
+  FetchRequest request_;
+  SourceOptions options_;
+};
+
+TEST_F(DirectoryTest, IsUsedWhereItIs) {
+  Write("adapter_config.json", "{}");
+  Write("adapter_model.safetensors", "weights");
+  Write("notes.txt", "not counted");
+  const auto fetched = Fetch(request_, options_);
+  ASSERT_TRUE(fetched.has_value()) << fetched.error().message;
+  EXPECT_EQ(fetched->dir, dir_);
+  EXPECT_EQ(fetched->bytes, 9u);
+  EXPECT_TRUE(fetched->archive.empty());
+
+  request_.known_revision = fetched->revision;
+  EXPECT_TRUE(Fetch(request_, options_)->unchanged);
+  Write("notes.txt", "still not counted");
+  EXPECT_TRUE(Fetch(request_, options_)->unchanged);
+  Write("tokenizer.json", "{}");
+  EXPECT_FALSE(Fetch(request_, options_)->unchanged);
+}
+
+TEST_F(DirectoryTest, AnArchiveIsOneFile) {
+  Write("a.tar.gz", "bytes");
+  request_.uri.location = dir_ + "/a.tar.gz";
+  const auto fetched = Fetch(request_, options_);
+  ASSERT_TRUE(fetched.has_value()) << fetched.error().message;
+  EXPECT_EQ(fetched->dir, dir_);
+  EXPECT_EQ(fetched->archive, "a.tar.gz");
+  EXPECT_EQ(fetched->bytes, 5u);
+}
+
+TEST_F(DirectoryTest, WhatIsMissingIsNamed) {
+  auto fetched = Fetch(request_, options_);
+  ASSERT_FALSE(fetched.has_value());
+  EXPECT_EQ(fetched.error().code, ErrorCode::kNotFound);
+  EXPECT_NE(fetched.error().message.find("adapter_config.json"), std::string::npos);
+
+  Write("adapter_config.json", "{}");
+  fetched = Fetch(request_, options_);
+  ASSERT_FALSE(fetched.has_value());
+  EXPECT_NE(fetched.error().message.find("adapter_model.safetensors"), std::string::npos);
+
+  request_.uri.location = dir_ + "/nowhere";
+  EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kNotFound);
+  request_.uri.location = dir_ + "/adapter_config.json";
+  EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(DirectoryTest, TooLargeIsRefused) {
+  Write("adapter_config.json", "{}");
+  Write("adapter_model.bin", std::string(1000, 'x'));
+  options_.max_bytes = 1001;
+  const auto fetched = Fetch(request_, options_);
+  ASSERT_FALSE(fetched.has_value());
+  EXPECT_EQ(fetched.error().code, ErrorCode::kTooLarge);
+}
+
+}  // namespace
+}  // namespace lorry::adapters

@@ -1,0 +1,39 @@
+// Where an adapter's files are, as people write it.
+// Owns: nothing. Thread: any. Never: looks at the file system or the network.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace lorry::adapters {
+
+enum class SourceKind {
+  kDirectory,  // "/dir", "./dir", "~/dir" is not one, "file:///dir"; or an archive in the same
+               // forms
+  kHub,        // "org/name", "hf://org/name", "hf://org/name@revision/sub/folder"
+  kS3,         // "s3://bucket/prefix"
+  kGs,         // "gs://bucket/prefix"
+  kAzure,      // "az://container/prefix"
+  kHttp,       // "https://host/directory", "https://host/adapter.tar.gz"
+};
+
+std::string_view SourceKindName(SourceKind kind);  // "directory", "hub", "s3", ...
+
+struct SourceUri {
+  SourceKind kind = SourceKind::kDirectory;
+  std::string text;      // as it is shown and compared: without user, password and query of a URL
+  std::string location;  // directory or file, "org/name", bucket, or the whole URL
+  std::string path;      // folder of a Hub repository, key prefix or key; no slash at either end
+  std::string revision;  // Hub only; "main" if none was written
+};
+
+// "org/name" without a scheme is the Hub's, never a directory: what a name means may not depend on
+// where the server was started. A Hub revision with slashes writes them as %2F.
+Result<SourceUri> ParseSourceUri(std::string_view text);
+
+// ".tar.gz", ".tgz", ".tar" or ".zip" if a path ends so, else empty.
+std::string_view ArchiveSuffix(std::string_view path);
+
+}  // namespace lorry::adapters
