@@ -9,6 +9,7 @@
 
 #include "apps/bench_command.h"
 #include "apps/commands.h"
+#include "apps/merge_command.h"
 #include "base/log.h"
 #include "config/help.h"
 #include "config/load.h"
@@ -70,6 +71,8 @@ int PrintUsage(FILE* file) {
   for (const Command& command : kCommands) {
     fmt::print(file, "  lorry {:<8} {:<32} {}\n", command.name, command.usage, command.summary);
   }
+  fmt::print(file, "  lorry {:<8} {:<32} {}\n", "merge", "MODEL --adapter DIR[@W] -o DIR",
+             "adapters into a model on disk, or into one adapter");
   fmt::print(file, "  lorry {:<8} {:<32} {}\n", "bench", "SUBCOMMAND",
              "measure this machine, kernels, steps, servers");
   fmt::print(file, "\nlorry COMMAND --help lists its options; without a MODEL the demo is used\n");
@@ -79,7 +82,7 @@ int PrintUsage(FILE* file) {
 int UnknownCommand(const std::string& word) {
   std::vector<std::string> known;
   for (const Command& command : kCommands) known.push_back(command.name);
-  known.push_back("bench");
+  known.insert(known.end(), {"merge", "bench"});
   const std::string nearest = config::Nearest(word, known);
   fmt::print(
       stderr, "lorry: unknown command {}{}\n", word,
@@ -134,6 +137,7 @@ int Dispatch(const std::vector<std::string>& args) {
   const std::string& word = args[0];
   const Words rest(args.begin() + 1, args.end());
   if (word == "help" || word == "--help" || word == "-h") return Help(rest);
+  if (word == "merge") return RunMergeCommand(rest);
   if (word == "bench") return RunBenchCommand(rest);
   const std::string wanted = word == "--version" ? "version" : word;
   for (const Command& command : kCommands) {
