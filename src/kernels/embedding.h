@@ -5,6 +5,7 @@
 
 #include "base/ids.h"
 #include "device/stream.h"
+#include "kernels/linear.h"
 #include "kernels/packed_matrix.h"
 
 namespace lorry::kernels {
@@ -16,5 +17,16 @@ struct EmbeddingArgs {
 };
 
 void Embedding(const Stream& stream, const EmbeddingArgs& args);
+
+// An adapter's part in the embedding of its rows: out = (out + scale A[token] B^T) * out_scale.
+struct EmbeddingLoraArgs {
+  std::span<const TokenId> tokens;  // [rows]
+  LoraPair pair;             // a: [vocab, rank] act, a row per token; b packed [hidden, rank]
+  DType act = DType::kBF16;  // of a and b
+  const float* out_scale = nullptr;  // [hidden padded to 16] f32 (DoRA), or null
+  float* out = nullptr;              // [rows, hidden] f32
+};
+
+void EmbeddingLora(const Stream& stream, const EmbeddingLoraArgs& args);
 
 }  // namespace lorry::kernels

@@ -25,6 +25,9 @@ size_t ShrunkBytes(const LoraTask& task, DType act) {
   return RoundUp(rows * ShrunkStride(task.pair.rank) * DTypeBytes(act));
 }
 
+// Panels of y that anything may write.
+int YPanels(const LinearArgs& args) { return std::max(args.y_num_panels, args.weight.num_panels); }
+
 // How one task's shrink is cut: blocks of rows x blocks of ranks of about 128 kB of A.
 struct ShrinkGrid {
   int rows_per_item = 64;
@@ -36,18 +39,25 @@ struct ShrinkGrid {
     constexpr int kElementsPerItem = 64 * 1024;
     ranks_per_item = std::max(16, kElementsPerItem / k / 16 * 16);
     rank_items = CeilDiv(task.pair.rank, ranks_per_item);
-    num_items = CeilDiv(task.row_end - task.row_begin, rows_per_item) * rank_items;
+    num_items = CeilDiv(task.row_end - task.row_begin, rows_per_item) * rank_items;  // rank 0: none
   }
 };
 
 void CheckTask(const LoraTask& task, const LinearArgs& args) {
   const LoraPair& pair = task.pair;
   CHECK(0 <= task.row_begin && task.row_begin < task.row_end && task.row_end <= args.rows);
-  CHECK_MSG(pair.rank >= 1 && pair.n >= 1, "rank {} n {}", pair.rank, pair.n);
-  CHECK(pair.a != nullptr && pair.b != nullptr);
+  CHECK_MSG(pair.rank >= 0 && pair.n >= 1, "rank {} n {}", pair.rank, pair.n);
+  CHECK(pair.rank == 0 || (pair.a != nullptr && pair.b != nullptr));
   CHECK(task.y_panel_begin >= 0 && task.y_panel_step >= 1);
-  CHECK_LT(task.y_panel_begin + (NumPanels(pair.n) - 1) * task.y_panel_step,
-           args.weight.num_panels);
+  CHECK_LT(task.y_panel_begin + (NumPanels(pair.n) - 1) * task.y_panel_step, YPanels(args));
+}
+
+void CheckOwn(const OwnWeight& own, const LinearArgs& args) {
+  CHECK(0 <= own.row_begin && own.row_begin < own.row_end && own.row_end <= args.rows);
+  CHECK(own.weight.data != nullptr && own.weight.num_panels >= 1);
+  CHECK(own.weight.dtype == args.weight.dtype && own.weight.k == args.weight.k);
+  CHECK(own.y_panel_begin >= 0 && own.y_panel_step >= 1);
+  CHECK_LT(own.y_panel_begin + (own.weight.num_panels - 1) * own.y_panel_step, YPanels(args));
 }
 
 void CheckArgs(const LinearArgs& args) {
@@ -56,9 +66,12 @@ void CheckArgs(const LinearArgs& args) {
   CHECK(weight.data != nullptr && weight.k >= 1 && weight.num_panels >= 1);
   CHECK(weight.dtype == DType::kBF16 || weight.dtype == DType::kF32);
   CHECK_GE(args.x_stride, weight.k);
-  CHECK_GE(args.y_stride, weight.num_panels * kPanel);
+  CHECK_GE(args.y_panel_step, 1);
+  CHECK_GE(args.y_stride, ((weight.num_panels - 1) * args.y_panel_step + 1) * kPanel);
+  CHECK_GE(args.y_stride, args.y_num_panels * kPanel);
   CHECK(args.lora.empty() || args.lora_scratch != nullptr);
   CHECK_EQ(reinterpret_cast<uintptr_t>(args.lora_scratch) % kAlign, 0u);
+  for (const OwnWeight& own : args.own) CheckOwn(own, args);
   for (const LoraTask& task : args.lora) CheckTask(task, args);
 }
 
@@ -101,6 +114,7 @@ Range PairPanels(const LoraTask& task, Range panels) {
 void PrefetchTask(const LinearArgs& args, size_t task_idx, Range panels) {
   if (task_idx >= args.lora.size()) return;
   const LoraPair& pair = args.lora[task_idx].pair;
+  if (pair.rank == 0) return;
   const auto* b =
       static_cast<const std::byte*>(pair.b) +
       PairPanels(args.lora[task_idx], panels).begin * PanelBytes(pair.rank, args.weight.dtype);
@@ -148,8 +162,8 @@ struct ExpandGrid {
     constexpr int kDecodeRows = 16;
     const int wanted = 4 * num_threads;
     const int cuts = rows.end - rows.begin > kDecodeRows ? wanted : CeilDiv(wanted, num_groups);
-    panels_per_item = CeilDiv(CeilDiv(args.weight.num_panels, cuts), kTilePanels) * kTilePanels;
-    panel_items = CeilDiv(args.weight.num_panels, panels_per_item);
+    panels_per_item = CeilDiv(CeilDiv(YPanels(args), cuts), kTilePanels) * kTilePanels;
+    panel_items = CeilDiv(YPanels(args), panels_per_item);
     num_items = CeilDiv(rows.end - rows.begin, kRows) * panel_items;
   }
 };
@@ -180,7 +194,7 @@ class Expansion {
     const int item_in_group = found == plan_ ? item : item - found[-1].expand_items;
     const int row = group.rows.begin + item_in_group / grid.panel_items * ExpandGrid::kRows;
     const int panel = item_in_group % grid.panel_items * grid.panels_per_item;
-    const Range panels{panel, std::min(args_.weight.num_panels, panel + grid.panels_per_item)};
+    const Range panels{panel, std::min(YPanels(args_), panel + grid.panels_per_item)};
     for (int i = group.tasks.begin; i < group.tasks.end; ++i) {
       const LoraTask& task = args_.lora[i];
       const int row_begin = std::max(row, task.row_begin);
@@ -188,8 +202,13 @@ class Expansion {
       const auto [begin, end] = PairPanels(task, panels);
       if (row_begin >= row_end || begin >= end) continue;
       PrefetchTask(args_, i + 1, panels);
-      table.expand(args_, task, {row_begin, row_end}, {begin, end},
-                   static_cast<const std::byte*>(args_.lora_scratch) + plan_[i].shrunk_offset);
+      if (task.pair.rank > 0) {
+        table.expand(args_, task, {row_begin, row_end}, {begin, end},
+                     static_cast<const std::byte*>(args_.lora_scratch) + plan_[i].shrunk_offset);
+      }
+      if (task.y_scale != nullptr || task.y_offset != nullptr) {
+        table.scale_and_shift(args_, task, {row_begin, row_end}, {begin, end});
+      }
     }
   }
 
@@ -245,6 +264,21 @@ Blocks ProductBlocks(const LinearArgs& args, int num_threads) {
                 kTilePanels * static_cast<int>((item_bytes + tile_bytes - 1) / tile_bytes));
 }
 
+// The product of one adapter's rows with a weight of its own.
+LinearArgs OwnProduct(const LinearArgs& args, const OwnWeight& own) {
+  LinearArgs product = args;
+  product.x = static_cast<const std::byte*>(args.x) +
+              static_cast<ptrdiff_t>(own.row_begin) * args.x_stride *
+                  static_cast<ptrdiff_t>(DTypeBytes(args.weight.dtype));
+  product.rows = own.row_end - own.row_begin;
+  product.weight = own.weight;
+  product.bias = nullptr;
+  product.y = args.y + static_cast<ptrdiff_t>(own.row_begin) * args.y_stride +
+              static_cast<ptrdiff_t>(own.y_panel_begin) * kPanel;
+  product.y_panel_step = own.y_panel_step;
+  return product;
+}
+
 }  // namespace
 
 size_t LoraScratchBytes(std::span<const LoraTask> tasks, DType act) {
@@ -267,6 +301,14 @@ void Linear(const Stream& stream, const LinearArgs& args) {
       ShrinkItem(table, args, plan, item - product.num_items);
     }
   });
+  // Over the base's outputs of the same rows, hence after them.
+  for (const OwnWeight& own : args.own) {
+    const LinearArgs own_args = OwnProduct(args, own);
+    const Blocks blocks = ProductBlocks(own_args, stream.num_threads());
+    stream.ParallelFor(blocks.num_items, [&](int item, int) {
+      table.product(own_args, blocks.Rows(own_args, item), blocks.Panels(own_args, item));
+    });
+  }
   if (args.lora.empty()) return;
   const Expansion expansion(args, stream.num_threads(), plan);
   stream.ParallelFor(expansion.num_items(), [&](int item, int) { expansion.Run(table, item); });

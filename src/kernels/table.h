@@ -44,6 +44,9 @@ struct KernelTable {
   // y[rows, task's panels] += shrunk B^T. `panels` index pair.b.
   void (*expand)(const LinearArgs& args, const LoraTask& task, Range rows, Range panels,
                  const void* shrunk);
+  // y[rows, task's panels] = y * task.y_scale + task.offset_weight * task.y_offset, as far as
+  // given.
+  void (*scale_and_shift)(const LinearArgs& args, const LoraTask& task, Range rows, Range panels);
   void (*rms_norm)(const RmsNormArgs& args, Range rows);
   // `rows` of the sequence.
   void (*rope)(const RopeArgs& args, const SequenceRows& sequence, Range rows);

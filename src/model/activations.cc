@@ -4,6 +4,7 @@
 
 #include "device/arena.h"
 #include "formats/peft_config.h"
+#include "model/forward_batch.h"
 #include "model/linear_layout.h"
 
 namespace lorry::model {
@@ -18,7 +19,7 @@ void Place(const ModelSpec& spec, size_t rows, size_t logit_rows, Arena& arena, 
   a.gate_up_stride = NumPanelsOf(spec, LinearGroup::kGateUp) * kPanel;
   a.ffn_stride = a.gate_up_stride / 2;
   a.hidden_stride = NumPanelsOf(spec, LinearGroup::kDown) * kPanel;
-  a.logits_stride = kernels::NumPanels(spec.vocab_size) * kPanel;
+  a.logits_stride = kernels::NumPanels(spec.vocab_size + kMaxAddedTokens) * kPanel;
 
   a.residual = arena.Take<float>(rows * spec.hidden);
   a.normed = arena.Take<std::byte>(rows * spec.hidden * act);
@@ -30,9 +31,11 @@ void Place(const ModelSpec& spec, size_t rows, size_t logit_rows, Arena& arena, 
   a.last_residual = arena.Take<float>(logit_rows * spec.hidden);
   a.last_delta = arena.Take<float>(logit_rows * a.hidden_stride);
   a.logits = arena.Take<float>(logit_rows * a.logits_stride);
-  // q, k and v are the most tasks that one product has, and every row is in at most one segment. A
-  // task's part starts aligned, hence 64 bytes of slack for as many tasks as there can be.
-  a.lora = arena.Take<std::byte>(3 * rows * (formats::kMaxLoraRank * act + 64));
+  // q, k and v are the most tasks that one product has. A task's part starts aligned, hence 64
+  // bytes of slack for as many tasks as there can be. Address space: only what steps use is
+  // resident.
+  const size_t task_rows = 3 * kMaxAdaptersPerRow * rows;
+  a.lora = arena.Take<std::byte>(task_rows * (formats::kMaxLoraRank * act + 64));
 }
 
 }  // namespace

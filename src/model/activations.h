@@ -16,7 +16,7 @@ struct Activations {
   int gate_up_stride = 0;  // columns of the interleaved gate and up product
   int ffn_stride = 0;      // ffn padded to a panel
   int hidden_stride = 0;   // hidden padded to a panel
-  int logits_stride = 0;   // vocab padded to a panel
+  int logits_stride = 0;   // vocab and room for an adapter's added tokens, padded to a panel
 
   float* residual = nullptr;    // [max_rows, hidden] f32
   std::byte* normed = nullptr;  // [max_rows, hidden] act

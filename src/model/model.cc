@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/check.h"
-#include "formats/checkpoint.h"
 #include "kernels/attention.h"
 #include "kernels/embedding.h"
 #include "kernels/linear.h"
@@ -14,12 +13,13 @@
 #include "kernels/rope.h"
 #include "kernels/silu_mul.h"
 #include "model/activations.h"
-#include "model/adapter_weights.h"
+#include "model/adapter_tasks.h"
 #include "model/families/family.h"
 
 namespace lorry::model {
 namespace {
 
+using formats::ModuleKind;
 using formats::Projection;
 
 // cos and sin of position * frequency, in f32 as transformers computes them.
@@ -61,24 +61,25 @@ Result<DType> ChooseDType(const std::string& option, const formats::HfConfig& co
 
 class Model::Impl {
  public:
-  Impl(ModelSpec spec, formats::HfConfig config, Weights weights, Activations activations,
-       const LoadOptions& options, int max_positions)
+  Impl(ModelSpec spec, formats::HfConfig config, formats::Checkpoint checkpoint, Weights weights,
+       Activations activations, const LoadOptions& options, int max_positions)
       : spec_(std::move(spec)),
         config_(std::move(config)),
+        checkpoint_(std::move(checkpoint)),
         weights_(std::move(weights)),
         act_(std::move(activations)),
         rotary_(spec_.rope_inverse_frequencies, max_positions),
         max_step_rows_(options.max_step_rows),
         max_logit_rows_(options.max_logit_rows),
-        max_positions_(max_positions) {
-    tasks_.reserve(3 * max_step_rows_);
-  }
+        max_positions_(max_positions),
+        tasks_(spec_, options.max_step_rows) {}
 
   const float* Forward(const Stream& stream, const ForwardBatch& batch) {
     const int rows = static_cast<int>(batch.tokens.size());
     CHECK_LE(rows, max_step_rows_);
     CHECK_LE(static_cast<int>(batch.logit_rows.size()), max_logit_rows_);
-    kernels::Embedding(stream, {batch.tokens, weights_.embedding, act_.residual});
+    CheckSegments(batch);
+    EmbedTokens(stream, batch, {spec_, weights_.embedding, act_.residual});
     const float* delta = nullptr;  // what the last block adds, not yet in the residual
     for (int layer = 0; layer < spec_.num_layers; ++layer) {
       Attention(stream, batch, layer, delta);
@@ -91,6 +92,7 @@ class Model::Impl {
 
   ModelSpec spec_;
   formats::HfConfig config_;
+  formats::Checkpoint checkpoint_;
   Weights weights_;
   Activations act_;
   RotaryTables rotary_;
@@ -99,24 +101,32 @@ class Model::Impl {
   int max_positions_;
 
  private:
-  // normed = norm(residual += delta)
-  void Norm(const Stream& stream, int rows, const float* delta, const float* weight) {
-    kernels::RmsNorm(stream, {.residual = act_.residual,
-                              .delta = delta,
-                              .delta_stride = act_.hidden_stride,
-                              .weight = weight,
-                              .epsilon = spec_.rms_epsilon,
-                              .rows = rows,
-                              .hidden = spec_.hidden,
-                              .act = spec_.dtype,
-                              .out = act_.normed});
+  // normed = norm(residual += delta), with the weights of the base or of the row's adapter
+  void Norm(const Stream& stream, const ForwardBatch& batch, const float* delta, ModuleKind kind,
+            int layer) {
+    const LayerWeights& weights = weights_.layers[layer];
+    kernels::RmsNormArgs args{
+        .residual = act_.residual,
+        .delta = delta,
+        .delta_stride = act_.hidden_stride,
+        .weight = kind == ModuleKind::kAttentionNorm ? weights.attention_norm : weights.mlp_norm,
+        .epsilon = spec_.rms_epsilon,
+        .rows = static_cast<int>(batch.tokens.size()),
+        .hidden = spec_.hidden,
+        .act = spec_.dtype,
+        .out = act_.normed};
+    kernels::RmsNorm(stream, args);
+    for (const AdapterSegment& segment : batch.segments) {
+      const RowRange rows{segment.row_begin, segment.row_end};
+      NormAgain(stream, args, rows, segment.adapter->Norm(kind, layer));
+    }
   }
 
   // One packed product and the adapters' parts of the projections in it.
   void Product(const Stream& stream, const ForwardBatch& batch, int layer, LinearGroup group,
                const void* x, int x_stride, float* y, int y_stride) {
     const LayerWeights& weights = weights_.layers[layer];
-    CollectTasks(batch, layer, group);
+    tasks_.Collect(batch.segments, layer, group);
     kernels::Linear(stream, {.x = x,
                              .rows = static_cast<int>(batch.tokens.size()),
                              .x_stride = x_stride,
@@ -124,28 +134,14 @@ class Model::Impl {
                              .bias = weights.bias[static_cast<int>(group)],
                              .y = y,
                              .y_stride = y_stride,
-                             .lora = tasks_,
+                             .own = tasks_.own(),
+                             .lora = tasks_.lora(),
                              .lora_scratch = act_.lora});
   }
 
-  void CollectTasks(const ForwardBatch& batch, int layer, LinearGroup group) {
-    tasks_.clear();
-    for (const AdapterSegment& segment : batch.segments) {
-      for (int p = 0; p < formats::kNumProjections; ++p) {
-        const auto projection = static_cast<Projection>(p);
-        const PanelRange panels = PanelsOf(spec_, projection);
-        const kernels::LoraPair& pair = segment.adapter->Get(layer, projection);
-        if (panels.group != group || pair.rank == 0) continue;
-        tasks_.push_back(
-            {segment.row_begin, segment.row_end, pair, panels.panel_begin, panels.panel_step});
-      }
-    }
-  }
-
   void Attention(const Stream& stream, const ForwardBatch& batch, int layer, const float* delta) {
-    const int rows = static_cast<int>(batch.tokens.size());
     const int q_size = spec_.num_heads * spec_.head_dim;
-    Norm(stream, rows, delta, weights_.layers[layer].attention_norm);
+    Norm(stream, batch, delta, ModuleKind::kAttentionNorm, layer);
     Product(stream, batch, layer, LinearGroup::kQkv, act_.normed, spec_.hidden, act_.projected,
             act_.qkv_stride);
     kernels::RopeAndStoreKv(
@@ -173,7 +169,7 @@ class Model::Impl {
 
   void Mlp(const Stream& stream, const ForwardBatch& batch, int layer) {
     const int rows = static_cast<int>(batch.tokens.size());
-    Norm(stream, rows, act_.delta, weights_.layers[layer].mlp_norm);
+    Norm(stream, batch, act_.delta, ModuleKind::kMlpNorm, layer);
     Product(stream, batch, layer, LinearGroup::kGateUp, act_.normed, spec_.hidden, act_.projected,
             act_.gate_up_stride);
     kernels::SiluMul(stream, {.gate_up = act_.projected,
@@ -196,7 +192,7 @@ class Model::Impl {
       std::memcpy(act_.last_delta + static_cast<size_t>(i) * act_.hidden_stride,
                   delta + row * act_.hidden_stride, spec_.hidden * sizeof(float));
     }
-    kernels::RmsNorm(stream, {.residual = act_.last_residual,
+    kernels::RmsNormArgs norm{.residual = act_.last_residual,
                               .delta = act_.last_delta,
                               .delta_stride = act_.hidden_stride,
                               .weight = weights_.final_norm,
@@ -204,17 +200,29 @@ class Model::Impl {
                               .rows = num_logits,
                               .hidden = spec_.hidden,
                               .act = spec_.dtype,
-                              .out = act_.normed});
+                              .out = act_.normed};
+    kernels::RmsNorm(stream, norm);
+    for (const AdapterSegment& segment : batch.segments) {
+      NormAgain(stream, norm, LogitRows(batch, segment),
+                segment.adapter->Norm(ModuleKind::kFinalNorm, 0));
+    }
+    tasks_.CollectHead(batch);
     kernels::Linear(stream, {.x = act_.normed,
                              .rows = num_logits,
                              .x_stride = spec_.hidden,
                              .weight = weights_.head,
                              .y = act_.logits,
-                             .y_stride = act_.logits_stride});
+                             .y_stride = act_.logits_stride,
+                             .y_num_panels = tasks_.lora().empty() && tasks_.own().empty()
+                                                 ? 0
+                                                 : act_.logits_stride / kernels::kPanel,
+                             .own = tasks_.own(),
+                             .lora = tasks_.lora(),
+                             .lora_scratch = act_.lora});
+    FinishLogits(stream, batch, {spec_, act_.normed, act_.logits, act_.logits_stride});
   }
 
-  std::vector<kernels::LoraTask>
-      tasks_;  // of the product at hand; capacity for every row on its own adapter
+  AdapterTasks tasks_;  // of the product at hand
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -224,7 +232,7 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, const L
                                            const Stream& stream) {
   ASSIGN_OR_RETURN(formats::HfConfig config, formats::ReadHfConfig(directory));
   ASSIGN_OR_RETURN(ModelSpec spec, MakeSpec(config));
-  ASSIGN_OR_RETURN(const formats::Checkpoint checkpoint, formats::Checkpoint::Open(directory));
+  ASSIGN_OR_RETURN(formats::Checkpoint checkpoint, formats::Checkpoint::Open(directory));
   ASSIGN_OR_RETURN(spec.dtype, ChooseDType(options.dtype, config, checkpoint));
   const int max_positions = options.max_positions > 0
                                 ? std::min(options.max_positions, spec.max_positions)
@@ -232,13 +240,14 @@ Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, const L
   ASSIGN_OR_RETURN(Weights weights, LoadWeights(checkpoint, spec, stream, options.progress));
   ASSIGN_OR_RETURN(Activations activations,
                    Activations::Allocate(spec, options.max_step_rows, options.max_logit_rows));
-  return std::unique_ptr<Model>(
-      new Model(std::make_unique<Impl>(std::move(spec), std::move(config), std::move(weights),
-                                       std::move(activations), options, max_positions)));
+  return std::unique_ptr<Model>(new Model(
+      std::make_unique<Impl>(std::move(spec), std::move(config), std::move(checkpoint),
+                             std::move(weights), std::move(activations), options, max_positions)));
 }
 
 const ModelSpec& Model::spec() const { return impl_->spec_; }
 const formats::HfConfig& Model::config() const { return impl_->config_; }
+const formats::Checkpoint& Model::checkpoint() const { return impl_->checkpoint_; }
 size_t Model::weight_bytes() const { return impl_->weights_.buffer.num_bytes(); }
 size_t Model::scratch_bytes() const { return impl_->act_.buffer.num_bytes(); }
 int Model::max_step_rows() const { return impl_->max_step_rows_; }

@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "device/stream.h"
+#include "formats/checkpoint.h"
 #include "formats/hf_config.h"
 #include "model/forward_batch.h"
 #include "model/model_spec.h"
@@ -36,6 +37,8 @@ class Model {
 
   const ModelSpec& spec() const;
   const formats::HfConfig& config() const;  // as read; adapters are matched against it
+  const formats::Checkpoint& checkpoint()
+      const;  // mapped, not resident: adapters may need its rows
   size_t weight_bytes() const;
   size_t scratch_bytes() const;  // address space; resident as far as steps have touched it
   int max_step_rows() const;
@@ -43,7 +46,8 @@ class Model {
   int max_positions() const;
 
   // Logits of batch.logit_rows: [logit_rows, vocab] f32, row stride logits_stride(). Valid until
-  // the next Forward.
+  // the next Forward. A row on an adapter with a vocabulary of its own has as many logits as that
+  // has, and -inf in what it lacks of the base's.
   const float* Forward(const Stream& stream, const ForwardBatch& batch);
   int logits_stride() const;
 

@@ -12,6 +12,9 @@
 
 namespace lorry::model {
 
+// Tokens that an adapter's vocabulary may have beyond the base's.
+inline constexpr int kMaxAddedTokens = 4096;
+
 struct ModelSpec {
   std::string family;  // "llama", "qwen2"
   int vocab_size = 0;

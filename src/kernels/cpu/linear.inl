@@ -171,7 +171,7 @@ class BaseProduct {
     }
     tile.x_stride = args_.x_stride;
     tile.y_stride = args_.y_stride;
-    tile.y_panel_stride = kPanel;
+    tile.y_panel_stride = static_cast<ptrdiff_t>(args_.y_panel_step) * kPanel;
     tile.begin = k_begin == 0 ? Tile::kFromZero : Tile::kFromY;
     const bool last = k_begin + k_size == args_.weight.k;
     tile.end = last && args_.bias != nullptr ? Tile::kAddBias : Tile::kStore;
@@ -181,7 +181,8 @@ class BaseProduct {
       const Range rows = tiles_[i];
       tile.x = static_cast<const T*>(args_.x) +
                static_cast<ptrdiff_t>(rows.begin) * args_.x_stride + k_begin;
-      tile.y = args_.y + static_cast<ptrdiff_t>(rows.begin) * args_.y_stride + panel * kPanel;
+      tile.y = args_.y + static_cast<ptrdiff_t>(rows.begin) * args_.y_stride +
+               panel * tile.y_panel_stride;
       DispatchTile<T, kTileRows, kTilePanels>(rows.end - rows.begin, num_panels, tile);
     }
   }
@@ -313,6 +314,21 @@ void ShrinkOf(const LinearArgs& args, const LoraTask& task, Range rows, Range ra
                  static_cast<ptrdiff_t>(row - task.row_begin) * ShrunkStride(task.pair.rank) +
                  task.pair.rank;
     Act<T>::StoreLanes(padding, Fill(zero), 1);
+  }
+}
+
+void ScaleAndShift(const LinearArgs& args, const LoraTask& task, Range rows, Range panels) {
+  for (int row = rows.begin; row < rows.end; ++row) {
+    float* y_row = args.y + static_cast<ptrdiff_t>(row) * args.y_stride;
+    for (int panel = panels.begin; panel < panels.end; ++panel) {
+      float* y = y_row + (task.y_panel_begin + panel * task.y_panel_step) * kPanel;
+      F32x16 value = Load(y);
+      if (task.y_scale != nullptr) value = value * Load(task.y_scale + panel * kPanel);
+      if (task.y_offset != nullptr) {
+        value = value + Fill(task.offset_weight) * Load(task.y_offset + panel * kPanel);
+      }
+      Store(y, value);
+    }
   }
 }
 

@@ -13,6 +13,7 @@ const KernelTable& PortableTable() {
       .product = Product,
       .shrink = Shrink,
       .expand = Expand,
+      .scale_and_shift = ScaleAndShift,
       .rms_norm = RmsNorm,
       .rope = Rope,
       .attention = Attention,

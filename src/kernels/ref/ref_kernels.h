@@ -42,6 +42,7 @@ void Product(const LinearArgs& args, Range rows, Range panels);
 void Shrink(const LinearArgs& args, const LoraTask& task, Range rows, Range ranks, void* shrunk);
 void Expand(const LinearArgs& args, const LoraTask& task, Range rows, Range panels,
             const void* shrunk);
+void ScaleAndShift(const LinearArgs& args, const LoraTask& task, Range rows, Range panels);
 void RmsNorm(const RmsNormArgs& args, Range rows);
 void Rope(const RopeArgs& args, const SequenceRows& sequence, Range rows);
 void Attention(const AttentionArgs& args, const SequenceRows& sequence, int kv_head, Range rows);

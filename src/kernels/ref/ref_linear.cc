@@ -14,7 +14,8 @@ void Product(const LinearArgs& args, Range rows, Range panels) {
                Get(weight.data, weight.dtype,
                    PackedIndex(weight.dtype, weight.k, column / kPanel, k_idx, column % kPanel));
       }
-      y_row[column] = args.bias == nullptr ? sum : sum + args.bias[column];
+      y_row[column / kPanel * args.y_panel_step * kPanel + column % kPanel] =
+          args.bias == nullptr ? sum : sum + args.bias[column];
     }
   }
 }
@@ -54,6 +55,18 @@ void Expand(const LinearArgs& args, const LoraTask& task, Range rows, Range pane
                  Get(pair.b, act, PackedIndex(act, pair.rank, panel, rank, column % kPanel));
       }
       y_row[(task.y_panel_begin + panel * task.y_panel_step) * kPanel + column % kPanel] += delta;
+    }
+  }
+}
+
+void ScaleAndShift(const LinearArgs& args, const LoraTask& task, Range rows, Range panels) {
+  for (int row = rows.begin; row < rows.end; ++row) {
+    for (int column = panels.begin * kPanel; column < panels.end * kPanel; ++column) {
+      const int panel = task.y_panel_begin + column / kPanel * task.y_panel_step;
+      float& y =
+          args.y[static_cast<ptrdiff_t>(row) * args.y_stride + panel * kPanel + column % kPanel];
+      if (task.y_scale != nullptr) y *= task.y_scale[column];
+      if (task.y_offset != nullptr) y += task.offset_weight * task.y_offset[column];
     }
   }
 }

@@ -10,6 +10,7 @@ const KernelTable& RefTable() {
       .product = ref::Product,
       .shrink = ref::Shrink,
       .expand = ref::Expand,
+      .scale_and_shift = ref::ScaleAndShift,
       .rms_norm = ref::RmsNorm,
       .rope = ref::Rope,
       .attention = ref::Attention,
