@@ -3,9 +3,10 @@
 namespace lorry::server {
 namespace {
 
-constexpr std::string_view kScheme = "bearer ";
+constexpr std::string_view kScheme = "bearer ";  // its case does not matter
 
-// The text after "Bearer ", whose case does not matter; "" if there is none.
+}  // namespace
+
 std::string_view BearerToken(const net::HttpHeaders& headers) {
   const auto value = headers.Find("authorization");
   if (!value || value->size() <= kScheme.size()) return {};
@@ -15,8 +16,6 @@ std::string_view BearerToken(const net::HttpHeaders& headers) {
   }
   return value->substr(kScheme.size());
 }
-
-}  // namespace
 
 bool ConstantTimeEqual(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;

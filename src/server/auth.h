@@ -22,6 +22,9 @@ class Auth {
   const std::vector<std::string> keys_;
 };
 
+// The text after "Authorization: Bearer "; "" if there is none.
+std::string_view BearerToken(const net::HttpHeaders& headers);
+
 // Equal, in a time that depends on the lengths only.
 bool ConstantTimeEqual(std::string_view a, std::string_view b);
 

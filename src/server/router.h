@@ -22,13 +22,30 @@ enum class Endpoint {
   kChatCompletions,
   kTokenize,
   kDetokenize,
+  // Adapter management.
+  kAdapters,  // Lorry's own
+  kAdapter,
+  kVllmLoad,
+  kVllmUnload,
+  kSglangLoad,
+  kSglangUnload,
+  kSagemakerAdapters,  // SageMaker's, and DJL Serving's of one model
+  kSagemakerAdapter,
+  kDjlModels,  // DJL Serving's: the path says which model
+};
+
+// Who may call.
+enum class Access {
+  kOpen,    // everyone
+  kClient,  // who has an API key, where there are any
+  kAdmin,   // who has the admin key, or comes by the management listener (admin_access.h)
 };
 
 struct Route {
-  std::string_view method;  // GET (HEAD too) or POST
+  std::string_view method;  // GET stands for HEAD too
   std::string_view path;    // one that ends in '/' stands for everything below it
   Endpoint endpoint;
-  bool is_open;  // no key is asked for
+  Access access;
 };
 
 struct RouteMatch {

@@ -14,6 +14,19 @@ TEST(Router, FindsRoutes) {
   EXPECT_EQ(model.rest, "team/fr");
 }
 
+TEST(Router, APathHasItsMethods) {
+  EXPECT_EQ(FindRoute("GET", "/v1/adapters").route->endpoint, Endpoint::kAdapters);
+  EXPECT_EQ(FindRoute("POST", "/v1/adapters").route->endpoint, Endpoint::kAdapters);
+  const RouteMatch adapter = FindRoute("DELETE", "/v1/adapters/team/fr");
+  EXPECT_EQ(adapter.route->endpoint, Endpoint::kAdapter);
+  EXPECT_EQ(adapter.route->access, Access::kAdmin);
+  EXPECT_EQ(adapter.rest, "team/fr");
+  EXPECT_EQ(FindRoute("PATCH", "/v1/adapters/a").allow, "GET, HEAD, PATCH, DELETE, OPTIONS");
+  EXPECT_EQ(FindRoute("PUT", "/v1/adapters/a").status, 405);
+  EXPECT_EQ(FindRoute("DELETE", "/v1/adapters").status, 405);
+  EXPECT_EQ(FindRoute("GET", "/models/org/base/adapters/a").rest, "org/base/adapters/a");
+}
+
 TEST(Router, SaysWhatIsMissing) {
   EXPECT_EQ(FindRoute("GET", "/").status, 404);
   EXPECT_EQ(FindRoute("GET", "/v1/modelsx").status, 404);

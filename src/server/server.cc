@@ -97,7 +97,7 @@ void Server::Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWrite
     return;
   }
   exchange->entry().route = match.route->path;
-  if (!match.route->is_open) {
+  if (match.route->access == Access::kClient) {
     if (const Status status = auth_.Check(request.headers); !status) {
       exchange->SendError(status.error());
       return;
@@ -142,6 +142,9 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
     case Endpoint::kTokenize:
     case Endpoint::kDetokenize:
       break;
+    default:
+      exchange->SendError({ErrorCode::kNotFound, "Adapters are not managed here.", ""});
+      return;
   }
   if (!is_ready_) {
     exchange->SendError({ErrorCode::kUnavailable, "The server is shutting down.", ""});

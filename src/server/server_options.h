@@ -10,6 +10,14 @@
 
 namespace lorry::server {
 
+// How adapters may be managed while the server runs (admin_access.h); as it is here, not at all.
+struct AdminOptions {
+  std::string key;                 // of management alone; empty: there is none
+  std::string host = "127.0.0.1";  // of a listener for management and the open routes, with
+  int port = -1;                   // 0: any free one; -1: there is no such listener
+  bool vllm_for_clients = false;   // who may generate may also load and unload, by vLLM's routes
+};
+
 struct ServerOptions {
   net::HttpServerOptions http;
   std::vector<std::string>
@@ -20,6 +28,7 @@ struct ServerOptions {
   int max_logprobs = 20;            // the most that a request may ask for
   SamplingParams
       default_sampling;  // of requests that do not say: the model's generation_config.json
+  AdminOptions admin;
   bool access_log = true;
   std::string version;  // what /version says
   const Clock* clock = &Clock::Steady();

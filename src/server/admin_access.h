@@ -1,0 +1,32 @@
+// Who may manage adapters: nobody, unless the operator said how. A key of its own opens the routes
+// on every listener; a listener of their own (loopback by default) is open without a key when there
+// is none.
+// Owns: the key. Thread: any. Never: takes a client's API key for the admin's.
+#pragma once
+
+#include "base/result.h"
+#include "net/http_message.h"
+#include "server/auth.h"
+#include "server/router.h"
+#include "server/server_options.h"
+
+namespace lorry::server {
+
+enum class Listener { kClients, kAdmin };
+
+class AdminAccess {
+ public:
+  // `clients` decides where vLLM's calls are open to ordinary clients; it outlives this.
+  AdminAccess(const AdminOptions& options, const Auth& clients)
+      : options_(options), clients_(clients) {}
+
+  // kNotFound: management is off here; kUnauthenticated: no or a wrong key; kPermission: a web page
+  // asks, by its visitor's browser.
+  Status Check(Endpoint endpoint, const net::HttpHeaders& headers, Listener listener) const;
+
+ private:
+  const AdminOptions options_;
+  const Auth& clients_;
+};
+
+}  // namespace lorry::server

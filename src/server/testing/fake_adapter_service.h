@@ -1,0 +1,148 @@
+// FakeAdapterService: an AdapterService for tests of the server: names without weights. What a
+// source is to fail with, and when answers come, is the test's choice.
+// Owns: the names. Thread: any.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "request/adapter_service.h"
+
+namespace lorry::server {
+
+class FakeAdapterService final : public AdapterService {
+ public:
+  // Registering this source fails so.
+  void FailSource(std::string source, Error error) {
+    std::lock_guard lock(mutex_);
+    failures_[std::move(source)] = std::move(error);
+  }
+  void AddStatic(std::string name) {
+    std::lock_guard lock(mutex_);
+    adapters_[name] = {.name = name, .source = "/static", .is_static = true};
+  }
+  // From here on answers wait for AnswerHeld.
+  void Hold() {
+    std::lock_guard lock(mutex_);
+    is_holding_ = true;
+  }
+  size_t num_held() {
+    std::lock_guard lock(mutex_);
+    return held_.size();
+  }
+  void AnswerHeld() {
+    std::vector<std::function<void()>> held;
+    {
+      std::lock_guard lock(mutex_);
+      is_holding_ = false;
+      held.swap(held_);
+    }
+    for (const auto& answer : held) answer();
+  }
+  AdapterRegistration last_registration() {
+    std::lock_guard lock(mutex_);
+    return last_registration_;
+  }
+
+  std::shared_ptr<const ModelDirectory> directory() const override {
+    std::lock_guard lock(mutex_);
+    std::vector<AdapterCard> cards;
+    for (const auto& [name, status] : adapters_) {
+      cards.push_back({.name = name, .id = status.id, .root = status.source});
+    }
+    return std::make_shared<ModelDirectory>(std::vector<std::string>{"demo", "org/demo"},
+                                            "/models/demo", std::move(cards),
+                                            /*max_model_len=*/64, /*created_s=*/1700000000);
+  }
+
+  void Want(const std::string& name, HandleCallback done) override {
+    done(Fail(ErrorCode::kNotFound, name, "model"));
+  }
+
+  void Register(AdapterRegistration registration, StatusCallback done) override {
+    Answer(std::move(done), [&]() -> Result<AdapterStatus> {
+      last_registration_ = registration;
+      if (adapters_.contains(registration.name) && !registration.replace) {
+        return Fail(ErrorCode::kConflict, fmt::format("`{}` exists", registration.name), "name");
+      }
+      const auto failure = failures_.find(registration.source);
+      if (failure != failures_.end()) return tl::unexpected<Error>(failure->second);
+      AdapterStatus status = {.name = registration.name, .source = registration.source};
+      status.is_pinned = registration.is_pinned;
+      if (registration.load) {
+        status.id.bytes[0] = ++next_id_;
+        status.tier = AdapterTier::kHost;
+      }
+      return adapters_[registration.name] = status;
+    });
+  }
+
+  void Remove(const std::string& name, DoneCallback done) override {
+    Answer(std::move(done), [&]() -> Status {
+      const auto found = adapters_.find(name);
+      if (found == adapters_.end()) return Unknown(name);
+      if (found->second.is_static) return Fail(ErrorCode::kPermission, name + " is static");
+      adapters_.erase(found);
+      return {};
+    });
+  }
+
+  void Update(const std::string& name, AdapterUpdate update, StatusCallback done) override {
+    Answer(std::move(done), [&]() -> Result<AdapterStatus> {
+      const auto found = adapters_.find(name);
+      if (found == adapters_.end()) return Unknown(name);
+      AdapterStatus& status = found->second;
+      if (update.alias_of) {
+        const auto target = adapters_.find(*update.alias_of);
+        if (target == adapters_.end()) return Unknown(*update.alias_of);
+        status.id = target->second.id;
+      }
+      if (update.reload) status.id.bytes[0] = ++next_id_;
+      if (update.is_pinned) status.is_pinned = *update.is_pinned;
+      return status;
+    });
+  }
+
+  void List(std::function<void(std::vector<AdapterStatus>)> done) override {
+    Answer(std::move(done), [&] {
+      std::vector<AdapterStatus> all;
+      for (const auto& [name, status] : adapters_) all.push_back(status);
+      std::ranges::reverse(all);  // in no order that anyone may count on
+      return all;
+    });
+  }
+
+ private:
+  static tl::unexpected<Error> Unknown(const std::string& name) {
+    return Fail(ErrorCode::kNotFound, fmt::format("There is no adapter `{}`.", name), "name");
+  }
+
+  // Calls `done` with what `make` returns, now or by AnswerHeld; outside of the lock.
+  template <typename Done, typename Make>
+  void Answer(Done done, Make make) {
+    std::unique_lock lock(mutex_);
+    auto value = make();
+    if (is_holding_) {
+      held_.push_back([done, value] { done(value); });
+      return;
+    }
+    lock.unlock();
+    done(std::move(value));
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::string, AdapterStatus> adapters_;
+  std::map<std::string, Error> failures_;
+  std::vector<std::function<void()>> held_;
+  AdapterRegistration last_registration_;
+  bool is_holding_ = false;
+  uint8_t next_id_ = 0;
+};
+
+}  // namespace lorry::server
