@@ -102,7 +102,7 @@ class Site:
         path = urllib.parse.urlsplit(handler.path).path
         self.seen.append(Seen(handler.command, handler.path, dict(handler.headers)))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            fault = self.next_fault(path, handler.command)
+            fault = self.next_fault(urllib.parse.unquote(path), handler.command)
             if fault and fault.status:
                 self.send_status(handler, fault.status, fault.headers)
             else:
@@ -176,6 +176,38 @@ class Site:
             time.sleep(self.seconds_per_64k)
 
     seconds_per_64k = 0.0
+
+
+class Buckets(Site):
+    """Lists its files as Google's and Azure's stores do; each first segment is a bucket."""
+
+    def serve(self, handler, path, fault):
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(handler.path).query))
+        if "list-type" in query:
+            entry = "<Contents><Key>{}</Key><Size>{}</Size><ETag>{}</ETag><LastModified>{}</LastModified></Contents>"
+            page = "<ListBucketResult>{}</ListBucketResult>"
+            self.list(handler, path, query, page, entry, "2026-01-02T03:04:05Z")
+        elif query.get("comp") == "list":
+            entry = ("<Blob><Name>{}</Name><Properties><Content-Length>{}</Content-Length><Etag>{}</Etag>"
+                     "<Last-Modified>{}</Last-Modified><Content-Type>x</Content-Type></Properties></Blob>")
+            page = "<EnumerationResults><Blobs>{}</Blobs></EnumerationResults>"
+            self.list(handler, path, query, page, entry, STORED_AT)
+        else:
+            super().serve(handler, urllib.parse.unquote(path), fault)
+
+    def list(self, handler, path, query, page, entry, date):
+        bucket, prefix = path.strip("/"), query.get("prefix", "")
+        keys = [name.removeprefix(f"/{bucket}/") for name in self.files if name.startswith(f"/{bucket}/")]
+        here = [key for key in keys if key.startswith(prefix) and "/" not in key[len(prefix):]]
+        files = {key: self.files[f"/{bucket}/{key}"] for key in here}
+        entries = [entry.format(key, len(file.content), file.etag, date) for key, file in files.items()]
+        self.send_status(handler, 200, {"Content-Type": "application/xml"}, page.format("".join(entries)).encode())
+
+    def store(self, path: str, content: bytes):
+        self.put(path, content, headers={"Last-Modified": STORED_AT})
+
+
+STORED_AT = "Fri, 02 Jan 2026 03:04:05 GMT"
 
 
 @dataclasses.dataclass

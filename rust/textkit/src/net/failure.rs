@@ -36,6 +36,8 @@ pub enum Next {
     GiveUp,
     /// Try again, not before this time has passed.
     Retry(Duration),
+    /// Try again, but not more than once: all bytes came, and they were wrong.
+    RetryOnce,
     /// The files are of another version than their list: list them again.
     ListAgain,
 }

@@ -254,8 +254,12 @@ pub async fn retrying<T>(
 
 /// Waits before retry number `failures`, or gives the failure back if there is to be none.
 pub async fn pause(limits: &Limits, failures: u32, failure: Failure) -> Result<()> {
-    let Next::Retry(after) = failure.next else { return Err(failure) };
-    if failures > limits.retries {
+    let (retries, after) = match failure.next {
+        Next::Retry(after) => (limits.retries, after),
+        Next::RetryOnce => (limits.retries.min(1), Duration::ZERO),
+        Next::GiveUp | Next::ListAgain => return Err(failure),
+    };
+    if failures > retries {
         let tries = if failures > 1 { format!(" ({failures} attempts)") } else { String::new() };
         return Err(Failure { text: failure.text + &tries, next: Next::GiveUp, ..failure });
     }

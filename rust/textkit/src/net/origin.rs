@@ -40,6 +40,14 @@ enum Chunks<'a> {
 }
 
 impl Origin<'_> {
+    /// What messages call a location.
+    pub fn shown(&self, location: &str) -> String {
+        match self {
+            Self::Http(_) => parse(location).map_or_else(|_| String::new(), |url| shown(&url)),
+            Self::Store(store) => store.shown(location),
+        }
+    }
+
     /// None if the source has no such file.
     pub async fn describe(&self, name: &str, location: &str) -> Result<Option<RemoteFile>> {
         let found = match self {
@@ -59,7 +67,7 @@ impl Origin<'_> {
                 let (start, chunks) = store.open(file, offset).await?;
                 let idle = store.http.limits.idle;
                 let chunks = Chunks::Store(idle, chunks);
-                Ok(Body { start, total: file.size, what: file.location.clone(), chunks })
+                Ok(Body { start, total: file.size, what: store.shown(&file.location), chunks })
             }
         }
     }

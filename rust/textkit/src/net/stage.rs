@@ -40,7 +40,7 @@ async fn stage_once(origin: &Origin<'_>, location: &str, staging: &Staging<'_>) 
     let files = match &archive {
         Some(name) => {
             vec![describe(origin, name, location, staging.limits).await?.ok_or_else(|| {
-                Failure::new(Kind::NotFound, format!("{}: not found", shown(location)))
+                Failure::new(Kind::NotFound, format!("{}: not found", origin.shown(location)))
             })?]
         }
         None => list(origin, location, staging.limits).await?,
@@ -72,10 +72,6 @@ fn archive_of(origin: &Origin<'_>, location: &str) -> Result<Option<String>> {
     Ok(suffix.map(|suffix| format!("archive{suffix}")))
 }
 
-fn shown(location: &str) -> String {
-    parse(location).map_or_else(|_| location.to_owned(), |url| super::http::shown(&url))
-}
-
 async fn describe(
     origin: &Origin<'_>,
     name: &str,
@@ -99,7 +95,7 @@ async fn list(origin: &Origin<'_>, location: &str, limits: &Limits) -> Result<Ve
         Origin::Http(_) => ask_for_each(origin, location, limits).await?,
     };
     choose(found).map_err(|missing| {
-        Failure::new(Kind::NotFound, format!("{}: has no {missing}", shown(location)))
+        Failure::new(Kind::NotFound, format!("{}: has no {missing}", origin.shown(location)))
     })
 }
 

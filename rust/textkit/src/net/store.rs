@@ -32,8 +32,8 @@ pub enum Provider {
 pub struct Store<'a> {
     pub http: &'a Http,
     store: Box<dyn ObjectStore>,
-    /// What errors call it: "s3://bucket".
-    shown: String,
+    /// What messages call it: "s3://bucket".
+    name: String,
 }
 
 type Chunks = BoxStream<'static, object_store::Result<Bytes>>;
@@ -62,17 +62,17 @@ impl<'a> Store<'a> {
             Provider::Google => make_google(http, bucket, settings),
             Provider::Azure => make_azure(http, bucket, settings),
         };
-        let shown = format!("{scheme}://{bucket}");
-        let store = built.map_err(|e| Failure::invalid(format!("{shown}: {e}")))?;
-        Ok(Self { http, store, shown })
+        let name = format!("{scheme}://{bucket}");
+        let store = built.map_err(|e| Failure::invalid(format!("{name}: {e}")))?;
+        Ok(Self { http, store, name })
     }
 
-    fn what(&self, key: &str) -> String {
-        format!("{}/{key}", self.shown)
+    pub fn shown(&self, key: &str) -> String {
+        format!("{}/{key}", self.name)
     }
 
     pub async fn describe(&self, name: &str, key: &str) -> Result<RemoteFile> {
-        let what = self.what(key);
+        let what = self.shown(key);
         let key = path(key)?;
         let meta = self.timed(&what, self.store.head(&key)).await?;
         Ok(remote_file(name, meta))
@@ -80,7 +80,7 @@ impl<'a> Store<'a> {
 
     /// The objects right under a prefix, without those under further slashes.
     pub async fn list(&self, prefix: &str) -> Result<Vec<RemoteFile>> {
-        let what = self.what(prefix);
+        let what = self.shown(prefix);
         let prefix = path(prefix)?;
         let listed = self.timed(&what, self.store.list_with_delimiter(Some(&prefix))).await?;
         let named = listed.objects.into_iter().filter_map(|meta| {
@@ -96,7 +96,7 @@ impl<'a> Store<'a> {
             if_match: file.etag.clone(),
             ..Default::default()
         };
-        let what = self.what(&file.location);
+        let what = self.shown(&file.location);
         let key = path(&file.location)?;
         let got = self.store.get_opts(&key, options);
         let got = self.timed(&what, got).await.map_err(|failure| match failure.http_status {

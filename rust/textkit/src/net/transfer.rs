@@ -1,7 +1,7 @@
 //! One file from a source to the disk: appended as it comes, continued where it broke off, counted against
 //! the limit, checked, and only then given its name.
 
-use super::failure::{Failure, Kind, Result};
+use super::failure::{Failure, Kind, Next, Result};
 use super::files::{hex, RemoteFile};
 use super::http::{pause, Limits};
 use super::origin::Origin;
@@ -124,7 +124,7 @@ impl<'a> Sink<'a> {
             // What is there is of no use, and nothing may go on from it.
             self.restart().map_err(|e| Failure::of_file(self.path, &e))?;
             let text = format!("{}: its SHA-256 is {sha256}, announced was {wanted}", remote.name);
-            return Err(Failure::passing(text));
+            return Err(Failure { next: Next::RetryOnce, ..Failure::source(text) });
         }
         self.file.sync_all().map_err(|e| Failure::of_file(self.path, &e))?;
         Ok(sha256)
