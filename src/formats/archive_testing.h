@@ -117,7 +117,9 @@ inline std::string TarHeader(std::string_view name, uint64_t size_bytes) {
 }
 
 inline void AppendNumber(std::string* out, uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i) out->push_back(static_cast<char>(value >> (8 * i)));
+  for (int i = 0; i < bytes; ++i) {
+    out->push_back(i < 8 ? static_cast<char>(value >> (8 * i)) : '\0');
+  }
 }
 
 // A zip with one deflated file that says of itself what it is told to.

@@ -47,7 +47,7 @@ tl::unexpected<Error> SystemFailure(const std::string& path, int reason) {
 
 Result<OpenedFile> OpenRegular(const std::string& path) {
   if (path.find('\0') != std::string::npos) {
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("{:?}: a path with a zero byte", path));
+    return Fail(ErrorCode::kInvalidArgument, "a path with a zero byte");
   }
   // O_NONBLOCK: opening a pipe that nobody writes to must not hang; for a regular file it means
   // nothing.

@@ -1,5 +1,6 @@
 #include "formats/json.h"
 
+#include <algorithm>
 #include <boost/json/array.hpp>
 #include <boost/json/basic_parser_impl.hpp>
 #include <boost/json/parse.hpp>
@@ -98,6 +99,22 @@ Result<json::object> ParseChecked(std::string_view text, std::string_view where,
   return std::move(value.as_object());
 }
 
+// The length of the UTF-8 character at the beginning of `text`; 0 if there is none (Unicode, table
+// 3-7). Debian's fmt ends the process when it quotes what is not UTF-8.
+size_t CharacterBytes(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0; };
+  const uint8_t lead = byte(0);
+  if (lead < 0x80) return 1;
+  const size_t count = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+  const uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+  const uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+  if (count == 0 || byte(1) < low || byte(1) > high) return 0;
+  for (size_t i = 2; i < count; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  return count;
+}
+
 tl::unexpected<Error> WrongKind(std::string_view wanted, const json::value& value) {
   return Fail(ErrorCode::kInvalidArgument,
               fmt::format("must be {}, is {}", wanted, JsonKindName(value)));
@@ -161,8 +178,13 @@ std::string_view JsonKindName(const json::value& value) {
 
 std::string Quoted(std::string_view name) {
   constexpr size_t kMaxBytes = 120;
-  const bool cut = name.size() > kMaxBytes;
-  return fmt::format("{:?}{}", name.substr(0, kMaxBytes), cut ? "…" : "");
+  std::string shown;
+  while (!name.empty() && shown.size() < kMaxBytes) {
+    const size_t count = CharacterBytes(name);
+    shown += count == 0 ? "\uFFFD" : name.substr(0, count);
+    name.remove_prefix(std::max<size_t>(count, 1));
+  }
+  return fmt::format("{:?}{}", shown, name.empty() ? "" : "…");
 }
 
 template <>

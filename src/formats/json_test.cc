@@ -76,6 +76,27 @@ TEST(JsonTest, QuotedIsShortAndPrintable) {
   EXPECT_LT(Quoted(std::string(100000, 'x')).size(), 200u);
 }
 
+// Debian's fmt ends the process on some of these; names come from files and requests.
+TEST(JsonTest, QuotedTakesAnyBytes) {
+  EXPECT_EQ(Quoted("é€😀"), "\"é€😀\"");
+  for (std::string_view character : {"é", "€", "😀"}) {
+    for (size_t before = 0; before < 4; ++before) {
+      std::string name(before, 'a');
+      while (name.size() < 140) name += character;
+      for (size_t kept = 0; kept <= name.size(); ++kept) {
+        EXPECT_TRUE(Quoted(name.substr(0, kept)).starts_with("\"")) << kept;
+      }
+    }
+  }
+  EXPECT_EQ(Quoted("a\xe2\x82"), "\"a\uFFFD\uFFFD\"");
+  EXPECT_EQ(Quoted("\xc0\xaf"), "\"\uFFFD\uFFFD\"");            // overlong
+  EXPECT_EQ(Quoted("\xed\xa0\x80"), "\"\uFFFD\uFFFD\uFFFD\"");  // a surrogate
+  EXPECT_EQ(Quoted("\xf4\x90\x80\x80").size(), 2u + 4 * 3);     // beyond the last character
+  for (int lead = 0x80; lead < 0x100; ++lead) {
+    for (size_t count = 1; count < 8; ++count) Quoted(std::string(count, static_cast<char>(lead)));
+  }
+}
+
 TEST(JsonTest, ReadsFilesAndNamesThemInErrors) {
   TempDir dir;
   EXPECT_EQ(ReadJsonObject(dir.Write("a.json", "{\"x\": 1}")).value().size(), 1u);
