@@ -1,6 +1,7 @@
 // lorry inspect: what is in an adapter or a model, and whether it would be applied, without serving
 // it.
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <boost/json.hpp>
 #include <filesystem>
@@ -112,7 +113,16 @@ int InspectAdapter(const std::string& path, const std::string& base_dir, Report&
   for (const formats::AdapterModule& module : adapter->modules) ++modules_by_rank[module.rank];
   json::object ranks;
   for (const auto& [rank, num_modules] : modules_by_rank) ranks[std::to_string(rank)] = num_modules;
-  report.Add("ranks", "ranks", std::move(ranks), RanksShown(modules_by_rank));
+  report.Add("ranks", "ranks", std::move(ranks),
+             modules_by_rank.empty() ? "none" : RanksShown(modules_by_rank));
+  json::array forms;
+  for (const std::string& form : adapter->Forms()) forms.emplace_back(form);
+  report.Add("forms", "does", std::move(forms),
+             fmt::format("{}", fmt::join(adapter->Forms(), ", ")));
+  report.Add("vocabulary", "vocabulary", adapter->vocab_size,
+             adapter->vocab_size == base->vocab_size
+                 ? "the base's"
+                 : fmt::format("{}, the base has {}", adapter->vocab_size, base->vocab_size));
   report.Add("bytes", "weights", adapter->weight_bytes(),
              config::RoundBytes(adapter->weight_bytes()));
   report.Add("id", "id", json::string(adapter->id.Hex()), adapter->id.Hex());

@@ -20,26 +20,48 @@ BaseModule MakeProjection(const HfConfig& config, int64_t layer_idx, Projection 
   switch (projection) {
     case Projection::kQ:
       module.out_features = config.q_size();
+      module.has_bias = config.qkv_bias;
       break;
     case Projection::kK:
     case Projection::kV:
       module.out_features = config.kv_size();
+      module.has_bias = config.qkv_bias;
       break;
     case Projection::kO:
       module.in_features = config.q_size();
+      module.has_bias = config.o_bias;
       break;
     case Projection::kGate:
     case Projection::kUp:
       module.out_features = config.intermediate_size;
+      module.has_bias = config.mlp_bias;
       break;
     case Projection::kDown:
       module.in_features = config.intermediate_size;
+      module.has_bias = config.mlp_bias;
       break;
   }
   return module;
 }
 
 }  // namespace
+
+std::vector<int64_t> BaseModule::weight_shape() const {
+  switch (kind) {
+    case ModuleKind::kProjection:
+    case ModuleKind::kHead:
+      return {out_features, in_features};
+    case ModuleKind::kEmbedding:
+      return {in_features, out_features};
+    case ModuleKind::kAttentionNorm:
+    case ModuleKind::kMlpNorm:
+    case ModuleKind::kFinalNorm:
+      return {out_features};
+    case ModuleKind::kOther:
+      break;
+  }
+  return {};
+}
 
 std::string_view ProjectionName(Projection projection) {
   switch (projection) {
@@ -68,11 +90,18 @@ std::string ProjectionModuleName(int64_t layer_idx, Projection projection) {
 
 std::vector<BaseModule> ListBaseModules(const HfConfig& config) {
   std::vector<BaseModule> modules;
-  const auto add = [&](std::string name, ModuleKind kind = ModuleKind::kOther) {
-    modules.push_back({.name = std::move(name), .kind = kind});
+  const auto add = [&](std::string name) { modules.push_back({.name = std::move(name)}); };
+  const auto add_norm = [&](std::string name, ModuleKind kind, int64_t layer_idx) {
+    modules.push_back({.name = std::move(name),
+                       .kind = kind,
+                       .layer_idx = layer_idx,
+                       .out_features = config.hidden_size});
   };
   add("model");
-  add("model.embed_tokens", ModuleKind::kEmbedding);
+  modules.push_back({.name = "model.embed_tokens",
+                     .kind = ModuleKind::kEmbedding,
+                     .in_features = config.vocab_size,
+                     .out_features = config.hidden_size});
   add("model.layers");
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string layer = fmt::format("model.layers.{}", i);
@@ -86,12 +115,15 @@ std::vector<BaseModule> ListBaseModules(const HfConfig& config) {
       modules.push_back(MakeProjection(config, i, p));
     }
     add(layer + ".mlp.act_fn");
-    add(layer + ".input_layernorm");
-    add(layer + ".post_attention_layernorm");
+    add_norm(layer + ".input_layernorm", ModuleKind::kAttentionNorm, i);
+    add_norm(layer + ".post_attention_layernorm", ModuleKind::kMlpNorm, i);
   }
-  add("model.norm");
+  add_norm("model.norm", ModuleKind::kFinalNorm, -1);
   add("model.rotary_emb");
-  add("lm_head", ModuleKind::kHead);
+  modules.push_back({.name = "lm_head",
+                     .kind = ModuleKind::kHead,
+                     .in_features = config.hidden_size,
+                     .out_features = config.vocab_size});
   return modules;
 }
 

@@ -18,19 +18,33 @@ constexpr int kNumProjections = 7;
 std::string_view ProjectionName(Projection projection);  // "q_proj"
 
 enum class ModuleKind : uint8_t {
-  kProjection,  // one of the seven: adapters apply here
-  kEmbedding,   // model.embed_tokens
-  kHead,        // lm_head
-  kOther,       // containers, norms, activations: PEFT itself cannot adapt these
+  kProjection,     // one of the seven
+  kEmbedding,      // model.embed_tokens
+  kHead,           // lm_head
+  kAttentionNorm,  // model.layers.3.input_layernorm
+  kMlpNorm,        // model.layers.3.post_attention_layernorm
+  kFinalNorm,      // model.norm
+  kOther,          // containers and activations: without parameters of their own
 };
+
+constexpr bool IsNorm(ModuleKind kind) {
+  return kind == ModuleKind::kAttentionNorm || kind == ModuleKind::kMlpNorm ||
+         kind == ModuleKind::kFinalNorm;
+}
 
 struct BaseModule {
   std::string name;  // "model.layers.3.self_attn.q_proj"
   ModuleKind kind = ModuleKind::kOther;
-  int64_t layer_idx = -1;                  // of a projection
+  int64_t layer_idx = -1;                  // of a projection or a layer's norm
   Projection projection = Projection::kQ;  // of a projection
-  int64_t in_features = 0;  // of a projection; its weight is [out_features, in_features]
+  // Of a projection or the head, whose weight is [out_features, in_features]; of the embedding,
+  // whose weight is [in_features, out_features]; a norm's weight is [out_features].
+  int64_t in_features = 0;
   int64_t out_features = 0;
+  bool has_bias = false;
+
+  // Of the weight; empty where there is none.
+  std::vector<int64_t> weight_shape() const;
 };
 
 // All modules in the order of torch's named_modules(), the root aside.

@@ -168,6 +168,10 @@ Result<ModulePattern> ModulePattern::Suffix(std::string_view pattern) {
   return Compile(pattern, {.before = R"((.*\.)?()", .after = ")$", .whole_name = false});
 }
 
+Result<ModulePattern> ModulePattern::Subtree(std::string_view pattern) {
+  return Compile(pattern, {R"((^|.*\.))", R"(($|\..*))", false});
+}
+
 Result<ModulePattern> ModulePattern::LayerIndex(std::string_view pattern) {
   return Compile(pattern, {R"((?:^|.*?\.))", R"(\.(?P<idx>\d+)\.)", false});
 }

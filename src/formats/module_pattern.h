@@ -25,6 +25,9 @@ class ModulePattern {
   static Result<ModulePattern> Full(std::string_view pattern);
   // re.match(rf"(.*\.)?({pattern})$", name): a key of rank_pattern or alpha_pattern.
   static Result<ModulePattern> Suffix(std::string_view pattern);
+  // re.match(rf"(^|.*\.){pattern}($|\..*)", name): an entry of modules_to_save, which keeps LoRA
+  // off the module and all below it.
+  static Result<ModulePattern> Subtree(std::string_view pattern);
   // re.match(rf"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\.", name): an entry of layers_pattern.
   static Result<ModulePattern> LayerIndex(std::string_view pattern);
   // re.match(r".*?\.[^.]*\.(?P<idx>\d+)\.", name): any layers_pattern.

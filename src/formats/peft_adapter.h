@@ -1,12 +1,13 @@
 // A PEFT adapter directory opened against a base model: adapter_config.json +
 // adapter_model.safetensors. Owns: the mapping of the weights. Thread: any, read-only. Never:
-// applies a part. Either every module that PEFT would adapt has its two matrices, of the right
-// shape and finite, and no tensor is left over, or the adapter is refused with the whole list of
-// what does not fit.
+// applies a part. Either everything that PEFT would change has its tensors, of the right shape and
+// finite, and no tensor is left over, or the adapter is refused with the whole list of what does
+// not fit.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,33 +20,58 @@
 
 namespace lorry::formats {
 
-// y += scaling · (x·Aᵀ)·Bᵀ
+// LoRA on one module: y += scaling · ((x·Aᵀ)·Bᵀ + b_bias). With a magnitude (DoRA) the sum of base
+// (its bias aside) and delta is then multiplied by magnitude / ‖W + scaling·B·A‖, row by row of the
+// weight. For the embedding x is the one-hot token.
 struct AdapterModule {
-  std::string name;  // "model.layers.3.self_attn.q_proj"
-  int64_t layer_idx = 0;
-  Projection projection = Projection::kQ;
-  int64_t in_features = 0;
+  std::string name;                           // "model.layers.3.self_attn.q_proj"
+  ModuleKind kind = ModuleKind::kProjection;  // or kEmbedding, kHead
+  int64_t layer_idx = 0;                      // of a projection
+  Projection projection = Projection::kQ;     // of a projection
+  int64_t in_features = 0;                    // of the embedding: the vocabulary
   int64_t out_features = 0;
   int64_t rank = 0;
   double scaling = 0.0;
-  TensorView a;  // [rank, in_features] f32, bf16 or f16
-  TensorView b;  // [out_features, rank] f32, bf16 or f16
+  TensorView a;                         // [rank, in_features] f32, bf16 or f16, as all that follow
+  TensorView b;                         // [out_features, rank]
+  std::optional<TensorView> b_bias;     // [out_features]
+  std::optional<TensorView> magnitude;  // [out_features]
+};
+
+// A parameter of the base that the adapter brings whole.
+struct SavedParameter {
+  BaseModule module;
+  bool is_bias = false;
+  TensorView values;  // of the module's weight_shape(), or [out_features]
+};
+
+// Rows of the embedding or the head that the adapter replaces.
+struct TokenRows {
+  ModuleKind kind = ModuleKind::kEmbedding;
+  std::vector<int64_t> token_ids;  // distinct, in the file's order
+  TensorView rows;                 // [token_ids, hidden]
 };
 
 struct PeftAdapter {
   std::string dir;
   PeftLoraConfig config;
   AdapterId id;
-  std::vector<AdapterModule> modules;  // by layer, then projection
-  SafetensorsFile weights;             // what the views point into
+  std::vector<AdapterModule> modules;  // the embedding, by layer and projection, the head
+  std::vector<SavedParameter> saved;
+  std::vector<TokenRows> token_rows;
+  int64_t vocab_size = 0;    // for which the adapter is made; the base's unless it was resized
+  int64_t added_tokens = 0;  // of it, beyond the base's
+  SafetensorsFile weights;   // what the views point into
 
   int64_t max_rank() const;
-  size_t weight_bytes() const;  // of all A and B as stored
+  size_t weight_bytes() const;  // of all tensors that are applied, as stored
+  // What it does, for people: "LoRA on 14 modules", "DoRA", "3 added tokens".
+  std::vector<std::string> Forms() const;
 };
 
 // What `lorry inspect` shows and what the log says.
 struct AdapterFit {
-  size_t num_targeted = 0;           // modules that PEFT would adapt
+  size_t num_targeted = 0;           // modules that PEFT would put LoRA on
   size_t num_applied = 0;            // those whose matrices are present and right
   std::vector<std::string> reasons;  // why it does not fit; empty: it does
 

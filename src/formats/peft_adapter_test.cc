@@ -22,6 +22,7 @@ HfConfig TinyBase() {
   base.intermediate_size = 6;
   base.num_heads = base.num_kv_heads = 2;
   base.head_dim = 2;
+  base.vocab_size = 6;
   return base;
 }
 
@@ -106,12 +107,11 @@ TEST(PeftAdapterTest, RefusesWhatDoesNotFitAndSaysAllOfIt) {
       {{A(), B(), A("base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight")},
        "does not target"},
       {{A(), B(), A("base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight")},
-       "does not target"},
+       "makes use of"},
       {{A(), B(), A("model.layers.0.self_attn.q_proj.lora_A.weight")}, "makes use of"},
-      {{A(), B(), A("base_model.model.lm_head.weight")}, "makes use of"},
-      {{A(), B(), A(prefix + ".lora_magnitude_vector")}, "DoRA"},
-      {{A(), B(), A(prefix + ".lora_B.bias")}, "bias"},
-      {{A(), B(), A("base_model.model.model.embed_tokens.lora_embedding_A")}, "embeddings"},
+      {{A(), B(), A(prefix + ".lora_magnitude_vector")}, "does not ask for DoRA"},
+      {{A(), B(), A(prefix + ".lora_B.bias")}, "does not ask for lora_bias"},
+      {{A(), B(), A("base_model.model.model.embed_tokens.lora_embedding_A")}, "does not target"},
       {{A(), B(), A(prefix + ".lora_A.default.weight")}, "twice"},
       {{A(), B(), A("base_model.model..lora_A.weight")}, "makes use of"},
       {{A(), B(), A("base_model.model.lora_A.weight")}, "makes use of"},
@@ -124,6 +124,77 @@ TEST(PeftAdapterTest, RefusesWhatDoesNotFitAndSaysAllOfIt) {
     EXPECT_THAT(adapter.error().message, HasSubstr(c.reason));
     EXPECT_FALSE(fit.reasons.empty());
   }
+}
+
+// Tensors of the base's own names that come with the adapter.
+TEST(PeftAdapterTest, WhatReplacesTheBase) {
+  const std::string sixteen = FloatBytes({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
+  const TestTensor k{"base_model.model.model.layers.0.self_attn.k_proj.weight", "F32", "[4, 4]",
+                     sixteen};
+  const auto adapter = Open({A(), B(), k});
+  ASSERT_TRUE(adapter.has_value()) << adapter.error().message;
+  ASSERT_THAT(adapter->saved, SizeIs(1));
+  EXPECT_EQ(adapter->saved[0].module.projection, Projection::kK);
+  EXPECT_FALSE(adapter->saved[0].is_bias);
+  EXPECT_EQ(adapter->vocab_size, 6);
+
+  // The base layer of an adapted module has another name, and the base has no biases.
+  const TestTensor q{std::string(kPrefix) + ".weight", "F32", "[4, 4]", sixteen};
+  EXPECT_THAT(Open({A(), B(), q}).error().message, HasSubstr("does not look for a weight"));
+  TestTensor inside = q;
+  inside.name = std::string(kPrefix) + ".base_layer.weight";
+  EXPECT_TRUE(Open({A(), B(), inside}).has_value());
+  const TestTensor bias{std::string(kPrefix) + ".base_layer.bias", "F32", "[4]",
+                        FloatBytes({1, 2, 3, 4})};
+  EXPECT_THAT(Open({A(), B(), bias}).error().message, HasSubstr("the base has no bias there"));
+}
+
+// [rows, 4] under a module's name.
+TestTensor Rows(const std::string& name, int rows) {
+  return {"base_model.model." + name, "F32", fmt::format("[{}, 4]", rows),
+          FloatBytes(std::vector<float>(rows * 4, 0.5f))};
+}
+
+TEST(PeftAdapterTest, AVocabularyOfItsOwn) {
+  const TestTensor embedding = Rows("model.embed_tokens.weight", 8),
+                   head = Rows("lm_head.weight", 8);
+  const auto grown = Open({A(), B(), embedding, head});
+  ASSERT_TRUE(grown.has_value()) << grown.error().message;
+  EXPECT_EQ(grown->vocab_size, 8);
+  EXPECT_EQ(grown->added_tokens, 2);
+  EXPECT_THAT(grown->Forms(), testing::Contains("2 added tokens"));
+  EXPECT_THAT(Open({A(), B(), embedding}).error().message,
+              HasSubstr("\"lm_head\": the adapter's vocabulary has 8 tokens and the base's 6"));
+  EXPECT_THAT(Open({A(), B(), embedding, Rows("lm_head.weight", 7)}).error().message,
+              HasSubstr("need [7, 4]"));
+  const auto shrunk = Open({A(), B(), Rows("model.embed_tokens.weight", 5)});
+  ASSERT_TRUE(shrunk.has_value()) << shrunk.error().message;
+  EXPECT_EQ(shrunk->vocab_size, 5);
+  EXPECT_EQ(shrunk->added_tokens, 0);
+}
+
+TEST(PeftAdapterTest, TokensAndMagnitudesMustBeThere) {
+  const auto error = [](std::vector<TestTensor> more, const std::string& fields) {
+    more.push_back(A());
+    more.push_back(B());
+    const std::string config = std::string(kConfig).substr(0, sizeof(kConfig) - 2) + fields + "}";
+    const auto adapter = Open(more, nullptr, config);
+    return adapter ? std::string() : adapter.error().message;
+  };
+  const std::string prefix = kPrefix;
+  const TestTensor magnitude{prefix + ".lora_magnitude_vector", "F32", "[4]",
+                             FloatBytes({1, 2, 3, 4})};
+  const std::string dora = R"(, "use_dora": true)";
+  EXPECT_EQ(error({magnitude}, dora), "");
+  EXPECT_THAT(error({}, dora), HasSubstr("lora_magnitude_vector is missing"));
+  const std::string tokens = R"(, "trainable_token_indices": [5, 0])";
+  const TestTensor delta = Rows("model.embed_tokens.token_adapter.trainable_tokens_delta", 2);
+  EXPECT_EQ(error({delta}, tokens), "");
+  EXPECT_THAT(error({}, tokens), HasSubstr("trainable_tokens_delta is missing"));
+  EXPECT_THAT(error({delta}, R"(, "trainable_token_indices": [5, 6])"),
+              HasSubstr("token 6 is not in the vocabulary of 6"));
+  EXPECT_THAT(error({delta}, ""), HasSubstr("does not look for a weight"));
+  EXPECT_THAT(error({}, R"(, "modules_to_save": ["norm"])"), HasSubstr("weight is missing"));
 }
 
 TEST(PeftAdapterTest, ThousandsOfReasonsStayReadable) {
@@ -171,7 +242,7 @@ TEST(PeftAdapterTest, OpensWhatPeftSaved) {
       ++num_adapters;
     }
   }
-  EXPECT_EQ(num_adapters, 36u);
+  EXPECT_EQ(num_adapters, 83u);
 }
 
 TEST(PeftAdapterTest, AnAdapterOfAnotherBaseIsRefused) {

@@ -44,6 +44,11 @@ constexpr std::array kKeys = {
     KeyRule{"rank_pattern", Rule::kRead, ""},
     KeyRule{"alpha_pattern", Rule::kRead, ""},
     KeyRule{"bias", Rule::kRead, ""},
+    KeyRule{"use_dora", Rule::kRead, ""},
+    KeyRule{"lora_bias", Rule::kRead, ""},
+    KeyRule{"modules_to_save", Rule::kRead, ""},
+    KeyRule{"trainable_token_indices", Rule::kRead, ""},
+    KeyRule{"ensure_weight_tying", Rule::kRead, ""},
     KeyRule{"init_lora_weights", Rule::kRead, ""},
     KeyRule{"base_model_name_or_path", Rule::kRead, ""},
     KeyRule{"auto_mapping", Rule::kIgnored, ""},
@@ -55,16 +60,10 @@ constexpr std::array kKeys = {
     KeyRule{"megatron_core", Rule::kIgnored, ""},      // without megatron_config it means nothing
     KeyRule{"qalora_group_size", Rule::kIgnored, ""},  // without use_qalora it means nothing
     KeyRule{"runtime_config", Rule::kIgnored, ""},     // PEFT drops it when it reads the file
-    KeyRule{"ensure_weight_tying", Rule::kIgnored,
-            ""},                                  // for adapted embeddings, refused elsewhere
     KeyRule{"loftq_config", Rule::kIgnored, ""},  // these four: settings of the initialisation,
     KeyRule{"eva_config", Rule::kIgnored, ""},    // which init_lora_weights names
     KeyRule{"corda_config", Rule::kIgnored, ""},
     KeyRule{"lora_ga_config", Rule::kIgnored, ""},
-    KeyRule{"use_dora", Rule::kNeutral, "DoRA"},
-    KeyRule{"lora_bias", Rule::kNeutral, "a bias on LoRA's B matrix"},
-    KeyRule{"modules_to_save", Rule::kNeutral, "fully trained modules"},
-    KeyRule{"trainable_token_indices", Rule::kNeutral, "trained rows of the embedding"},
     KeyRule{"layer_replication", Rule::kNeutral, "replicated layers"},
     KeyRule{"target_parameters", Rule::kNeutral, "LoRA on bare parameters"},
     KeyRule{"megatron_config", Rule::kNeutral, "Megatron's parallel layers"},
@@ -126,11 +125,13 @@ Status CheckMethod(const JsonFields& fields) {
     return Unsupported(fields, "task_type",
                        fmt::format("{} is not supported, only \"CAUSAL_LM\"", Quoted(task)));
   }
+  // Which biases were trained. The tensors say it as well: whatever base bias is there replaces its
+  // own.
   ASSIGN_OR_RETURN(const std::string bias, fields.Or<std::string>("bias", "none"));
-  if (bias != "none") {
+  if (bias != "none" && bias != "all" && bias != "lora_only") {
     return Unsupported(
         fields, "bias",
-        fmt::format("{} asks for trained biases, which are not supported", Quoted(bias)));
+        fmt::format("{} is not known, only \"none\", \"all\" and \"lora_only\"", Quoted(bias)));
   }
   return {};
 }
@@ -183,6 +184,7 @@ Result<ModuleSelector> ParseSelector(const JsonFields& fields, std::string_view 
 Result<ModuleSelector> ParseTargets(const JsonFields& fields) {
   ASSIGN_OR_RETURN(ModuleSelector targets, ParseSelector(fields, "target_modules"));
   if (targets.kind != ModuleSelector::Kind::kRegex) return targets;
+  if (targets.regex == "dummy-target-modules") targets.kind = ModuleSelector::Kind::kNothing;
   std::string lower = targets.regex;
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -280,6 +282,61 @@ Status ParseRanks(const JsonFields& fields, PeftLoraConfig& config) {
   return {};
 }
 
+Result<std::vector<int64_t>> ParseTokenIndices(const JsonFields& fields, std::string_view key,
+                                               const json::value& value) {
+  Result<std::vector<int64_t>> indices = FromJson<std::vector<int64_t>>(value);
+  if (!indices) return fields.FieldError(key, indices.error().message);
+  constexpr size_t kMaxTokens = size_t{1} << 20;  // more than any vocabulary has
+  if (indices->empty() || indices->size() > kMaxTokens) {
+    return fields.FieldError(key, fmt::format("has {} tokens", indices->size()));
+  }
+  std::vector<int64_t> sorted = *indices;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (sorted.front() < 0) return fields.FieldError(key, "has a negative token");
+  if (twice != sorted.end()) {
+    return fields.FieldError(key, fmt::format("names token {} twice", *twice));
+  }
+  return indices;
+}
+
+Status ParseTokens(const JsonFields& fields, PeftLoraConfig& config) {
+  constexpr std::string_view kKey = "trainable_token_indices";
+  const json::value* value = fields.Find(kKey);
+  if (value == nullptr) return {};
+  if (!value->is_object()) {
+    ASSIGN_OR_RETURN(auto indices, ParseTokenIndices(fields, kKey, *value));
+    config.token_indices.emplace_back("embed_tokens", std::move(indices));
+    return {};
+  }
+  RETURN_IF_ERROR(CheckCount(fields, kKey, value->get_object().size()));
+  for (const json::key_value_pair& entry : value->get_object()) {
+    ASSIGN_OR_RETURN(auto indices, ParseTokenIndices(fields, kKey, entry.value()));
+    config.token_indices.emplace_back(std::string(entry.key().data(), entry.key().size()),
+                                      std::move(indices));
+  }
+  return {};
+}
+
+// What goes beyond plain LoRA on linear layers.
+Status ParseForms(const JsonFields& fields, PeftLoraConfig& config) {
+  ASSIGN_OR_RETURN(config.use_dora, fields.Or<bool>("use_dora", false));
+  ASSIGN_OR_RETURN(config.lora_bias, fields.Or<bool>("lora_bias", false));
+  ASSIGN_OR_RETURN(config.ensure_weight_tying, fields.Or<bool>("ensure_weight_tying", false));
+  ASSIGN_OR_RETURN(config.modules_to_save,
+                   fields.Or<std::vector<std::string>>("modules_to_save", {}));
+  RETURN_IF_ERROR(CheckCount(fields, "modules_to_save", config.modules_to_save.size()));
+  RETURN_IF_ERROR(ParseTokens(fields, config));
+  if (config.use_dora && config.lora_bias) {
+    return Unsupported(fields, "lora_bias", "cannot go with use_dora, in PEFT neither");
+  }
+  if (config.use_dora && fields.Or<std::string>("init_lora_weights", "") == "mica") {
+    return Unsupported(fields, "init_lora_weights",
+                       "\"mica\" cannot go with use_dora, in PEFT neither");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<PeftLoraConfig> ReadPeftLoraConfig(const std::string& adapter_dir) {
@@ -299,6 +356,7 @@ Result<PeftLoraConfig> ParsePeftLoraConfig(const json::object& object, const std
   ASSIGN_OR_RETURN(config.target_modules, ParseTargets(fields));
   ASSIGN_OR_RETURN(config.exclude_modules, ParseSelector(fields, "exclude_modules"));
   RETURN_IF_ERROR(ParseLayers(fields, config));
+  RETURN_IF_ERROR(ParseForms(fields, config));
   ASSIGN_OR_RETURN(config.base_model_name,
                    fields.Or<std::string>("base_model_name_or_path", std::string()));
   return config;

@@ -24,6 +24,7 @@ struct ModuleSelector {
     kAllLinear,  // "all-linear": every linear layer but the output head
     kRegex,      // a string: re.fullmatch against the module's name
     kNames,      // a list: the module's name or a dotted suffix of it
+    kNothing,    // PEFT's "dummy-target-modules": no LoRA at all
   };
   Kind kind = Kind::kUnset;
   std::string regex;
@@ -41,6 +42,15 @@ struct PeftLoraConfig {
   // In the order of the file: the first key that matches wins.
   std::vector<std::pair<std::string, int64_t>> rank_pattern;
   std::vector<std::pair<std::string, double>> alpha_pattern;
+
+  bool use_dora = false;
+  bool lora_bias = false;  // lora_B has a bias
+  // Saved whole: the modules whose names end on one of these, and all below them.
+  std::vector<std::string> modules_to_save;
+  // trainable_token_indices: rows of the embedding or the head that are replaced, by the end of the
+  // module's name.
+  std::vector<std::pair<std::string, std::vector<int64_t>>> token_indices;
+  bool ensure_weight_tying = false;  // with tied embeddings: what changes one changes the other
 
   std::string base_model_name;  // informational; empty if not given
 };

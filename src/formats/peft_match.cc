@@ -82,6 +82,9 @@ class Selector {
     return selector;
   }
 
+  // Selects nothing.
+  Selector() = default;
+
   bool is_regex() const { return regex_.has_value(); }
   NameSet& names() { return names_; }
   const NameSet& names() const { return names_; }
@@ -104,6 +107,8 @@ Result<Selector> CompileTargets(const PeftLoraConfig& config, ModelFamily family
       case ModelFamily::kQwen2:
         source.names = {"q_proj", "v_proj"};
     }
+  } else if (source.kind == ModuleSelector::Kind::kNothing) {
+    return Selector();
   } else if (source.kind == ModuleSelector::Kind::kAllLinear) {
     for (const BaseModule& module : modules) {
       if (module.kind == ModuleKind::kProjection) source.names.push_back(module.name);
@@ -176,53 +181,104 @@ class PatternMap {
 struct Matcher {
   Selector targets;
   Selector excluded;
+  std::vector<ModulePattern> saved;  // subtrees that LoRA leaves alone
   LayerFilter layers;
+  bool ties_lora = false;  // the tied embedding and head are adapted as one
 
-  bool Targets(const std::string& name) const {
+  bool Targets(const BaseModule& module) const {
+    const std::string& name = module.name;
+    if (ties_lora && module.kind == ModuleKind::kHead) return true;
     if (excluded.Selects(name)) return false;
+    for (const ModulePattern& subtree : saved) {
+      if (subtree.Matches(name)) return false;
+    }
+    if (ties_lora && module.kind == ModuleKind::kEmbedding) return true;
     if (targets.is_regex() || targets.names().contains(name)) return targets.Selects(name);
     return targets.Selects(name) && layers.Admits(name);
   }
 };
 
+constexpr std::string_view kEmbeddingName = "model.embed_tokens";
+constexpr std::string_view kHeadName = "lm_head";
+
+// The names by which PEFT knows modules that may be tied.
+bool EndsOnEmbeddingName(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  const std::string_view last = dot == std::string_view::npos ? name : name.substr(dot + 1);
+  return last == "embed_tokens" || last == "lm_head";
+}
+
+// ensure_weight_tying of a tied base: what the config means after PEFT has rewritten it.
+struct Tying {
+  std::vector<std::string> modules_to_save;
+  bool saved = false;  // the head is the saved embedding
+  bool lora = false;   // the head's LoRA is the embedding's
+};
+
+Result<Tying> ResolveTying(const PeftLoraConfig& config, bool tied_embeddings) {
+  Tying tying{.modules_to_save = config.modules_to_save};
+  if (!config.ensure_weight_tying || !tied_embeddings) return tying;
+  auto& saved = tying.modules_to_save;
+  if (std::any_of(saved.begin(), saved.end(), EndsOnEmbeddingName)) {
+    tying.saved = true;
+    if (std::find(saved.begin(), saved.end(), kEmbeddingName) == saved.end()) {
+      saved.emplace_back(kEmbeddingName);
+    }
+    for (auto name = saved.begin(); name != saved.end(); ++name) {
+      ASSIGN_OR_RETURN(const ModulePattern subtree, ModulePattern::Subtree(*name));
+      if (!subtree.Matches(kHeadName)) continue;
+      saved.erase(name);
+      break;
+    }
+    return tying;
+  }
+  const ModuleSelector& targets = config.target_modules;
+  if (targets.kind == ModuleSelector::Kind::kNames) {
+    tying.lora = std::any_of(targets.names.begin(), targets.names.end(), EndsOnEmbeddingName);
+  } else if (targets.kind == ModuleSelector::Kind::kRegex) {
+    ASSIGN_OR_RETURN(const ModulePattern pattern, ModulePattern::Full(targets.regex));
+    tying.lora = pattern.Matches("embed_tokens") || pattern.Matches("lm_head");
+  }
+  return tying;
+}
+
 Result<Matcher> CompileMatcher(const PeftLoraConfig& config, ModelFamily family,
-                               std::span<const BaseModule> modules) {
+                               std::span<const BaseModule> modules, const Tying& tying) {
   ASSIGN_OR_RETURN(Selector targets, CompileTargets(config, family, modules));
   ASSIGN_OR_RETURN(Selector excluded, Selector::Compile(config.exclude_modules));
   ASSIGN_OR_RETURN(LayerFilter layers, LayerFilter::Compile(config));
-  return Matcher{std::move(targets), std::move(excluded), std::move(layers)};
-}
-
-Status CheckKind(const BaseModule& module) {
-  switch (module.kind) {
-    case ModuleKind::kProjection:
-      return {};
-    case ModuleKind::kEmbedding:
-    case ModuleKind::kHead:
-      return Fail(ErrorCode::kUnsupported,
-                  fmt::format("target_modules selects {}; adapters of embeddings and of the output "
-                              "head are not supported",
-                              Quoted(module.name)));
-    case ModuleKind::kOther:
-      break;
+  std::vector<ModulePattern> saved;
+  for (const std::string& name : tying.modules_to_save) {
+    ASSIGN_OR_RETURN(ModulePattern subtree, ModulePattern::Subtree(name));
+    saved.push_back(std::move(subtree));
   }
-  return Fail(ErrorCode::kUnfit, fmt::format("target_modules selects {}, which is no linear layer",
-                                             Quoted(module.name)));
+  return Matcher{std::move(targets), std::move(excluded), std::move(saved), std::move(layers),
+                 tying.lora};
 }
 
-}  // namespace
+Status CheckLoraTarget(const PeftLoraConfig& config, const BaseModule& module) {
+  if (module.kind == ModuleKind::kOther || IsNorm(module.kind)) {
+    return Fail(
+        ErrorCode::kUnfit,
+        fmt::format("target_modules selects {}, which is no linear layer", Quoted(module.name)));
+  }
+  if (module.kind == ModuleKind::kEmbedding && config.lora_bias) {
+    return Fail(ErrorCode::kUnsupported,
+                fmt::format("lora_bias cannot go with {} in target_modules, in PEFT neither",
+                            Quoted(module.name)));
+  }
+  return {};
+}
 
-Result<std::vector<TargetedModule>> MatchPeftModules(const PeftLoraConfig& config,
-                                                     ModelFamily family,
-                                                     std::span<const BaseModule> modules) {
-  ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules));
+Result<std::vector<TargetedModule>> MatchLora(const PeftLoraConfig& config, const Matcher& matcher,
+                                              std::span<const BaseModule> modules) {
   ASSIGN_OR_RETURN(const auto ranks, PatternMap<int64_t>::Compile(config.rank_pattern));
   ASSIGN_OR_RETURN(const auto alphas, PatternMap<double>::Compile(config.alpha_pattern));
   std::vector<TargetedModule> targeted;
   for (size_t i = 0; i < modules.size(); ++i) {
     const BaseModule& module = modules[i];
-    if (!matcher.Targets(module.name)) continue;
-    RETURN_IF_ERROR(CheckKind(module));
+    if (!matcher.Targets(module)) continue;
+    RETURN_IF_ERROR(CheckLoraTarget(config, module));
     const int64_t rank = ranks.Or(module.name, config.rank);
     const double alpha = alphas.Or(module.name, config.alpha);
     const double divisor = static_cast<double>(rank);
@@ -230,10 +286,132 @@ Result<std::vector<TargetedModule>> MatchPeftModules(const PeftLoraConfig& confi
                         .rank = rank,
                         .scaling = alpha / (config.use_rslora ? std::sqrt(divisor) : divisor)});
   }
-  if (targeted.empty()) {
+  if (targeted.empty() && config.target_modules.kind != ModuleSelector::Kind::kNothing) {
     return Fail(ErrorCode::kUnfit, "target_modules selects no module of the base model");
   }
   return targeted;
+}
+
+// PEFT wraps the modules whose names end on a name of the list, dot or not.
+bool EndsOnAny(std::string_view module, const std::vector<std::string>& names) {
+  return std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return module.ends_with(name); });
+}
+
+// The modules with parameters that are saved themselves or lie in one that is.
+Result<std::vector<size_t>> MatchSaved(const std::vector<std::string>& names,
+                                       std::span<const BaseModule> modules) {
+  if (std::find(names.begin(), names.end(), "") != names.end()) {
+    return Fail(ErrorCode::kInvalidArgument, "modules_to_save has an empty name");
+  }
+  std::vector<size_t> saved;
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const std::string& name = modules[i].name;
+    if (name == "model.layers" && EndsOnAny(name, names)) {
+      return Fail(ErrorCode::kUnfit, "modules_to_save selects the list of layers itself");
+    }
+    bool is_saved = EndsOnAny(name, names);
+    for (size_t dot = name.find('.'); dot != std::string::npos && !is_saved;
+         dot = name.find('.', dot + 1)) {
+      is_saved = EndsOnAny(std::string_view(name).substr(0, dot), names);
+    }
+    if (is_saved && modules[i].kind != ModuleKind::kOther) saved.push_back(i);
+  }
+  return saved;
+}
+
+// trainable_token_indices, and whether a tied head goes with the embedding.
+Result<std::vector<TokenTarget>> MatchTokens(const PeftLoraConfig& config,
+                                             std::span<const BaseModule> modules,
+                                             bool tied_embeddings) {
+  const std::vector<int64_t>* of_embedding = nullptr;
+  const std::vector<int64_t>* of_head = nullptr;
+  for (const auto& [name, token_ids] : config.token_indices) {
+    bool found = false;
+    for (const BaseModule& module : modules) {
+      if (name.empty() || !module.name.ends_with(name)) continue;
+      if (module.kind != ModuleKind::kEmbedding && module.kind != ModuleKind::kHead) {
+        return Fail(ErrorCode::kUnsupported,
+                    fmt::format("trainable_token_indices selects {}; only the embedding and the "
+                                "output head have rows of tokens",
+                                Quoted(module.name)));
+      }
+      (module.kind == ModuleKind::kEmbedding ? of_embedding : of_head) = &token_ids;
+      found = true;
+    }
+    if (!found) {
+      return Fail(ErrorCode::kUnfit, fmt::format("trainable_token_indices names {}, which is no "
+                                                 "module of the base model",
+                                                 Quoted(name)));
+    }
+  }
+  bool follows = tied_embeddings && of_embedding != nullptr;
+  if (follows && of_head != nullptr && *of_head != *of_embedding) {
+    if (config.ensure_weight_tying) {
+      return Fail(ErrorCode::kUnfit,
+                  "ensure_weight_tying: trainable_token_indices names other tokens for the head "
+                  "than for the embedding");
+    }
+    follows = false;
+  }
+  std::vector<TokenTarget> targets;
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const bool embedding = modules[i].kind == ModuleKind::kEmbedding;
+    const bool head = modules[i].kind == ModuleKind::kHead;
+    if (embedding && of_embedding != nullptr) targets.push_back({i, *of_embedding, false});
+    if (head && follows) {
+      targets.push_back({i, *of_embedding, true});
+    } else if (head && of_head != nullptr) {
+      targets.push_back({i, *of_head, false});
+    }
+  }
+  return targets;
+}
+
+Status CheckRoles(const ModulePlan& plan, std::span<const BaseModule> modules) {
+  std::vector<std::string_view> role(modules.size());
+  const auto take = [&](size_t module_idx, std::string_view name) -> Status {
+    if (role[module_idx].empty()) {
+      role[module_idx] = name;
+      return {};
+    }
+    return Fail(ErrorCode::kUnfit,
+                fmt::format("{} is in {} and in {}; PEFT does not apply both",
+                            Quoted(modules[module_idx].name), role[module_idx], name));
+  };
+  for (const TargetedModule& target : plan.lora) {
+    RETURN_IF_ERROR(take(target.module_idx, "target_modules"));
+  }
+  for (size_t module_idx : plan.saved) RETURN_IF_ERROR(take(module_idx, "modules_to_save"));
+  for (const TokenTarget& target : plan.tokens) {
+    RETURN_IF_ERROR(take(target.module_idx, "trainable_token_indices"));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<TargetedModule>> MatchPeftModules(const PeftLoraConfig& config,
+                                                     ModelFamily family,
+                                                     std::span<const BaseModule> modules,
+                                                     bool tied_embeddings) {
+  ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings));
+  ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying));
+  return MatchLora(config, matcher, modules);
+}
+
+Result<ModulePlan> PlanPeftModules(const PeftLoraConfig& config, ModelFamily family,
+                                   std::span<const BaseModule> modules, bool tied_embeddings) {
+  ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings));
+  ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying));
+  ModulePlan plan{.head_is_saved_embedding = tying.saved, .head_lora_is_embeddings = tying.lora};
+  ASSIGN_OR_RETURN(plan.lora, MatchLora(config, matcher, modules));
+  std::vector<std::string> saved = tying.modules_to_save;
+  if (tying.saved) saved.emplace_back(kHeadName);
+  ASSIGN_OR_RETURN(plan.saved, MatchSaved(saved, modules));
+  ASSIGN_OR_RETURN(plan.tokens, MatchTokens(config, modules, tied_embeddings));
+  RETURN_IF_ERROR(CheckRoles(plan, modules));
+  return plan;
 }
 
 }  // namespace lorry::formats

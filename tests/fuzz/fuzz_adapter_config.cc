@@ -23,6 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)formats::ParseHfConfig(*json, "input");
   (void)formats::ParseGenerationConfig(*json, "input");
   const auto config = formats::ParsePeftLoraConfig(*json, "input");
-  if (config) (void)formats::MatchPeftModules(*config, formats::ModelFamily::kLlama, modules);
+  for (const bool tied : {false, true}) {
+    if (config) (void)formats::PlanPeftModules(*config, formats::ModelFamily::kLlama, modules, tied);
+  }
   return 0;
 }

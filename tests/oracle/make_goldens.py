@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import peft
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from peft_matching import matching_cases  # noqa: E402
-from tiny_adapters import ADAPTERS, TinyAdapter, save_adapter  # noqa: E402
+from tiny_adapters import ADAPTERS, COMPOSED, COMPOSITIONS, FORMS, TinyAdapter, resize, save_adapter  # noqa: E402
 from tiny_models import MODELS, TinyModel, load_model, rewrite_config_in_form_5, save_model, seeded, write_json  # noqa: E402
 
 PROMPT_LENGTHS = (13, 22)
@@ -71,6 +72,11 @@ class ModelGoldens:
         for adapter in ADAPTERS:
             if self.spec.all_adapters or adapter.name in self.spec.adapters:
                 self.add_adapter(adapter)
+        for adapter in FORMS:
+            if self.spec.forms == ["all"] or adapter.name in self.spec.forms:
+                self.add_adapter(adapter)
+        if self.spec.forms == ["all"]:
+            self.add_compositions()
         if self.spec.config_form == 5:
             rewrite_config_in_form_5(self.out)
         save_file(self.tensors, self.out / "goldens.safetensors")
@@ -94,33 +100,83 @@ class ModelGoldens:
             shutil.rmtree(directory, ignore_errors=True)
             base = load_model(self.out, torch.float32)
             save_adapter(adapter, base, directory, self.seed, self.spec.name, adapter.name, attempt)
-            model = PeftModel.from_pretrained(load_model(self.out, torch.float32), directory).eval()
-            if self.add_case(adapter.name, directory, model):
+            model = self.adapted(adapter, directory, torch.float32)
+            if self.add_case(adapter.name, directory, model, adapter):
                 return
         raise RuntimeError(f"{self.spec.name}/{adapter.name}: no weights with clear greedy tokens")
 
-    def add_case(self, name: str, directory: Path | None, model) -> bool:
-        logits, tokens, lead = run_case(model, self.prompts)
+    def adapted(self, adapter: TinyAdapter, directory: Path, dtype: torch.dtype):
+        base = load_model(self.out, dtype)
+        resize(adapter, base, seeded(0))  # other new rows than in training: the adapter brings its own
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tied weights, which are what some of the adapters are about
+            return PeftModel.from_pretrained(base, directory).eval()
+
+    def add_compositions(self) -> None:
+        for attempt in range(MAX_ATTEMPTS):
+            for adapter in COMPOSED:
+                directory = self.out / "adapters" / adapter.name
+                shutil.rmtree(directory, ignore_errors=True)
+                save_adapter(adapter, load_model(self.out, torch.float32), directory, self.seed, self.spec.name, adapter.name, attempt)
+            num_cases = len(self.cases)
+            if all(self.add_composition(name, parts) for name, parts in COMPOSITIONS.items()):
+                return
+            del self.cases[num_cases:]
+        raise RuntimeError(f"{self.spec.name}: no compositions with clear greedy tokens")
+
+    def add_composition(self, name: str, parts: list[tuple[str, float]]) -> bool:
+        model = None
+        for i, (adapter, _) in enumerate(parts):
+            directory = self.out / "adapters" / adapter
+            if model is None:
+                model = PeftModel.from_pretrained(load_model(self.out, torch.float32), directory, adapter_name=f"part{i}")
+            else:
+                model.load_adapter(directory, adapter_name=f"part{i}")
+        weights = [weight for _, weight in parts]
+        model.add_weighted_adapter([f"part{i}" for i in range(len(parts))], weights, "sum", combination_type="cat")
+        model.set_adapter("sum")
+        if not self.add_case(name, None, model.eval()):
+            return False
+        self.cases[-1]["parts"] = [[f"adapters/{adapter}", weight] for adapter, weight in parts]
+        return True
+
+    def add_case(self, name: str, directory: Path | None, model, adapter: TinyAdapter | None = None) -> bool:
+        prompts = self.prompts_of(adapter)
+        logits, tokens, lead = run_case(model, prompts)
         if lead < MIN_LEAD:
             return False
         case = {"name": name, "adapter": directory and f"adapters/{name}", "greedy": tokens}
         if directory:
             case["modules"] = sum(isinstance(m, peft.tuners.lora.LoraLayer) for m in model.modules())
+        if prompts is not self.prompts:
+            case["prompts"] = prompts
         for i, rows in enumerate(logits):
             self.tensors[f"{name}/{i}"] = rows.contiguous()
         if self.spec.bf16_run and name in ("base", "full-r8"):
-            case["bf16_error"] = self.bf16_error(name, directory, logits)
+            case["bf16_error"] = self.bf16_error(name, directory and self.adapted(adapter, directory, torch.bfloat16), logits)
+        elif self.spec.bf16_run and self.spec.forms and directory:  # the figure alone
+            case["bf16_error"] = self.bf16_error(None, self.adapted(adapter, directory, torch.bfloat16), logits, prompts)
         self.cases.append(case)
         return True
 
-    def bf16_error(self, name: str, directory: Path | None, expected: list[torch.Tensor]) -> float:
-        model = load_model(self.out, torch.bfloat16)
-        if directory:
-            model = PeftModel.from_pretrained(model, directory).eval()
+    def prompts_of(self, adapter: TinyAdapter | None) -> list[list[int]]:
+        """The model's prompts; with the adapter's own tokens in them where it has some."""
+        if adapter is None or not (adapter.prompt_tokens or adapter.vocab):
+            return self.prompts
+        size = adapter.vocab or self.spec.config["vocab_size"]
+        prompts = [[min(token, size - 1) for token in prompt] for prompt in self.prompts]
+        for prompt in prompts:
+            for i, token in enumerate(adapter.prompt_tokens):
+                prompt[2 + 3 * i] = token
+        return prompts
+
+    def bf16_error(self, name: str | None, model, expected: list[torch.Tensor], prompts=None) -> float:
+        model = model or load_model(self.out, torch.bfloat16)
         worst = 0.0
-        for i, prompt in enumerate(self.prompts):
+        for i, prompt in enumerate(prompts or self.prompts):
             rows = logits_of(model, prompt).to(torch.bfloat16).contiguous()
-            self.tensors[f"{name}.bf16/{i}"] = rows
+            if name:
+                self.tensors[f"{name}.bf16/{i}"] = rows
             worst = max(worst, relative_error(rows, expected[i]))
         return worst
 

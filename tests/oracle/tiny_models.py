@@ -21,6 +21,7 @@ class TinyModel:
     config_form: int = 4  # which major version of transformers wrote config.json
     all_adapters: bool = False  # every adapter form, or only the two in `adapters`
     adapters: list[str] = field(default_factory=lambda: ["full-r8", "mixed-ranks"])
+    forms: list[str] = field(default_factory=list)  # of tiny_adapters.FORMS; "all"
     bf16_run: bool = False  # also store what transformers computes in bf16
 
 
@@ -116,6 +117,38 @@ MODELS = [
         config=dict(COMMON, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4, tie_word_embeddings=False),
         dtype=torch.bfloat16,
         config_form=5,
+    ),
+]
+
+# What an adapter may do to embeddings, head, norms and biases; a vocabulary that fills no whole panel of 16.
+FORM_SIZES = dict(
+    COMMON, hidden_size=32, intermediate_size=48, vocab_size=70, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
+)
+TIED_FORMS = ["embeddings", "dora-embeddings", "saved-head", "tokens", "tokens-by-name", "added-resized", "tied-embeddings"]
+MODELS += [
+    TinyModel(
+        name="llama-forms",
+        family="llama",
+        config=dict(FORM_SIZES, attention_bias=True, mlp_bias=True),
+        adapters=[],
+        forms=["all"],
+        bf16_run=True,
+    ),
+    TinyModel(
+        name="llama-forms-tied",
+        family="llama",
+        config=dict(FORM_SIZES, hidden_size=40, head_dim=16, num_key_value_heads=1, tie_word_embeddings=True),
+        adapters=[],
+        forms=TIED_FORMS,
+    ),
+    TinyModel(
+        name="qwen2-forms",
+        family="qwen2",
+        config=dict(FORM_SIZES, rope_theta=1000000.0, tie_word_embeddings=True, use_sliding_window=False),
+        dtype=torch.bfloat16,
+        adapters=[],
+        forms=["all"],
+        bf16_run=True,
     ),
 ]
 
