@@ -48,6 +48,20 @@ void ProductRows(const LowRank& factors, int64_t first_row, int64_t num_rows,
   rows *= factors.scale;
 }
 
+LowRank Transposed(const LowRank& factors) {
+  LowRank result{.rank = factors.rank,
+                 .in_features = factors.out_features,
+                 .out_features = factors.in_features,
+                 .scale = factors.scale};
+  result.a.resize(factors.b.size());
+  result.b.resize(factors.a.size());
+  Eigen::Map<RowMajorF32>(result.a.data(), factors.rank, factors.out_features) =
+      MapB(factors).transpose();
+  Eigen::Map<RowMajorF32>(result.b.data(), factors.in_features, factors.rank) =
+      MapA(factors).transpose();
+  return result;
+}
+
 LowRank TruncatedSum(std::span<const LowRank> terms, int64_t rank) {
   CHECK(!terms.empty());
   CHECK_GE(rank, 1);

@@ -23,6 +23,9 @@ struct LowRank {
 // over the rank in f32, then times scale.
 void ProductRows(const LowRank& factors, int64_t first_row, int64_t num_rows, std::span<float> out);
 
+// The factors of the transposed product.
+LowRank Transposed(const LowRank& factors);
+
 // A matrix of at most this rank that is as close to the sum of all products as any, by the singular
 // value decomposition: A the right singular vectors, B the left ones times the singular values.
 // Through the thin factors in f64: costs (out + in) * R^2 for a total rank R, where decomposing the

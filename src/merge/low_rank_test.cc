@@ -47,6 +47,16 @@ TEST(LowRankTest, ProductRowsAreThoseOfTheProduct) {
   }
 }
 
+TEST(LowRankTest, TransposedIsTheTransposedProduct) {
+  const LowRank factors = Random(1, 5, 2, 3);
+  const std::vector<double> product = Slowly(factors), transposed = Slowly(Transposed(factors));
+  for (int64_t row = 0; row < 5; ++row) {
+    for (int64_t column = 0; column < 3; ++column) {
+      EXPECT_EQ(transposed[column * 5 + row], product[row * 3 + column]);
+    }
+  }
+}
+
 TEST(LowRankTest, WithEnoughRankTheSumIsExact) {
   const std::vector<LowRank> terms = {Random(1, 12, 3, 9), Random(2, 12, 2, 9)};
   std::vector<double> expected = Slowly(terms[0]);

@@ -2,8 +2,8 @@
 // beside them.
 // Owns: nothing between calls. Thread: one. Never: more than a block of rows in memory.
 //
-// W' = round(W + scale * B * A), in f32 and rounded once to the type that is stored. Blocks are
-// whole rows, so that what needs a row's norm can be computed here too.
+// W' = round(W + scale * B * A), in f32 and rounded once to the type that is stored;
+// tensor_change.h has what else an adapter may do. Blocks are whole rows: DoRA needs a row's norm.
 #pragma once
 
 #include <string>

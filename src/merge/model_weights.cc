@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <cmath>
 
 #include "formats/checkpoint_writer.h"
 #include "formats/json.h"
 #include "merge/model_output.h"
 #include "merge/rounding.h"
+#include "merge/tensor_change.h"
 
 namespace lorry::merge {
 namespace {
@@ -18,13 +20,13 @@ DType StoredAs(const MergePlan& plan, const TensorView& tensor) {
   return is_float ? plan.options().dtype.value_or(tensor.dtype) : tensor.dtype;
 }
 
-// Rows of a matrix as a tensor of their own.
-TensorView Rows(const TensorView& tensor, int64_t first_element, int64_t num_elements) {
+// Some of a tensor's elements as a tensor of their own.
+TensorView Part(const TensorView& tensor, int64_t first_element, int64_t num_elements) {
   const size_t element_bytes = DTypeBytes(tensor.dtype);
-  TensorView rows{.dtype = tensor.dtype, .shape = {num_elements}};
-  rows.bytes = tensor.bytes.subspan(static_cast<size_t>(first_element) * element_bytes,
+  TensorView part{.dtype = tensor.dtype, .shape = {num_elements}};
+  part.bytes = tensor.bytes.subspan(static_cast<size_t>(first_element) * element_bytes,
                                     static_cast<size_t>(num_elements) * element_bytes);
-  return rows;
+  return part;
 }
 
 class WeightsPass {
@@ -44,29 +46,22 @@ class WeightsPass {
 
  private:
   Status WriteTensor(const TensorSpec& spec, const TensorView& source) {
-    constexpr std::string_view kSuffix = ".weight";
-    if (spec.name.ends_with(kSuffix)) {
-      const auto found =
-          plan_.modules().find(spec.name.substr(0, spec.name.size() - kSuffix.size()));
-      if (found != plan_.modules().end()) {
-        const LowRank change = plan_.Combine(found->second);
-        return WriteRounded(spec, source, change.in_features, &change);
-      }
-    }
-    if (spec.dtype != source.dtype) return WriteRounded(spec, source, 1, nullptr);
-    return WriteAsStored(source);
+    const TensorChange change = ChangeOf(plan_, spec.name);
+    const bool as_stored = change.IsNone() && spec.dtype == source.dtype;
+    return as_stored ? WriteAsStored(source) : WriteChanged(spec, source, change);
   }
 
-  // Rows of `row_elements`, with the change added where there is one.
-  Status WriteRounded(const TensorSpec& spec, const TensorView& source, int64_t row_elements,
-                      const LowRank* change) {
-    const int64_t num_rows = source.num_elements() / row_elements;
-    const int64_t block_rows = std::max<int64_t>(1, kBlockElements / row_elements);
+  Status WriteChanged(const TensorSpec& spec, const TensorView& source,
+                      const TensorChange& change) {
+    const TensorView& from = change.replacement ? *change.replacement : source;
+    const int64_t num_rows = source.shape.size() == 2 ? source.shape[0] : 1;
+    const int64_t columns = source.num_elements() / std::max<int64_t>(num_rows, 1);
+    const int64_t block_rows = std::max<int64_t>(1, kBlockElements / std::max<int64_t>(columns, 1));
     for (int64_t row = 0; row < num_rows; row += block_rows) {
       const int64_t count = std::min(block_rows, num_rows - row);
-      values_.resize(static_cast<size_t>(count * row_elements));
-      formats::ConvertToF32(Rows(source, row * row_elements, count * row_elements), values_);
-      if (change != nullptr) Add(*change, row, count);
+      values_.resize(static_cast<size_t>(count * columns));
+      formats::ConvertToF32(Part(from, row * columns, count * columns), values_);
+      Apply(change, row, count);
       rounded_.resize(values_.size() * DTypeBytes(spec.dtype));
       if (!RoundTo(spec.dtype, values_, rounded_)) {
         return Fail(ErrorCode::kUnfit,
@@ -78,10 +73,44 @@ class WeightsPass {
     return {};
   }
 
-  void Add(const LowRank& change, int64_t row, int64_t num_rows) {
-    change_.resize(values_.size());
-    ProductRows(change, row, num_rows, change_);
-    for (size_t i = 0; i < values_.size(); ++i) values_[i] += change_[i];
+  // To values_, which are `num_rows` rows of the tensor from `first_row` on.
+  void Apply(const TensorChange& change, int64_t first_row, int64_t num_rows) {
+    if (change.product) {
+      change_.resize(values_.size());
+      ProductRows(*change.product, first_row, num_rows, change_);
+      for (size_t i = 0; i < values_.size(); ++i) values_[i] += change_[i];
+    }
+    if (change.magnitude) SetNorms(*change.magnitude, first_row, num_rows);
+    if (change.offset) {
+      change_.resize(values_.size());
+      formats::ConvertToF32(*change.offset, change_);
+      for (size_t i = 0; i < values_.size(); ++i) values_[i] += change.offset_scale * change_[i];
+    }
+    if (change.token_rows != nullptr) PutTokens(*change.token_rows, first_row, num_rows);
+  }
+
+  void SetNorms(const TensorView& magnitude, int64_t first_row, int64_t num_rows) {
+    std::vector<float> norms(static_cast<size_t>(num_rows));
+    formats::ConvertToF32(Part(magnitude, first_row, num_rows), norms);
+    const size_t columns = values_.size() / norms.size();
+    for (size_t row = 0; row < norms.size(); ++row) {
+      const std::span<float> values = std::span(values_).subspan(row * columns, columns);
+      double square = 0;
+      for (const float value : values) square += static_cast<double>(value) * value;
+      const float factor = norms[row] / static_cast<float>(std::sqrt(square));
+      for (float& value : values) value *= factor;
+    }
+  }
+
+  void PutTokens(const formats::TokenRows& tokens, int64_t first_row, int64_t num_rows) {
+    const int64_t columns = static_cast<int64_t>(values_.size()) / num_rows;
+    for (size_t i = 0; i < tokens.token_ids.size(); ++i) {
+      const int64_t row = tokens.token_ids[i] - first_row;
+      if (row < 0 || row >= num_rows) continue;
+      formats::ConvertToF32(Part(tokens.rows, static_cast<int64_t>(i) * columns, columns),
+                            std::span(values_).subspan(static_cast<size_t>(row * columns),
+                                                       static_cast<size_t>(columns)));
+    }
   }
 
   Status WriteAsStored(const TensorView& source) {

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "formats/json.h"
+#include "merge/tensor_change.h"
 
 namespace lorry::merge {
 namespace {
@@ -29,18 +30,20 @@ Status CheckOptions(const MergeOptions& options) {
   return CheckCombination(options.combination);
 }
 
-// Every tensor of the file is a matrix that merging applies. Anything else would be lost.
+// Every tensor of the file has a part in the merge. Anything else would be lost.
 Status CheckAllApplied(const PeftAdapter& adapter) {
   std::set<std::string> applied;
   for (const AdapterModule& module : adapter.modules) {
-    applied.insert(module.a.name);
-    applied.insert(module.b.name);
+    applied.insert({module.a.name, module.b.name});
+    if (module.b_bias) applied.insert(module.b_bias->name);
+    if (module.magnitude) applied.insert(module.magnitude->name);
   }
+  for (const formats::SavedParameter& saved : adapter.saved) applied.insert(saved.values.name);
+  for (const formats::TokenRows& tokens : adapter.token_rows) applied.insert(tokens.rows.name);
   for (const formats::TensorView& tensor : adapter.weights.tensors()) {
     if (applied.contains(tensor.name)) continue;
     return Fail(ErrorCode::kUnsupported,
-                fmt::format("{}: tensor {}: lorry merge applies the A and B matrices of linear "
-                            "layers only",
+                fmt::format("{}: tensor {}: lorry merge does not know what to do with it",
                             adapter.dir, formats::Quoted(tensor.name)));
   }
   return {};
@@ -56,6 +59,21 @@ int64_t LargestRank(const std::vector<PeftAdapter>& adapters) {
   return rank;
 }
 
+// The base's config says that the adapter fits; now its weights.
+Status CheckBaseTensors(const formats::Checkpoint& base, const std::string& name,
+                        const PlannedModule& module) {
+  const AdapterModule& first = *module.terms.front().module;
+  std::vector<int64_t> shape = {module.out_features, module.in_features};
+  if (first.kind == formats::ModuleKind::kEmbedding) std::swap(shape[0], shape[1]);
+  RETURN_IF_ERROR(base.GetWeight(name + ".weight", shape));
+  if (first.b_bias && !base.Has(name + ".bias")) {
+    return Fail(
+        ErrorCode::kUnsupported,
+        fmt::format("module {}: the adapter adds to its bias, and the base has none", name));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<MergePlan> MergePlan::Open(MergeOptions options) {
@@ -68,6 +86,7 @@ Result<MergePlan> MergePlan::Open(MergeOptions options) {
   RETURN_IF_ERROR(plan.OpenAdapters());
   if (plan.combination_.svd_rank == 0) plan.combination_.svd_rank = LargestRank(plan.adapters_);
   RETURN_IF_ERROR(plan.CheckModules());
+  RETURN_IF_ERROR(plan.CheckSaved());
   return plan;
 }
 
@@ -82,6 +101,7 @@ Status MergePlan::OpenAdapters() {
   adapters_.reserve(options_.adapters.size());  // terms point into it
   for (const WeightedAdapter& source : options_.adapters) {
     ASSIGN_OR_RETURN(PeftAdapter adapter, formats::OpenPeftAdapter(source.dir, base_config_));
+    RETURN_IF_ERROR(CheckForms(adapter, options_, base_config_));
     RETURN_IF_ERROR(CheckAllApplied(adapter));
     adapters_.push_back(std::move(adapter));
     for (const AdapterModule& module : adapters_.back().modules) {
@@ -95,13 +115,22 @@ Status MergePlan::OpenAdapters() {
   return {};
 }
 
+Status MergePlan::CheckSaved() const {
+  if (!base_) return {};
+  for (const PeftAdapter& adapter : adapters_) {
+    for (const formats::SavedParameter& saved : adapter.saved) {
+      const formats::BaseModule& module = saved.module;
+      const std::string name = module.name + (saved.is_bias ? ".bias" : ".weight");
+      RETURN_IF_ERROR(base_->GetWeight(
+          name, saved.is_bias ? std::vector{module.out_features} : module.weight_shape()));
+    }
+  }
+  return {};
+}
+
 Status MergePlan::CheckModules() const {
   for (const auto& [name, module] : modules_) {
-    if (base_) {
-      const auto weight =
-          base_->GetWeight(name + ".weight", {module.out_features, module.in_features});
-      if (!weight) return tl::unexpected<Error>(weight.error());
-    }
+    if (base_) RETURN_IF_ERROR(CheckBaseTensors(*base_, name, module));
     if (!NeedsEqualRanks(combination_.method)) continue;
     for (const ModuleTerm& term : module.terms) {
       const ModuleTerm& first = module.terms.front();

@@ -65,6 +65,7 @@ class MergePlan {
   Status OpenBase();
   Status OpenAdapters();
   Status CheckModules() const;
+  Status CheckSaved() const;
 
   MergeOptions options_;
   Combination combination_;
