@@ -175,6 +175,33 @@ void RegisterServer(config::Registry& registry, ServeOptions* serve, StackOption
   RegisterServerLimits(registry, server);
 }
 
+void RegisterAdmin(config::Registry& registry, server::AdminOptions* admin) {
+  registry.Group("Managing adapters while the server runs", kServing);
+  registry.Text({.name = "admin-key",
+                 .value_name = "KEY",
+                 .help = "Opens the routes that manage adapters (docs/adapters_api.md): "
+                         "Authorization: Bearer KEY, or X-Api-Key: KEY. An --api-key does not.",
+                 .when = "Give it as LORRY_ADMIN_KEY or in the file: other users can see flags.",
+                 .default_text = "none: those routes are off"},
+                &admin->key);
+  registry.Integer({.name = "admin-port",
+                    .help = "A listener of their own for these routes, open without a key unless "
+                            "there is an --admin-key; 0 takes a free one and says which.",
+                    .when = "To manage adapters from this machine only.",
+                    .default_text = "none"},
+                   &admin->port, 0, 65535);
+  registry.Text({.name = "admin-host",
+                 .value_name = "ADDRESS",
+                 .help = "Address of that listener; one that others can reach needs --admin-key."},
+                &admin->host);
+  registry.Switch(
+      {.name = "allow-runtime-lora-updating",
+       .help = "Who may generate may also load and unload adapters by vLLM's routes, from any "
+               "source; VLLM_ALLOW_RUNTIME_LORA_UPDATING is the same.",
+       .when = "Only among people who trust each other: a source may be any directory or URL."},
+      &admin->vllm_for_clients);
+}
+
 void RegisterRun(config::Registry& registry, RunOptions* run) {
   registry.Group("Answer", {"run"});
   registry.Text({.name = "system", .help = "A system message before the conversation."},
@@ -247,6 +274,7 @@ void RegisterOptions(config::Registry& registry, Options* options) {
   RegisterModel(registry, &options->stack);
   RegisterAdapters(registry, &options->stack);
   RegisterServer(registry, &options->serve, &options->stack);
+  RegisterAdmin(registry, &options->serve.http.admin);
   RegisterEngine(registry, &options->stack);
   RegisterRun(registry, &options->run);
   RegisterInspect(registry, &options->inspect);

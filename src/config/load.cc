@@ -13,6 +13,9 @@ namespace {
 constexpr std::string_view kPrefix = "LORRY_";
 // Read by the tests, not by the program.
 constexpr std::string_view kTestData = "LORRY_TEST_DATA";
+// What vLLM's users have set already, and the option's own variable.
+constexpr std::string_view kVllmUpdating = "VLLM_ALLOW_RUNTIME_LORA_UPDATING";
+constexpr std::string_view kOwnUpdating = "LORRY_ALLOW_RUNTIME_LORA_UPDATING";
 
 std::vector<std::string> SplitAtCommas(const std::string& text) {
   std::vector<std::string> parts;
@@ -108,8 +111,16 @@ Environment ProcessEnvironment() {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const size_t equals = text.find('=');
-    if (!text.starts_with(kPrefix) || equals == std::string_view::npos) continue;
-    result.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+    const std::string_view name = text.substr(0, equals);
+    const bool is_vllms = name == kVllmUpdating;
+    if ((!is_vllms && !name.starts_with(kPrefix)) || equals == std::string_view::npos) continue;
+    const std::string_view value = text.substr(equals + 1);
+    if (is_vllms) {
+      const bool is_on = value == "1" || value == "true" || value == "True" || value == "TRUE";
+      result.emplace_back(kOwnUpdating, is_on ? "true" : "false");
+    } else {
+      result.emplace_back(name, value);
+    }
   }
   return result;
 }

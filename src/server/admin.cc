@@ -45,6 +45,8 @@ void AdminApi::Stop() {
   stopping_ = true;
   mailbox_->Close();
   if (thread_.joinable()) thread_.join();
+  std::vector<std::function<void()>> unheard;  // they hold the mailbox, as it holds them
+  mailbox_->Drain(unheard);
 }
 
 void AdminApi::Handle(const Route& route, net::HttpRequest request,

@@ -3,11 +3,19 @@
 #include <prometheus/text_serializer.h>
 
 #include "api/error_map.h"
+#include "base/log.h"
 
 namespace lorry::server {
 namespace {
 
 namespace openai = api::openai;
+
+constexpr int kMaxAdminConnections = 64;
+constexpr size_t kMaxAdminBodyBytes = 1 << 20;
+
+bool IsLoopback(std::string_view host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
 
 openai::ParseLimits MakeLimits(const ServerOptions& options, const text::Tokenizer& tokenizer) {
   openai::ParseLimits limits;
@@ -55,6 +63,7 @@ Server::Server(ServerOptions options, ModelDirectory directory, text::Tokenizer 
       planner_(directory_, std::move(tokenizer), std::move(chat_template)),
       limits_(MakeLimits(options_, planner_.tokenizer())),
       auth_(options_.api_keys),
+      admin_access_(options_.admin, auth_),
       registry_(registry),
       journal_(registry, options_.access_log),
       session_context_{generator, planner_.tokenizer(), session_thread_.mailbox()},
@@ -63,7 +72,7 @@ Server::Server(ServerOptions options, ModelDirectory directory, text::Tokenizer 
       http_(
           options_.http,
           [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
-            Handle(std::move(request), std::move(writer));
+            Handle(std::move(request), std::move(writer), Listener::kClients);
           },
           RefusedByHttp) {}
 
@@ -72,9 +81,37 @@ Server::~Server() { Stop(); }
 Result<int> Server::Start() {
   session_thread_.Start();
   text_threads_.Start();
+  if (admin_) admin_->Start();
+  RETURN_IF_ERROR(StartAdmin());
   ASSIGN_OR_RETURN(const int port, http_.Start());
   is_ready_ = true;
   return port;
+}
+
+Status Server::StartAdmin() {
+  const AdminOptions& admin = options_.admin;
+  if (!admin_ || admin.port < 0) return {};
+  if (admin.key.empty() && !IsLoopback(admin.host)) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--admin-host {}: others can reach it, so --admin-key is needed", admin.host),
+        "admin-host");
+  }
+  net::HttpServerOptions http = options_.http;
+  http.host = admin.host;
+  http.port = admin.port;
+  http.num_io_threads = 1;
+  http.max_connections = kMaxAdminConnections;
+  http.max_body_bytes = kMaxAdminBodyBytes;
+  admin_http_.emplace(
+      http,
+      [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
+        Handle(std::move(request), std::move(writer), Listener::kAdmin);
+      },
+      RefusedByHttp);
+  ASSIGN_OR_RETURN(admin_port_, admin_http_->Start());
+  log::Info("adapters are managed on {} port {}", admin.host, admin_port_);
+  return {};
 }
 
 bool Server::Drain(Micros limit_us) {
@@ -84,12 +121,15 @@ bool Server::Drain(Micros limit_us) {
 
 void Server::Stop() {
   is_ready_ = false;
+  if (admin_http_) admin_http_->Stop();
   http_.Stop();  // hang-ups reach the session thread, which cancels
+  if (admin_) admin_->Stop();
   text_threads_.Stop();
   session_thread_.Stop();
 }
 
-void Server::Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
+void Server::Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer,
+                    Listener listener) {
   auto exchange = std::make_unique<Exchange>(request, std::move(writer), journal_, *options_.clock);
   const RouteMatch match = FindRoute(request.method, request.path);
   if (match.route == nullptr) {
@@ -97,13 +137,25 @@ void Server::Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWrite
     return;
   }
   exchange->entry().route = match.route->path;
-  if (match.route->access == Access::kClient) {
-    if (const Status status = auth_.Check(request.headers); !status) {
-      exchange->SendError(status.error());
-      return;
-    }
+  if (const Status status = CheckAccess(*match.route, request.headers, listener); !status) {
+    exchange->SendError(status.error());
+    return;
   }
   Answer(match, std::move(request), std::move(exchange));
+}
+
+Status Server::CheckAccess(const Route& route, const net::HttpHeaders& headers,
+                           Listener listener) const {
+  switch (route.access) {
+    case Access::kOpen:
+      return {};
+    case Access::kClient:
+      if (listener == Listener::kClients) return auth_.Check(headers);
+      return Fail(ErrorCode::kNotFound, "This listener is for managing adapters.");
+    case Access::kAdmin:
+      return admin_access_.Check(route.endpoint, headers, listener);
+  }
+  return Fail(ErrorCode::kInternal, "A route without a door.");
 }
 
 void Server::Answer(const RouteMatch& match, net::HttpRequest request,
@@ -142,12 +194,16 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
     case Endpoint::kTokenize:
     case Endpoint::kDetokenize:
       break;
-    default:
-      exchange->SendError({ErrorCode::kNotFound, "Adapters are not managed here.", ""});
-      return;
+    default:  // of adapter management
+      break;
   }
   if (!is_ready_) {
     exchange->SendError({ErrorCode::kUnavailable, "The server is shutting down.", ""});
+    return;
+  }
+  if (match.route->access == Access::kAdmin) {
+    if (admin_) return admin_->Handle(*match.route, std::move(request), std::move(exchange));
+    exchange->SendError({ErrorCode::kUnsupported, "This server's adapters cannot be changed.", ""});
     return;
   }
   TextTask task = {match.route->endpoint, std::move(request.body), std::move(exchange)};

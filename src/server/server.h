@@ -18,6 +18,8 @@
 #include "base/result.h"
 #include "request/generator.h"
 #include "request/model_directory.h"
+#include "server/admin.h"
+#include "server/admin_access.h"
 #include "server/auth.h"
 #include "server/exchange.h"
 #include "server/generation_plan.h"
@@ -40,8 +42,14 @@ class Server {
          prometheus::Registry& registry);
   ~Server();  // Stop
 
+  // Lets adapters be managed, as far as options.admin has it. Before Start; `adapters` outlives the
+  // server.
+  void ManageAdapters(AdapterService& adapters) { admin_.emplace(adapters); }
+
   // The port that it listens on.
   Result<int> Start();
+  // Of management's own listener; 0: there is none.
+  int admin_port() const { return admin_port_; }
 
   // /ready says 503, new requests are refused, running ones finish. False: some were left after
   // `limit_us`.
@@ -51,7 +59,10 @@ class Server {
   void Stop();
 
  private:
-  void Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer);  // io threads
+  Status StartAdmin();
+  void Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer,
+              Listener listener);  // io threads
+  Status CheckAccess(const Route& route, const net::HttpHeaders& headers, Listener listener) const;
   void Answer(const RouteMatch& match, net::HttpRequest request,
               std::unique_ptr<Exchange> exchange);
   void DoTextWork(TextTask task);  // text threads
@@ -66,6 +77,7 @@ class Server {
   const Planner planner_;
   const api::openai::ParseLimits limits_;
   const Auth auth_;
+  const AdminAccess admin_access_;
   prometheus::Registry& registry_;
   Journal journal_;
   std::atomic<bool> is_ready_ = false;
@@ -74,7 +86,10 @@ class Server {
   SessionThread session_thread_;
   const SessionContext session_context_;
   TextThreads text_threads_;
+  std::optional<AdminApi> admin_;
   net::HttpServer http_;
+  std::optional<net::HttpServer> admin_http_;
+  int admin_port_ = 0;
 };
 
 }  // namespace lorry::server
