@@ -16,7 +16,9 @@
 #include "bench/make_model.h"
 #include "engine/engine.h"
 #include "engine/model_step.h"
+#include "formats/hf_config.h"
 #include "formats/peft_adapter.h"
+#include "invariance/form_adapters.h"
 #include "kernels/isa.h"
 #include "model/model.h"
 
@@ -96,8 +98,8 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
  protected:
   static void SetUpTestSuite() {
     root_ = fs::temp_directory_path() / ("lorry_invariance_" + std::to_string(getpid()));
-    // Nine adapters of mixed ranks; the ranks' directories come with a base of their own, which
-    // nobody uses.
+    // Nine adapters of mixed ranks, the ranks' directories come with a base of their own, which
+    // nobody uses; and one of each form that goes beyond plain LoRA.
     const std::vector<int> ranks = {1, 8, 17, 64};
     ASSERT_TRUE(bench::MakeModel(
         {.shape = "invariance", .num_adapters = 0, .output_dir = root_ / "model"}));
@@ -108,6 +110,9 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
                                     .output_dir = root_ / ("rank" + std::to_string(ranks[i])),
                                     .seed = 100 * (i + 1)}));
     }
+    const auto base = formats::ReadHfConfig(root_ / "model" / "base");
+    ASSERT_TRUE(base) << base.error().message;
+    ASSERT_TRUE(FormAdapterWriter(root_ / "forms", *base).WriteAll());
   }
   static void TearDownTestSuite() { fs::remove_all(root_); }
 
@@ -133,8 +138,9 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
       auto adapter = formats::OpenPeftAdapter(dir, (*model)->config());
       EXPECT_TRUE(adapter) << adapter.error().message;
       ids_.push_back(adapter->id);
-      EXPECT_TRUE(table_.Add(dir.string(), dir.string(),
-                             *adapters::MakeAdapterImage(*adapter, (*model)->spec())));
+      EXPECT_TRUE(table_.Add(
+          dir.string(), dir.string(),
+          *adapters::MakeAdapterImage(*adapter, (*model)->spec(), (*model)->checkpoint())));
     }
     const size_t page_bytes = (*model)->spec().Kv(16).PageBytes();
     engine::EngineOptions options{.model_name = "invariance",
@@ -153,7 +159,7 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     return std::move(*engine);
   }
 
-  // Request i: base or one of nine adapters, greedy or sampled with a seed, prompts of 1 to 90
+  // Request i: base or one of the adapters, greedy or sampled with a seed, prompts of 1 to 90
   // tokens.
   GenerateRequest Request(int i) const {
     std::mt19937 random(i);
@@ -200,8 +206,8 @@ void ExpectSameOutputs(const Collector& lone, const Collector& batched, int requ
   }
 }
 
-// 64 requests over the base and nine adapters: alone first, then 20 times all at once in shuffled
-// order, under budgets, chunk sizes, thread counts and page counts of all kinds.
+// 64 requests over the base and sixteen adapters of all forms: alone first, then 20 times all at
+// once in shuffled order, under budgets, chunk sizes, thread counts and page counts of all kinds.
 TEST_P(InvarianceTest, ManyRequestsAtOnceAnswerAsTheLoneOnes) {
   constexpr int kRequests = 64;
   // The full count for the kernels that a server here would use; each setup once for the slower

@@ -9,9 +9,15 @@
 
 #include "device/buffer.h"
 #include "device/stream.h"
+#include "model/adapter_weights.h"
 #include "model/model.h"
 
 namespace lorry {
+
+struct WeightedAdapter {
+  const model::AdapterWeights* adapter = nullptr;
+  float weight = 1;
+};
 
 class ModelRunner {
  public:
@@ -29,27 +35,38 @@ class ModelRunner {
     }
   }
 
-  // Appends the tokens to the sequence; the logits after each of them, [tokens][vocab].
+  // Appends the tokens to the sequence; the logits after each of them, [tokens][vocab of the
+  // adapter]. Several adapters: their weighted sum.
   std::vector<std::vector<float>> Append(std::span<const TokenId> tokens,
-                                         const model::AdapterWeights* adapter) {
+                                         std::span<const WeightedAdapter> adapters) {
     const int num_rows = static_cast<int>(tokens.size());
     const kernels::SequenceRows sequence{0, num_rows, num_tokens_, pages_.data()};
     std::vector<int32_t> logit_rows(num_rows);
     std::iota(logit_rows.begin(), logit_rows.end(), 0);
-    const model::AdapterSegment segment{0, num_rows, adapter};
-    const float* logits =
-        model_.Forward(stream_, {.tokens = tokens,
-                                 .sequences = {&sequence, 1},
-                                 .segments = {&segment, adapter == nullptr ? size_t{0} : size_t{1}},
-                                 .logit_rows = logit_rows,
-                                 .kv = {kv_.data(), layout_}});
+    std::vector<model::AdapterSegment> segments;
+    int vocab_size = model_.spec().vocab_size;
+    for (const auto& [adapter, weight] : adapters) {
+      segments.push_back({0, num_rows, adapter, weight});
+      if (adapter->vocab_size() != 0) vocab_size = adapter->vocab_size();
+    }
+    const float* logits = model_.Forward(stream_, {.tokens = tokens,
+                                                   .sequences = {&sequence, 1},
+                                                   .segments = segments,
+                                                   .logit_rows = logit_rows,
+                                                   .kv = {kv_.data(), layout_}});
     num_tokens_ += num_rows;
     std::vector<std::vector<float>> rows;
     for (int row = 0; row < num_rows; ++row) {
       const float* begin = logits + static_cast<size_t>(row) * model_.logits_stride();
-      rows.emplace_back(begin, begin + model_.spec().vocab_size);
+      rows.emplace_back(begin, begin + vocab_size);
     }
     return rows;
+  }
+
+  std::vector<std::vector<float>> Append(std::span<const TokenId> tokens,
+                                         const model::AdapterWeights* adapter) {
+    const WeightedAdapter one{adapter};
+    return Append(tokens, std::span(&one, adapter == nullptr ? 0 : 1));
   }
 
   void Reset() { num_tokens_ = 0; }

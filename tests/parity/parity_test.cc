@@ -69,16 +69,41 @@ class ParityTest : public testing::TestWithParam<std::string> {
     auto adapter = formats::OpenPeftAdapter(dir, model.config());
     EXPECT_TRUE(adapter) << (adapter ? "" : adapter.error().message);
     if (!adapter) return nullptr;
-    return *adapters::MakeAdapterImage(*adapter, model.spec());
+    auto image = adapters::MakeAdapterImage(*adapter, model.spec(), model.checkpoint());
+    EXPECT_TRUE(image) << (image ? "" : image.error().message);
+    return image ? *image : nullptr;
+  }
+
+  // The adapters of a case: none, one, or the parts of a weighted sum.
+  std::vector<WeightedAdapter> LoadAdapters(const model::Model& model,
+                                            const std::string& model_name,
+                                            const json::object& test) {
+    std::vector<std::pair<std::string, float>> dirs;
+    if (test.at("adapter").is_string()) dirs.emplace_back(test.at("adapter").as_string(), 1.0f);
+    if (const json::value* parts = test.if_contains("parts")) {
+      for (const json::value& part : parts->as_array()) {
+        dirs.emplace_back(part.at(0).as_string(), part.at(1).to_number<float>());
+      }
+    }
+    images_.clear();
+    std::vector<WeightedAdapter> adapters;
+    for (const auto& [dir, weight] : dirs) {
+      images_.push_back(LoadAdapter(model, kOracle + model_name + "/" + dir));
+      if (images_.back() == nullptr) return {};
+      adapters.push_back({&*images_.back()->weights, weight});
+    }
+    return adapters;
   }
 
   // Worst row of a case over its prompts, and (f32) the greedy tokens.
-  double CaseError(model::Model& model, const model::AdapterWeights* adapter,
+  double CaseError(model::Model& model, std::span<const WeightedAdapter> adapters,
                    const json::object& entry, const json::object& test,
                    const formats::SafetensorsFile& goldens, bool check_greedy) {
     ModelRunner runner(model, stream_);
     double worst = 0;
-    const json::array& prompts = entry.at("prompts").as_array();
+    const json::value* own_prompts = test.if_contains("prompts");  // with the adapter's own tokens
+    const json::array& prompts =
+        (own_prompts != nullptr ? *own_prompts : entry.at("prompts")).as_array();
     for (size_t p = 0; p < prompts.size(); ++p) {
       runner.Reset();
       const std::string key = std::string(test.at("name").as_string()) + "/" + std::to_string(p);
@@ -87,7 +112,9 @@ class ParityTest : public testing::TestWithParam<std::string> {
       if (golden == nullptr) return INFINITY;
       std::vector<float> expected(golden->num_elements());
       formats::ConvertToF32(*golden, expected);
-      const auto rows = runner.Append(Tokens(prompts[p]), adapter);
+      const auto rows = runner.Append(Tokens(prompts[p]), adapters);
+      EXPECT_EQ(rows.size() * rows[0].size(), expected.size()) << key;
+      if (rows.size() * rows[0].size() != expected.size()) return INFINITY;
       for (size_t row = 0; row < rows.size(); ++row) {
         worst = std::max(worst, RowError(rows[row], expected.data() + row * rows[row].size()));
       }
@@ -95,7 +122,7 @@ class ParityTest : public testing::TestWithParam<std::string> {
       std::vector<TokenId> greedy = {ArgMax(rows.back())};
       while (greedy.size() < 16) {
         const TokenId last = greedy.back();
-        greedy.push_back(ArgMax(runner.Append({&last, 1}, adapter).front()));
+        greedy.push_back(ArgMax(runner.Append({&last, 1}, adapters).front()));
       }
       EXPECT_EQ(greedy, Tokens(test.at("greedy").as_array()[p])) << key;
     }
@@ -103,6 +130,7 @@ class ParityTest : public testing::TestWithParam<std::string> {
   }
 
   Stream stream_{2};
+  std::vector<std::shared_ptr<const adapters::AdapterImage>> images_;  // of the case at hand
 };
 
 TEST_P(ParityTest, Float32) {
@@ -119,19 +147,16 @@ TEST_P(ParityTest, Float32) {
     for (const json::value& case_value : entry.at("cases").as_array()) {
       const json::object& test = case_value.as_object();
       SCOPED_TRACE(name + " " + std::string(test.at("name").as_string()));
-      std::shared_ptr<const adapters::AdapterImage> image;
+      const auto adapters = LoadAdapters(*model, name, test);
+      ASSERT_EQ(adapters.empty(), test.at("name") == "base");
       if (test.at("adapter").is_string()) {
-        image =
-            LoadAdapter(*model, kOracle + name + "/" + std::string(test.at("adapter").as_string()));
-        ASSERT_NE(image, nullptr);
-        EXPECT_EQ(image->num_modules, test.at("modules").as_int64());
+        EXPECT_EQ(images_[0]->num_modules, test.at("modules").as_int64());
       }
-      EXPECT_LE(CaseError(*model, image ? &image->weights : nullptr, entry, test, *goldens, true),
-                kBound);
+      EXPECT_LE(CaseError(*model, adapters, entry, test, *goldens, true), kBound);
       ++num_cases;
     }
   }
-  EXPECT_GE(num_cases, 30);
+  EXPECT_GE(num_cases, 90);
 }
 
 TEST_P(ParityTest, BFloat16) {
@@ -153,14 +178,9 @@ TEST_P(ParityTest, BFloat16) {
     double worst = 0;
     for (const json::value& case_value : entry.at("cases").as_array()) {
       const json::object& test = case_value.as_object();
-      std::shared_ptr<const adapters::AdapterImage> image;
-      if (test.at("adapter").is_string()) {
-        image =
-            LoadAdapter(*model, kOracle + name + "/" + std::string(test.at("adapter").as_string()));
-        ASSERT_NE(image, nullptr);
-      }
-      const double error =
-          CaseError(*model, image ? &image->weights : nullptr, entry, test, *goldens, false);
+      const auto adapters = LoadAdapters(*model, name, test);
+      ASSERT_EQ(adapters.empty(), test.at("name") == "base");
+      const double error = CaseError(*model, adapters, entry, test, *goldens, false);
       EXPECT_LE(error, 2 * transformers_error) << name << " " << test.at("name");
       worst = std::max(worst, error);
     }
