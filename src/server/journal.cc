@@ -19,7 +19,8 @@ std::string Printable(std::string_view text) {
 }
 
 std::string_view KnownMethod(std::string_view method) {
-  for (const std::string_view known : {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE"}) {
+  for (const std::string_view known :
+       {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}) {
     if (method == known) return known;
   }
   return "other";
