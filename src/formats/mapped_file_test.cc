@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "formats/test_files.h"
 
@@ -26,9 +27,22 @@ TEST(MappedFileTest, MapsMovesAndReleases) {
   EXPECT_EQ(Text(moved), "other");
 }
 
+TEST(MappedFileTest, ACopyOutlivesWhatHappensToTheFile) {
+  TempDir dir;
+  const std::string content(3 * 4096 + 100, 'x');
+  const std::string path = dir.Write("a", content);
+  Result<MappedFile> copy = MappedFile::Read(path);
+  ASSERT_TRUE(copy.has_value());
+  ASSERT_EQ(::truncate(path.c_str(), 10), 0);
+  const MappedFile moved = std::move(*copy);
+  moved.ReleasePages(moved.bytes());
+  EXPECT_EQ(Text(moved), content);
+}
+
 TEST(MappedFileTest, AnEmptyFileHasNoBytes) {
   TempDir dir;
   EXPECT_TRUE(MappedFile::Open(dir.Write("a", "")).value().bytes().empty());
+  EXPECT_TRUE(MappedFile::Read(dir.Write("a", "")).value().bytes().empty());
 }
 
 TEST(MappedFileTest, RefusesWhatIsNoRegularFile) {

@@ -131,8 +131,16 @@ Result<std::string_view> HeaderText(std::span<const std::byte> bytes, const std:
 }  // namespace
 
 Result<SafetensorsFile> SafetensorsFile::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
-  SafetensorsFile result(std::move(file));
+  return Parse(MappedFile::Open(path));
+}
+
+Result<SafetensorsFile> SafetensorsFile::Read(const std::string& path) {
+  return Parse(MappedFile::Read(path));
+}
+
+Result<SafetensorsFile> SafetensorsFile::Parse(Result<MappedFile> file) {
+  if (!file) return tl::unexpected(std::move(file.error()));
+  SafetensorsFile result(std::move(*file));
   RETURN_IF_ERROR(result.ParseHeader());
   return result;
 }

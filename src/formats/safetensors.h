@@ -24,6 +24,8 @@ constexpr uint64_t kMaxSafetensorsHeaderBytes =
 class SafetensorsFile {
  public:
   static Result<SafetensorsFile> Open(const std::string& path);
+  // The same of a copy in memory (MappedFile::Read).
+  static Result<SafetensorsFile> Read(const std::string& path);
 
   // Sorted by name.
   const std::vector<TensorView>& tensors() const { return tensors_; }
@@ -35,6 +37,7 @@ class SafetensorsFile {
 
  private:
   explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}
+  static Result<SafetensorsFile> Parse(Result<MappedFile> file);
   Status ParseHeader();
 
   MappedFile file_;

@@ -280,7 +280,7 @@ bool TorchTensor::contiguous() const {
 }
 
 Result<TorchFile> TorchFile::Open(const std::string& path, const TorchFileLimits& limits) {
-  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Read(path));
   Result<Content> content = ReadContent(file.bytes());
   if (!content) return Annotate(std::move(content.error()), path);
   std::vector<TorchTensor> tensors = MakeTensors(*content);
