@@ -27,8 +27,8 @@ class Fetcher:
 
     def __init__(self, staging: pathlib.Path):
         self.staging = staging
-        self.defaults = {"staging": str(staging), "backoff_ms": 20, "retries": 3, "idle_timeout_ms": 1000,
-                         "connect_timeout_ms": 1000}
+        self.defaults = {"staging": str(staging), "backoff_ms": 20, "retries": 3, "idle_timeout_ms": 5000,
+                         "connect_timeout_ms": 5000}
 
     def command(self, uri: str, **fields) -> list[str]:
         return [str(PROGRAM), json.dumps({**self.defaults, "uri": uri, **fields})]

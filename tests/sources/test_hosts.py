@@ -19,10 +19,10 @@ from servers import Fault, Site
 def test_special_addresses_are_refused(site, fetch, host):
     site.put("/x.zip", WEIGHTS)
     start = time.monotonic()
-    outcome = fetch(f"http://{host}:{site.port}/x.zip")
+    outcome = fetch(f"http://{host}:{site.port}/x.zip", connect_timeout_ms=60_000)
     assert outcome["code"] == "permission" and "not a public address" in outcome["message"], outcome
     assert not site.seen
-    assert time.monotonic() - start < 5, "refused, not tried"
+    assert time.monotonic() - start < 30, "refused, not tried"
 
 
 @pytest.mark.parametrize("allow", ["127.0.0.1", "127.0.0.0/8", "127.0.0.1:{port}"])

@@ -1,6 +1,7 @@
 """Object stores: S3 on a server that checks signatures (s3s-fs, which serves a directory of buckets); what is
 asked of Google's and Azure's, on a server that lists and serves as they do."""
 
+import base64
 import os
 import pathlib
 import re
@@ -8,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+import zlib
 
 import pytest
 
@@ -198,6 +200,28 @@ def test_other_stores_refuse(buckets, fetch, scheme, settings, status, code):
     outcome = fetch(f"{scheme}://bucket/x.zip", retries=1, **settings(buckets))
     assert outcome["code"] == code and f"{scheme}://bucket/x.zip" in outcome["message"]
     assert "secret" not in outcome["message"]
+
+
+def crc_header(content: bytes) -> dict:
+    return {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()}
+
+
+def test_a_checksum_of_the_store_is_held_against_the_bytes(buckets, fetch):
+    """S3 sends one to those who ask, with the whole object; also what was resumed must match it."""
+    settings = {"settings": {"AWS_ENDPOINT_URL": buckets.url, "AWS_REGION": "here", "AWS_SKIP_SIGNATURE": "true"}}
+    buckets.files["/bucket/x.zip"].headers.update(crc_header(WEIGHTS))
+    buckets.fail("/bucket/x.zip", Fault(cut_after=1_000_000))
+    assert fetch("s3://bucket/x.zip", **settings)["code"] == "ok"
+    assert all(seen.headers["x-amz-checksum-mode"] == "ENABLED" for seen in buckets.seen)
+    assert buckets.seen[-1].headers["range"] == "bytes=1000000-"
+
+    shutil.rmtree(fetch.staging)
+    buckets.fail("/bucket/x.zip", Fault(corrupt=True))
+    assert fetch("s3://bucket/x.zip", **settings)["code"] == "ok", "once more"
+    shutil.rmtree(fetch.staging)
+    buckets.files["/bucket/x.zip"].headers.update(crc_header(b"of something else"))
+    outcome = fetch("s3://bucket/x.zip", **settings)
+    assert outcome["code"] == "source_failed" and "checksum" in outcome["message"]
 
 
 def test_settings_that_make_no_sense(fetch):

@@ -6,6 +6,7 @@
 //!         it was given.
 
 mod address;
+mod checksum;
 mod failure;
 mod ffi;
 mod files;

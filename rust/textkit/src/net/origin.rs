@@ -1,9 +1,10 @@
 //! Where files come from: plain HTTP or an object store. Describes files and opens them at an offset.
 
+use super::checksum::Checksum;
 use super::failure::{Failure, Kind, Result};
 use super::files::RemoteFile;
 use super::http::{header, shown, Ask, Http};
-use super::store::Store;
+use super::store::{Opened, Store};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::StreamExt;
@@ -30,6 +31,8 @@ pub struct Body<'a> {
     pub start: u64,
     /// Length of the whole file, as far as the source says.
     pub total: Option<u64>,
+    /// Of the whole file; only where it comes from its beginning.
+    pub checksum: Option<Checksum>,
     what: String,
     chunks: Chunks<'a>,
 }
@@ -64,10 +67,10 @@ impl Origin<'_> {
         match self {
             Self::Http(origin) => origin.open(file, offset).await,
             Self::Store(store) => {
-                let (start, chunks) = store.open(file, offset).await?;
-                let idle = store.http.limits.idle;
-                let chunks = Chunks::Store(idle, chunks);
-                Ok(Body { start, total: file.size, what: store.shown(&file.location), chunks })
+                let Opened { start, checksum, chunks } = store.open(file, offset).await?;
+                let chunks = Chunks::Store(store.http.limits.idle, chunks);
+                let what = store.shown(&file.location);
+                Ok(Body { start, total: file.size, checksum, what, chunks })
             }
         }
     }
@@ -143,7 +146,9 @@ impl HttpOrigin<'_> {
                 )?,
                 _ => (0, length),
             };
-        Ok(Body { start, total, what, chunks: Chunks::Http(self.http, response) })
+        let whole = response.status() == 200;
+        let checksum = Checksum::of_headers(headers).filter(|_| whole);
+        Ok(Body { start, total, checksum, what, chunks: Chunks::Http(self.http, response) })
     }
 }
 

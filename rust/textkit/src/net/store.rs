@@ -1,6 +1,7 @@
 //! Object stores: S3, Google Cloud Storage, Azure. `object_store` signs, lists and finds credentials; its
 //! requests go out through our HTTP client, and retries are ours.
 
+use super::checksum::Checksum;
 use super::failure::{Failure, Result};
 use super::files::RemoteFile;
 use super::http::Http;
@@ -20,6 +21,7 @@ use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
     RetryConfig,
 };
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,13 @@ pub struct Store<'a> {
     name: String,
 }
 
-type Chunks = BoxStream<'static, object_store::Result<Bytes>>;
+/// An object's bytes from `start` on.
+pub struct Opened {
+    pub start: u64,
+    /// Only where `start` is 0.
+    pub checksum: Option<Checksum>,
+    pub chunks: BoxStream<'static, object_store::Result<Bytes>>,
+}
 
 impl<'a> Store<'a> {
     /// `settings` are named as in the environment, in any case: AWS_REGION, GOOGLE_SERVICE_ACCOUNT,
@@ -90,7 +98,7 @@ impl<'a> Store<'a> {
         Ok(named.collect())
     }
 
-    pub async fn open(&self, file: &RemoteFile, offset: u64) -> Result<(u64, Chunks)> {
+    pub async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened> {
         let options = GetOptions {
             range: (offset > 0).then_some(GetRange::Offset(offset)),
             if_match: file.etag.clone(),
@@ -103,7 +111,11 @@ impl<'a> Store<'a> {
             412 => Failure::changed(&what),
             _ => failure,
         })?;
-        Ok((got.range.start, got.into_stream()))
+        Ok(Opened {
+            start: got.range.start,
+            checksum: got.extensions.get().copied(),
+            chunks: got.into_stream(),
+        })
     }
 
     async fn timed<T>(
@@ -189,7 +201,7 @@ macro_rules! configure {
     ($builder:expr, $http:expr, $settings:expr) => {{
         let mut builder = $builder
             .with_retry(no_retries())
-            .with_client_options(ClientOptions::new().with_allow_http(true))
+            .with_client_options(client_options())
             .with_http_connector(Connector($http.open().clone()));
         for (key, value) in $settings {
             if let Ok(key) = key.parse() {
@@ -198,6 +210,12 @@ macro_rules! configure {
         }
         builder
     }};
+}
+
+fn client_options() -> ClientOptions {
+    // S3 sends checksums only to those who ask; it is signed there, and means nothing elsewhere.
+    let ask = (HeaderName::from_static("x-amz-checksum-mode"), HeaderValue::from_static("ENABLED"));
+    ClientOptions::new().with_allow_http(true).with_default_headers(HeaderMap::from_iter([ask]))
 }
 
 fn make_s3<'s>(
@@ -252,7 +270,12 @@ impl HttpService for Service {
             outgoing = outgoing.body(body);
         }
         let response = outgoing.send().await.map_err(http_error)?;
-        let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        let (mut parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        // A part of an object comes with the checksum of the whole, or of another part.
+        if let Some(checksum) = Checksum::of_headers(&parts.headers).filter(|_| parts.status == 200)
+        {
+            parts.extensions.insert(checksum);
+        }
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body.map_err(http_error))))
     }
 }

@@ -1,6 +1,7 @@
 //! One file from a source to the disk: appended as it comes, continued where it broke off, counted against
 //! the limit, checked, and only then given its name.
 
+use super::checksum::Checksum;
 use super::failure::{Failure, Kind, Next, Result};
 use super::files::{hex, RemoteFile};
 use super::http::{pause, Limits};
@@ -66,16 +67,20 @@ struct Sink<'a> {
     file: File,
     length: u64,
     sha256: digest::Context,
+    /// What the store says that the bytes should give, and what they give so far.
+    expected: Option<Checksum>,
+    crc: Option<crc_fast::Digest>,
 }
 
 impl<'a> Sink<'a> {
     /// Goes on after what is there, if that can still be part of `remote`.
-    fn open(path: &'a Path, remote: &RemoteFile) -> io::Result<Self> {
+    fn open(path: &'a Path, remote: &RemoteFile, expected: Option<Checksum>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
         let length = file.metadata()?.len();
-        let mut sink =
-            Self { path, file, length: 0, sha256: digest::Context::new(&digest::SHA256) };
+        let sha256 = digest::Context::new(&digest::SHA256);
+        let mut sink = Self { path, file, length: 0, sha256, expected: None, crc: None };
+        sink.expect(expected);
         let of_this_file =
             remote.strong_etag().is_some() && remote.size.is_none_or(|size| length <= size);
         if length > 0 && of_this_file {
@@ -93,8 +98,7 @@ impl<'a> Sink<'a> {
             if got == 0 {
                 return Ok(());
             }
-            self.sha256.update(&buffer[..got]);
-            self.length += got as u64;
+            self.count(&buffer[..got]);
         }
     }
 
@@ -103,13 +107,30 @@ impl<'a> Sink<'a> {
         self.file.seek(SeekFrom::Start(0))?;
         self.length = 0;
         self.sha256 = digest::Context::new(&digest::SHA256);
+        self.expect(self.expected);
         Ok(())
+    }
+
+    /// Before the first byte is counted.
+    fn expect(&mut self, expected: Option<Checksum>) {
+        self.expected = expected;
+        self.crc = match expected {
+            Some(Checksum::Crc(algorithm, _)) => Some(crc_fast::Digest::new(algorithm)),
+            _ => None,
+        };
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(crc) = &mut self.crc {
+            crc.update(bytes);
+        }
+        self.length += bytes.len() as u64;
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|e| Failure::of_file(self.path, &e))?;
-        self.sha256.update(bytes);
-        self.length += bytes.len() as u64;
+        self.count(bytes);
         Ok(())
     }
 
@@ -119,15 +140,22 @@ impl<'a> Sink<'a> {
             let text = format!("{}: ended after {} of {size} bytes", remote.name, self.length);
             return Err(Failure::passing(text));
         }
-        let sha256 = hex(self.sha256.clone().finish().as_ref());
-        if let Some(wanted) = remote.sha256.as_ref().filter(|&wanted| *wanted != sha256) {
+        let sha256 = self.sha256.clone().finish();
+        let text = hex(sha256.as_ref());
+        let stored = match self.expected {
+            Some(Checksum::Sha256(wanted)) => wanted == sha256.as_ref(),
+            Some(Checksum::Crc(_, wanted)) => self.crc.is_none_or(|crc| crc.finalize() == wanted),
+            None => true,
+        };
+        if !stored || remote.sha256.as_ref().is_some_and(|wanted| *wanted != text) {
             // What is there is of no use, and nothing may go on from it.
             self.restart().map_err(|e| Failure::of_file(self.path, &e))?;
-            let text = format!("{}: its SHA-256 is {sha256}, announced was {wanted}", remote.name);
+            let text =
+                format!("{}: its checksum is not the announced one (SHA-256 {text})", remote.name);
             return Err(Failure { next: Next::RetryOnce, ..Failure::source(text) });
         }
         self.file.sync_all().map_err(|e| Failure::of_file(self.path, &e))?;
-        Ok(sha256)
+        Ok(text)
     }
 }
 
@@ -141,9 +169,10 @@ pub async fn download(
 ) -> Result<String> {
     let mut share = Share { meter, counted: 0 };
     let mut failures = 0;
+    let mut expected = None;
     loop {
         let before = share.counted;
-        match attempt(origin, remote, incomplete, &mut share).await {
+        match attempt(origin, remote, incomplete, &mut share, &mut expected).await {
             Ok(sha256) => return Ok(sha256),
             Err(failure) => {
                 // A source that breaks off again and again but gets further each time is still working.
@@ -160,9 +189,10 @@ async fn attempt(
     remote: &RemoteFile,
     incomplete: &Path,
     share: &mut Share<'_>,
+    expected: &mut Option<Checksum>,
 ) -> Result<String> {
     let local = |e: io::Error| Failure::of_file(incomplete, &e);
-    let mut sink = Sink::open(incomplete, remote).map_err(local)?;
+    let mut sink = Sink::open(incomplete, remote, *expected).map_err(local)?;
     share.set(sink.length)?;
     if sink.length > 0 && remote.size == Some(sink.length) {
         return sink.finish(remote, remote.size);
@@ -178,6 +208,10 @@ async fn attempt(
     if body.start != sink.length {
         sink.restart().map_err(local)?;
         share.set(0)?;
+    }
+    if body.start == 0 {
+        *expected = body.checksum;
+        sink.expect(body.checksum);
     }
     let announced = body.total.or(remote.size);
     if remote.size.is_some_and(|size| body.total.is_some_and(|total| total != size)) {
