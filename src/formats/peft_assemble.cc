@@ -348,7 +348,7 @@ class Assembler {
                Quoted(head->name));
       }
       if (embedding == nullptr) embedding = head;
-      if (head == nullptr) head = embedding;
+      head = embedding;  // one tensor from here on, and so one place in memory
     }
     if (slots_[embedding_idx_].role == Role::kSaved) embedding = SavedWeight(embedding_idx_);
     if (slots_[head_idx_].role == Role::kSaved) head = SavedWeight(head_idx_);
