@@ -31,16 +31,20 @@ std::string_view TorchName(DType dtype) {
   return dtype == DType::kF32 ? "float32" : dtype == DType::kBF16 ? "bfloat16" : "float16";
 }
 
-// The text with its "torch_dtype" (transformers 4) or "dtype" (5) changed, everything else as its
-// author wrote it; one that says neither gets the first.
-std::string WithDType(const std::string& config_text, DType dtype) {
-  static const std::regex kField(R"re("((?:torch_)?dtype)"\s*:\s*(?:"[^"]*"|null))re");
-  const std::string value = fmt::format("\"{}\"", TorchName(dtype));
-  std::string result = std::regex_replace(config_text, kField, "\"$1\": " + value);
-  if (!std::regex_search(config_text, kField)) {
-    result.insert(result.find('{') + 1, fmt::format("\n  \"torch_dtype\": {},", value));
-  }
-  return result;
+// The text of a JSON object with another value for a field, everything else as its author wrote it.
+// A text without the field gets it first.
+std::string WithField(const std::string& text, const std::string& name, const std::string& value) {
+  const std::regex field(fmt::format(R"re("{}"\s*:\s*(?:"[^"]*"|null|true|false))re", name));
+  const std::string written = fmt::format("\"{}\": {}", name, value);
+  if (std::regex_search(text, field)) return std::regex_replace(text, field, written);
+  std::string result = text;
+  return result.insert(result.find('{') + 1, fmt::format("\n  {},", written));
+}
+
+// transformers 5 calls the field dtype, 4 torch_dtype.
+std::string WithDType(const std::string& config, DType dtype) {
+  const char* name = config.find("\"dtype\"") != std::string::npos ? "dtype" : "torch_dtype";
+  return WithField(config, name, fmt::format("\"{}\"", TorchName(dtype)));
 }
 
 }  // namespace
@@ -75,6 +79,7 @@ Status WriteModelFiles(const MergePlan& plan, const MergeOutput& output, const s
   }
   ASSIGN_OR_RETURN(std::string config, read(kConfigFile));
   if (plan.options().dtype) config = WithDType(config, *plan.options().dtype);
+  if (plan.unties_head()) config = WithField(config, "tie_word_embeddings", "false");
   return write(kConfigFile, config);
 }
 

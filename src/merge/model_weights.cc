@@ -13,20 +13,9 @@ namespace {
 using formats::TensorSpec;
 using formats::TensorView;
 
-constexpr int64_t kBlockElements = 1 << 20;  // 4 MiB of f32; a block of rows stays near this
-
 DType StoredAs(const MergePlan& plan, const TensorView& tensor) {
   const bool is_float = formats::IsFloatWeight(tensor.dtype);
   return is_float ? plan.options().dtype.value_or(tensor.dtype) : tensor.dtype;
-}
-
-// Some of a tensor's elements as a tensor of their own.
-TensorView Part(const TensorView& tensor, int64_t first_element, int64_t num_elements) {
-  const size_t element_bytes = DTypeBytes(tensor.dtype);
-  TensorView part{.dtype = tensor.dtype, .shape = {num_elements}};
-  part.bytes = tensor.bytes.subspan(static_cast<size_t>(first_element) * element_bytes,
-                                    static_cast<size_t>(num_elements) * element_bytes);
-  return part;
 }
 
 class WeightsPass {
@@ -37,7 +26,7 @@ class WeightsPass {
 
   Status Run() {
     for (const TensorSpec& spec : output_.tensors) {
-      ASSIGN_OR_RETURN(const TensorView source, plan_.base()->Get(spec.name));
+      ASSIGN_OR_RETURN(const TensorView source, plan_.base()->Get(plan_.SourceOf(spec.name)));
       RETURN_IF_ERROR(WriteTensor(spec, source));
       plan_.base()->ReleasePages(source);
     }
@@ -48,7 +37,7 @@ class WeightsPass {
   Status WriteTensor(const TensorSpec& spec, const TensorView& source) {
     const TensorChange change = ChangeOf(plan_, spec.name);
     const bool as_stored = change.IsNone() && spec.dtype == source.dtype;
-    return as_stored ? WriteAsStored(source) : WriteChanged(spec, source, change);
+    return as_stored ? WriteAsStored(spec.name, source) : WriteChanged(spec, source, change);
   }
 
   Status WriteChanged(const TensorSpec& spec, const TensorView& source,
@@ -113,11 +102,11 @@ class WeightsPass {
     }
   }
 
-  Status WriteAsStored(const TensorView& source) {
+  Status WriteAsStored(const std::string& name, const TensorView& source) {
     constexpr size_t kBlockBytes = kBlockElements * sizeof(float);
     for (size_t at = 0; at < source.bytes.size(); at += kBlockBytes) {
       const size_t count = std::min(kBlockBytes, source.bytes.size() - at);
-      RETURN_IF_ERROR(Append(source.name, source.bytes.subspan(at, count)));
+      RETURN_IF_ERROR(Append(name, source.bytes.subspan(at, count)));
     }
     return {};
   }
@@ -142,9 +131,11 @@ class WeightsPass {
 }  // namespace
 
 Result<std::vector<TensorSpec>> ModelTensors(const MergePlan& plan) {
+  std::vector<std::string> names = plan.base()->TensorNames();
+  if (plan.unties_head() && !plan.base()->Has(kHeadWeight)) names.emplace_back(kHeadWeight);
   std::vector<TensorSpec> tensors;
-  for (const std::string& name : plan.base()->TensorNames()) {
-    ASSIGN_OR_RETURN(const TensorView tensor, plan.base()->Get(name));
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const TensorView tensor, plan.base()->Get(plan.SourceOf(name)));
     tensors.push_back({.name = name, .dtype = StoredAs(plan, tensor), .shape = tensor.shape});
   }
   return tensors;

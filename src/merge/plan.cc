@@ -31,7 +31,7 @@ Status CheckOptions(const MergeOptions& options) {
 }
 
 // Every tensor of the file has a part in the merge. Anything else would be lost.
-Status CheckAllApplied(const PeftAdapter& adapter) {
+Status CheckAllApplied(const PeftAdapter& adapter, bool tied_head) {
   std::set<std::string> applied;
   for (const AdapterModule& module : adapter.modules) {
     applied.insert({module.a.name, module.b.name});
@@ -41,7 +41,9 @@ Status CheckAllApplied(const PeftAdapter& adapter) {
   for (const formats::SavedParameter& saved : adapter.saved) applied.insert(saved.values.name);
   for (const formats::TokenRows& tokens : adapter.token_rows) applied.insert(tokens.rows.name);
   for (const formats::TensorView& tensor : adapter.weights.tensors()) {
-    if (applied.contains(tensor.name)) continue;
+    // With a tied head PEFT may write the embedding's part a second time, under the head's name.
+    const bool repeated = tied_head && tensor.name.starts_with("base_model.model.lm_head.");
+    if (repeated || applied.contains(tensor.name)) continue;
     return Fail(ErrorCode::kUnsupported,
                 fmt::format("{}: tensor {}: lorry merge does not know what to do with it",
                             adapter.dir, formats::Quoted(tensor.name)));
@@ -59,19 +61,18 @@ int64_t LargestRank(const std::vector<PeftAdapter>& adapters) {
   return rank;
 }
 
-// The base's config says that the adapter fits; now its weights.
-Status CheckBaseTensors(const formats::Checkpoint& base, const std::string& name,
-                        const PlannedModule& module) {
-  const AdapterModule& first = *module.terms.front().module;
-  std::vector<int64_t> shape = {module.out_features, module.in_features};
-  if (first.kind == formats::ModuleKind::kEmbedding) std::swap(shape[0], shape[1]);
-  RETURN_IF_ERROR(base.GetWeight(name + ".weight", shape));
-  if (first.b_bias && !base.Has(name + ".bias")) {
-    return Fail(
-        ErrorCode::kUnsupported,
-        fmt::format("module {}: the adapter adds to its bias, and the base has none", name));
+bool SameValues(const formats::TensorView& x, const formats::TensorView& y) {
+  if (x.shape != y.shape || !formats::IsFloatWeight(x.dtype)) return false;
+  std::vector<float> x_values, y_values;
+  for (int64_t first = 0; first < x.num_elements(); first += kBlockElements) {
+    const int64_t count = std::min(kBlockElements, x.num_elements() - first);
+    x_values.resize(static_cast<size_t>(count));
+    y_values.resize(static_cast<size_t>(count));
+    formats::ConvertToF32(Part(x, first, count), x_values);
+    formats::ConvertToF32(Part(y, first, count), y_values);
+    if (x_values != y_values) return false;
   }
-  return {};
+  return true;
 }
 
 }  // namespace
@@ -101,36 +102,69 @@ Status MergePlan::OpenAdapters() {
   adapters_.reserve(options_.adapters.size());  // terms point into it
   for (const WeightedAdapter& source : options_.adapters) {
     ASSIGN_OR_RETURN(PeftAdapter adapter, formats::OpenPeftAdapter(source.dir, base_config_));
-    RETURN_IF_ERROR(CheckForms(adapter, options_, base_config_));
-    RETURN_IF_ERROR(CheckAllApplied(adapter));
-    adapters_.push_back(std::move(adapter));
-    for (const AdapterModule& module : adapters_.back().modules) {
-      PlannedModule& planned = modules_[module.name];
-      planned.in_features = module.in_features;
-      planned.out_features = module.out_features;
-      planned.terms.push_back(
-          {.module = &module, .weight = source.weight, .adapter_idx = adapters_.size() - 1});
-    }
+    RETURN_IF_ERROR(AddAdapter(std::move(adapter), source.weight));
   }
   return {};
+}
+
+Status MergePlan::AddAdapter(PeftAdapter adapter, double weight) {
+  RETURN_IF_ERROR(CheckVocabulary(adapter, base_config_));
+  RETURN_IF_ERROR(CheckAllApplied(adapter, base_config_.tie_word_embeddings));
+  DropRepeatedWeights(adapter);
+  RETURN_IF_ERROR(CheckForms(adapter, options_));
+  unties_head_ |= base_config_.tie_word_embeddings && ChangesVocabulary(adapter);
+  adapters_.push_back(std::move(adapter));
+  for (const AdapterModule& module : adapters_.back().modules) {
+    PlannedModule& planned = modules_[module.name];
+    planned.in_features = module.in_features;
+    planned.out_features = module.out_features;
+    planned.terms.push_back(
+        {.module = &module, .weight = weight, .adapter_idx = adapters_.size() - 1});
+  }
+  return {};
+}
+
+// PEFT saves the base's embedding and head along with LoRA on them. Those are no changes.
+void MergePlan::DropRepeatedWeights(PeftAdapter& adapter) const {
+  if (!base_) return;
+  std::erase_if(adapter.saved, [&](const formats::SavedParameter& saved) {
+    const auto weight = base_->Get(SourceOf(SavedName(saved)));
+    return weight && SameValues(*weight, saved.values);
+  });
+}
+
+std::string MergePlan::SourceOf(const std::string& tensor_name) const {
+  const bool tied = base_config_.tie_word_embeddings && tensor_name == kHeadWeight;
+  return tied ? std::string(kEmbeddingWeight) : tensor_name;
 }
 
 Status MergePlan::CheckSaved() const {
   if (!base_) return {};
   for (const PeftAdapter& adapter : adapters_) {
     for (const formats::SavedParameter& saved : adapter.saved) {
-      const formats::BaseModule& module = saved.module;
-      const std::string name = module.name + (saved.is_bias ? ".bias" : ".weight");
-      RETURN_IF_ERROR(base_->GetWeight(
-          name, saved.is_bias ? std::vector{module.out_features} : module.weight_shape()));
+      RETURN_IF_ERROR(base_->GetWeight(SourceOf(SavedName(saved)), saved.values.shape));
     }
+  }
+  return {};
+}
+
+// The base's config says that the adapter fits; now its weights.
+Status MergePlan::CheckBaseTensors(const std::string& name, const PlannedModule& module) const {
+  const AdapterModule& first = *module.terms.front().module;
+  std::vector<int64_t> shape = {module.out_features, module.in_features};
+  if (first.kind == formats::ModuleKind::kEmbedding) std::swap(shape[0], shape[1]);
+  RETURN_IF_ERROR(base_->GetWeight(SourceOf(name + ".weight"), shape));
+  if (first.b_bias && !base_->Has(name + ".bias")) {
+    return Fail(
+        ErrorCode::kUnsupported,
+        fmt::format("module {}: the adapter adds to its bias, and the base has none", name));
   }
   return {};
 }
 
 Status MergePlan::CheckModules() const {
   for (const auto& [name, module] : modules_) {
-    if (base_) RETURN_IF_ERROR(CheckBaseTensors(*base_, name, module));
+    if (base_) RETURN_IF_ERROR(CheckBaseTensors(name, module));
     if (!NeedsEqualRanks(combination_.method)) continue;
     for (const ModuleTerm& term : module.terms) {
       const ModuleTerm& first = module.terms.front();

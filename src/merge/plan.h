@@ -57,6 +57,12 @@ class MergePlan {
   const std::vector<formats::PeftAdapter>& adapters() const { return adapters_; }
   const std::map<std::string, PlannedModule>& modules() const { return modules_; }  // by name
 
+  // The base ties its head to its embedding and the adapters change one of them: the merged model
+  // has a head of its own.
+  bool unties_head() const { return unties_head_; }
+  // The base's tensor that holds the weights of this one.
+  std::string SourceOf(const std::string& tensor_name) const;
+
   // The change that the adapters together make to one module.
   LowRank Combine(const PlannedModule& module) const;
 
@@ -64,7 +70,10 @@ class MergePlan {
   MergePlan() = default;
   Status OpenBase();
   Status OpenAdapters();
+  Status AddAdapter(formats::PeftAdapter adapter, double weight);
+  void DropRepeatedWeights(formats::PeftAdapter& adapter) const;
   Status CheckModules() const;
+  Status CheckBaseTensors(const std::string& name, const PlannedModule& module) const;
   Status CheckSaved() const;
 
   MergeOptions options_;
@@ -73,6 +82,7 @@ class MergePlan {
   std::optional<formats::Checkpoint> base_;
   std::vector<formats::PeftAdapter> adapters_;
   std::map<std::string, PlannedModule> modules_;
+  bool unties_head_ = false;
 };
 
 // The base's name for people: what all adapters say that they were trained on, else the directory's

@@ -77,6 +77,42 @@ TEST(MergePlanTest, AnAdapterOfAnotherBaseIsRefusedWithItsList) {
   EXPECT_THAT(ErrorOf(options), HasSubstr("does not fit the base model"));
 }
 
+TEST(MergePlanTest, WhatIsMoreThanLoraIsMergedAlone) {
+  const std::string dora = OraclePath("llama-forms/adapters/dora");
+  MergeOptions options = Options({{dora}});
+  options.base_dir = OraclePath("llama-forms");
+  EXPECT_TRUE(MergePlan::Open(options));
+  options.adapters[0].weight = 0.5;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("can be merged alone, with weight 1"));
+  options.adapters = {{dora}, {dora}};
+  EXPECT_THAT(ErrorOf(options), HasSubstr("can be merged alone, with weight 1"));
+  options.adapters = {{dora}};
+  options.as_adapter = true;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("can be merged alone, with weight 1"));
+  options.as_adapter = false;
+  for (const char* other : {"added-saved", "fewer-tokens", "dora-embeddings"}) {
+    options.adapters = {{OraclePath(std::string("llama-forms/adapters/") + other)}};
+    EXPECT_THAT(ErrorOf(options), HasSubstr("not merged")) << other;
+  }
+}
+
+TEST(MergePlanTest, ATiedHeadIsUntiedWhenOneSideChanges) {
+  MergeOptions options = Options({{OraclePath("llama-forms-tied/adapters/embeddings")}});
+  options.base_dir = OraclePath("llama-forms-tied");
+  const auto plan = MergePlan::Open(options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_TRUE(plan->unties_head());
+  const auto output = DescribeOutput(*plan);
+  ASSERT_TRUE(output);
+  EXPECT_EQ(output->tensors.size(), plan->base()->num_tensors() + 1);
+
+  options.base_dir = OraclePath("llama-llama3-rope");  // tied, too
+  options.adapters = {{OraclePath("llama-llama3-rope/adapters/full-r8")}};
+  const auto plain = MergePlan::Open(options);
+  ASSERT_TRUE(plain) << plain.error().message;
+  EXPECT_FALSE(plain->unties_head());
+}
+
 // A tensor that formats/ lets pass and merging does not apply must not get lost.
 TEST(MergePlanTest, EveryTensorIsAppliedOrTheAdapterRefused) {
   for (const auto& entry : fs::directory_iterator(OraclePath("llama-default/adapters"))) {

@@ -18,7 +18,7 @@ bool IsVocabulary(ModuleKind kind) {
 }
 
 const char* TokensWeight(const TokenRows& rows) {
-  return rows.kind == ModuleKind::kHead ? "lm_head.weight" : "model.embed_tokens.weight";
+  return rows.kind == ModuleKind::kHead ? kHeadWeight : kEmbeddingWeight;
 }
 
 bool IsPlain(const AdapterModule& module) { return !module.b_bias && !module.magnitude; }
@@ -29,6 +29,26 @@ bool IsPlain(const PeftAdapter& adapter) {
                      [](const AdapterModule& module) { return IsPlain(module); });
 }
 
+tl::unexpected<Error> Refuse(const PeftAdapter& adapter, std::string_view why) {
+  return Fail(ErrorCode::kUnsupported,
+              fmt::format("{}: {} ({})", adapter.dir, why, fmt::join(adapter.Forms(), ", ")));
+}
+
+}  // namespace
+
+formats::TensorView Part(const formats::TensorView& tensor, int64_t first_element,
+                         int64_t num_elements) {
+  const size_t element_bytes = DTypeBytes(tensor.dtype);
+  formats::TensorView part{.dtype = tensor.dtype, .shape = {num_elements}};
+  part.bytes = tensor.bytes.subspan(static_cast<size_t>(first_element) * element_bytes,
+                                    static_cast<size_t>(num_elements) * element_bytes);
+  return part;
+}
+
+std::string SavedName(const SavedParameter& saved) {
+  return saved.module.name + (saved.is_bias ? ".bias" : ".weight");
+}
+
 bool ChangesVocabulary(const PeftAdapter& adapter) {
   return !adapter.token_rows.empty() ||
          std::any_of(adapter.modules.begin(), adapter.modules.end(),
@@ -37,20 +57,11 @@ bool ChangesVocabulary(const PeftAdapter& adapter) {
                      [](const SavedParameter& p) { return IsVocabulary(p.module.kind); });
 }
 
-tl::unexpected<Error> Refuse(const PeftAdapter& adapter, std::string_view why) {
-  return Fail(ErrorCode::kUnsupported,
-              fmt::format("{}: {} ({})", adapter.dir, why, fmt::join(adapter.Forms(), ", ")));
-}
-
-}  // namespace
-
 TensorChange ChangeOf(const MergePlan& plan, const std::string& tensor_name) {
   TensorChange change;
   for (const PeftAdapter& adapter : plan.adapters()) {
     for (const SavedParameter& saved : adapter.saved) {
-      if (tensor_name == saved.module.name + (saved.is_bias ? ".bias" : ".weight")) {
-        change.replacement = saved.values;
-      }
+      if (tensor_name == SavedName(saved)) change.replacement = saved.values;
     }
     for (const TokenRows& rows : adapter.token_rows) {
       if (tensor_name == TokensWeight(rows)) change.token_rows = &rows;
@@ -71,19 +82,16 @@ TensorChange ChangeOf(const MergePlan& plan, const std::string& tensor_name) {
   return change;
 }
 
-Status CheckForms(const PeftAdapter& adapter, const MergeOptions& options,
-                  const formats::HfConfig& base) {
-  if (adapter.vocab_size != base.vocab_size) {
-    return Refuse(
-        adapter, fmt::format("is made for {} tokens, the base has {}; a vocabulary of another size "
-                             "is not merged",
-                             adapter.vocab_size, base.vocab_size));
-  }
-  if (base.tie_word_embeddings && ChangesVocabulary(adapter)) {
-    return Refuse(adapter,
-                  "changes the embedding or the head, which are one tensor in this base; that is "
-                  "not merged");
-  }
+Status CheckVocabulary(const PeftAdapter& adapter, const formats::HfConfig& base) {
+  if (adapter.vocab_size == base.vocab_size) return {};
+  return Refuse(
+      adapter,
+      fmt::format("is made for {} tokens, the base has {}; a vocabulary of another size is "
+                  "not merged",
+                  adapter.vocab_size, base.vocab_size));
+}
+
+Status CheckForms(const PeftAdapter& adapter, const MergeOptions& options) {
   for (const AdapterModule& module : adapter.modules) {
     if (module.kind != ModuleKind::kEmbedding) continue;
     if (options.as_adapter) {

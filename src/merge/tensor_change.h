@@ -26,12 +26,28 @@ struct TensorChange {
   }
 };
 
+inline constexpr char kEmbeddingWeight[] = "model.embed_tokens.weight";
+inline constexpr char kHeadWeight[] = "lm_head.weight";
+
+// What is converted at once: 4 MiB of f32. A block of rows stays near this.
+inline constexpr int64_t kBlockElements = 1 << 20;
+
+// Some of a tensor's elements as a tensor of their own.
+formats::TensorView Part(const formats::TensorView& tensor, int64_t first_element,
+                         int64_t num_elements);
+
+// "model.norm.weight", "model.layers.0.self_attn.q_proj.bias"
+std::string SavedName(const formats::SavedParameter& saved);
+// Anything on the embedding or the head.
+bool ChangesVocabulary(const formats::PeftAdapter& adapter);
+
 TensorChange ChangeOf(const MergePlan& plan, const std::string& tensor_name);
 
+// An adapter for a vocabulary of another size is refused.
+Status CheckVocabulary(const formats::PeftAdapter& adapter, const formats::HfConfig& base);
+
 // What an adapter does beside LoRA (DoRA, biases, saved modules, tokens) is merged of one adapter
-// alone, with weight 1 and into a model. Embeddings that are also the head, DoRA on embeddings and
-// vocabularies of another size are refused.
-Status CheckForms(const formats::PeftAdapter& adapter, const MergeOptions& options,
-                  const formats::HfConfig& base);
+// alone, with weight 1 and into a model. DoRA on embeddings is refused.
+Status CheckForms(const formats::PeftAdapter& adapter, const MergeOptions& options);
 
 }  // namespace lorry::merge
