@@ -106,38 +106,70 @@ void NormAgain(const Stream& stream, const kernels::RmsNormArgs& args, RowRange 
   kernels::RmsNorm(stream, own);
 }
 
+namespace {
+
+// The rows of a segment in runs of tokens that its adapter's vocabulary has, and runs that it
+// lacks.
+template <typename Function>
+void ForRuns(const ForwardBatch& batch, const AdapterSegment& segment, const Function& function) {
+  const int vocab = segment.adapter->vocab_size();
+  const auto has = [&](int row) { return vocab == 0 || batch.tokens[row] < vocab; };
+  for (int begin = segment.row_begin; begin < segment.row_end;) {
+    int end = begin + 1;
+    while (end < segment.row_end && has(end) == has(begin)) ++end;
+    function(RowRange{begin, end}, has(begin));
+    begin = end;
+  }
+}
+
+// An adapter's LoRA and rows of tokens, over the embeddings of some of its rows.
+void ChangeEmbeddings(const Stream& stream, std::span<const TokenId> tokens,
+                      const AdapterSegment& segment, const ModelSpec& spec, float* out) {
+  const EmbeddingChange& change = segment.adapter->embedding();
+  if (change.lora.rank > 0) {
+    kernels::LoraPair pair = change.lora;
+    pair.scale *= segment.weight;
+    kernels::EmbeddingLora(stream, {tokens, pair, spec.dtype, change.scale, out});
+  }
+  if (change.tokens.count > 0) {
+    kernels::TokenEmbedding({tokens, change.tokens, spec.dtype, spec.hidden, out});
+  }
+}
+
+}  // namespace
+
+// A token that is in the base's vocabulary and not in a smaller one of its adapter is the base's
+// own: whoever admits sequences should refuse it, and nothing is read beyond a table's end.
 void EmbedTokens(const Stream& stream, const ForwardBatch& batch, const EmbedArgs& args) {
-  const auto tokens_of = [&](int begin, int end) {
-    return batch.tokens.subspan(begin, end - begin);
+  const auto tokens_of = [&](RowRange rows) {
+    return batch.tokens.subspan(rows.begin, rows.end - rows.begin);
   };
-  const auto row = [&](int idx) {
-    return args.out + static_cast<ptrdiff_t>(idx) * args.spec.hidden;
+  const auto out_of = [&](int row) {
+    return args.out + static_cast<ptrdiff_t>(row) * args.spec.hidden;
   };
   int done = 0;
+  const auto base_rows_to = [&](int end) {
+    kernels::Embedding(stream, {tokens_of({done, end}), args.table, out_of(done)});
+    done = end;
+  };
   for (const AdapterSegment& segment : batch.segments) {
     const kernels::PackedMatrix& table = segment.adapter->embedding().table;
     if (table.data == nullptr) continue;
-    kernels::Embedding(stream, {tokens_of(done, segment.row_begin), args.table, row(done)});
-    kernels::Embedding(
-        stream, {tokens_of(segment.row_begin, segment.row_end), table, row(segment.row_begin)});
-    done = segment.row_end;
+    ForRuns(batch, segment, [&](RowRange rows, bool in_vocabulary) {
+      if (!in_vocabulary) return;
+      base_rows_to(rows.begin);
+      kernels::Embedding(stream, {tokens_of(rows), table, out_of(rows.begin)});
+      done = rows.end;
+    });
   }
-  const int rows = static_cast<int>(batch.tokens.size());
-  kernels::Embedding(stream, {tokens_of(done, rows), args.table, row(done)});
+  base_rows_to(static_cast<int>(batch.tokens.size()));
 
   for (const AdapterSegment& segment : batch.segments) {
-    const EmbeddingChange& change = segment.adapter->embedding();
-    const auto tokens = tokens_of(segment.row_begin, segment.row_end);
-    if (change.lora.rank > 0) {
-      kernels::LoraPair pair = change.lora;
-      pair.scale *= segment.weight;
-      kernels::EmbeddingLora(stream,
-                             {tokens, pair, args.spec.dtype, change.scale, row(segment.row_begin)});
-    }
-    if (change.tokens.count > 0) {
-      kernels::TokenEmbedding(
-          {tokens, change.tokens, args.spec.dtype, args.spec.hidden, row(segment.row_begin)});
-    }
+    if (!segment.adapter->embedding().any()) continue;
+    ForRuns(batch, segment, [&](RowRange rows, bool in_vocabulary) {
+      if (!in_vocabulary) return;
+      ChangeEmbeddings(stream, tokens_of(rows), segment, args.spec, out_of(rows.begin));
+    });
   }
 }
 

@@ -190,6 +190,23 @@ TEST_P(ParityTest, BFloat16) {
   }
 }
 
+// The model reads nothing beyond the tables of an adapter with fewer tokens than the base, whoever
+// let the token in.
+TEST_P(ParityTest, TokensBeyondASmallerVocabularyAreTheBases) {
+  const auto model = Load("qwen2-forms", "float32");
+  ASSERT_NE(model, nullptr);
+  const auto image = LoadAdapter(*model, kOracle + "qwen2-forms/adapters/fewer-tokens");
+  ASSERT_NE(image, nullptr);
+  ASSERT_EQ(image->weights->vocab_size(), 60);
+  ModelRunner runner(*model, stream_);
+  const std::vector<TokenId> tokens = {1, 65, 69, 59, 60};
+  const auto rows = runner.Append(tokens, &*image->weights);
+  for (const auto& row : rows) {
+    ASSERT_EQ(row.size(), 60u);
+    for (float logit : row) EXPECT_TRUE(std::isfinite(logit));
+  }
+}
+
 // A trained model tells its known story: 200 greedy tokens in f32.
 TEST_P(ParityTest, StoriesGreedy) {
   const std::string dir = std::string(LORRY_SOURCE_DIR) + "/tests/data/stories260K";
