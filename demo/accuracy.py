@@ -2,8 +2,8 @@
 """Measures the demo over HTTP: exact match of every adapter on every task's held-out prompts.
 
     python3 demo/accuracy.py --url http://127.0.0.1:8000 --out demo/accuracy.md
-    python3 demo/accuracy.py --n 40 --check          the small form, for tests
-    python3 demo/accuracy.py --first-minute          the sixty prompts written by hand
+    python3 demo/accuracy.py --n 20 --check --least-own 50    the small form, for tests
+    python3 demo/accuracy.py --first-minute --check           the sixty prompts written by hand
 
 Needs nothing but Python. Adapters and tasks are shuffled, so that every batch of the server mixes
 them: answers of the wrong adapter show up as a low own score or a high foreign one.

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "apps/options.h"
 #include "bench/eviction_bench.h"
 #include "bench/http_load.h"
 #include "bench/kernel_bench.h"
@@ -33,7 +34,7 @@ constexpr const char* kUsage =
     "\n--help after any of them lists its options.\n";
 
 // All that the subcommands' options write to.
-struct Options {
+struct BenchOptions {
   std::string json_file;
   std::string cpu = "auto";
   int num_threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -47,7 +48,7 @@ struct Options {
   std::vector<std::string> zipf, capacity_percent;
 };
 
-void RegisterEviction(config::Registry& registry, Options& o) {
+void RegisterEviction(config::Registry& registry, BenchOptions& o) {
   registry.Group("Adapters and requests", {"bench eviction"});
   registry.List(
       {"zipf", "EXPONENT", "popularity of the i-th adapter: 1 / i^EXPONENT (0.9 and 1.1)"},
@@ -60,7 +61,7 @@ void RegisterEviction(config::Registry& registry, Options& o) {
                 &o.eviction.trace);
 }
 
-void Register(config::Registry& registry, Options& o) {
+void Register(config::Registry& registry, BenchOptions& o) {
   registry.Group("Measuring", {"bench limits", "bench kernels", "bench step"});
   registry.Integer({"threads", "", "compute threads"}, &o.num_threads, 1, 1024);
   registry.Integer({"rounds", "", "repetitions; medians are over these"}, &o.rounds, 1, 10000);
@@ -174,7 +175,7 @@ std::vector<std::string> ExpandAdapters(const std::vector<std::string>& dirs) {
   return expanded;
 }
 
-Result<json::object> RunLimits(const Options& options) {
+Result<json::object> RunLimits(const BenchOptions& options) {
   const Stream stream(options.num_threads);
   ASSIGN_OR_RETURN(const bench::LimitProbe probe, bench::LimitProbe::Create(size_t{1} << 30));
   const bench::Limits limits = probe.Measure(stream, options.rounds);
@@ -192,7 +193,7 @@ Result<json::object> RunLimits(const Options& options) {
                       {"int8_ops", limits.int8_ops}};
 }
 
-Result<json::object> RunStep(Options& options, const std::vector<std::string>& words) {
+Result<json::object> RunStep(BenchOptions& options, const std::vector<std::string>& words) {
   if (words.size() != 1) {
     return Fail(ErrorCode::kInvalidArgument,
                 "which model? lorry bench step MODEL_DIR [--adapter DIR]");
@@ -205,7 +206,7 @@ Result<json::object> RunStep(Options& options, const std::vector<std::string>& w
   return bench::RunStepBench(options.step);
 }
 
-Result<json::object> RunKernels(Options& options) {
+Result<json::object> RunKernels(BenchOptions& options) {
   options.kernels.shape = options.make.shape;
   options.kernels.rank = options.make.rank;
   options.kernels.num_threads = options.num_threads;
@@ -214,7 +215,7 @@ Result<json::object> RunKernels(Options& options) {
   return bench::RunKernelBench(options.kernels);
 }
 
-Result<json::object> RunEviction(Options& options) {
+Result<json::object> RunEviction(BenchOptions& options) {
   options.eviction.num_adapters = options.make.num_adapters;
   options.eviction.num_requests = options.load.num_requests;
   ASSIGN_OR_RETURN(options.eviction.zipf, Positive(options.zipf, options.eviction.zipf));
@@ -223,7 +224,7 @@ Result<json::object> RunEviction(Options& options) {
   return bench::RunEvictionBench(options.eviction);
 }
 
-Status Run(const std::string& name, Options& options, const std::vector<std::string>& words) {
+Status Run(const std::string& name, BenchOptions& options, const std::vector<std::string>& words) {
   if (name == "make-model") return bench::MakeModel(options.make);
   RETURN_IF_ERROR(kernels::SelectIsa(options.cpu));
   Result<json::object> report = name == "limits"     ? RunLimits(options)
@@ -242,6 +243,13 @@ Status Run(const std::string& name, Options& options, const std::vector<std::str
 
 }  // namespace
 
+std::string BenchOptionsMarkdown() {
+  BenchOptions options;
+  config::Registry registry;
+  Register(registry, options);
+  return config::MarkdownTables(registry);
+}
+
 int RunBenchCommand(const std::vector<std::string>& args) {
   const std::vector<std::string> names = {"limits", "kernels",    "step",
                                           "serve",  "make-model", "eviction"};
@@ -253,15 +261,18 @@ int RunBenchCommand(const std::vector<std::string>& args) {
     return asked ? 0 : 2;
   }
   const std::string command = "bench " + name;
-  Options options;
+  BenchOptions options;
   if (name == "eviction") {  // its defaults of options that it shares with others
     options.make.num_adapters = options.eviction.num_adapters;
     options.load.num_requests = options.eviction.num_requests;
   }
   config::Registry registry;
   Register(registry, options);
-  const auto loaded =
-      config::Load(registry, command, {args.begin() + 1, args.end()}, config::ProcessEnvironment());
+  Options others;
+  config::Registry elsewhere;
+  RegisterOptions(elsewhere, &others);
+  const auto loaded = config::Load(registry, command, {args.begin() + 1, args.end()},
+                                   config::ProcessEnvironment(), &elsewhere);
   if (!loaded) {
     fmt::print(stderr, "lorry {}: {}\n", command, loaded.error().message);
     return 2;
@@ -269,6 +280,9 @@ int RunBenchCommand(const std::vector<std::string>& args) {
   if (loaded->help) {
     fmt::print("{}", config::HelpText(registry, command));
     return 0;
+  }
+  for (const std::string& warning : loaded->warnings) {
+    fmt::print(stderr, "lorry {}: {}\n", command, warning);
   }
   const Status status = Run(name, options, loaded->words);
   if (!status) {

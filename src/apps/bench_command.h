@@ -1,4 +1,4 @@
-// `lorry bench limits | kernels | step | serve | make-model`.
+// `lorry bench limits | kernels | step | serve | make-model | eviction`.
 #pragma once
 
 #include <string>
@@ -10,5 +10,8 @@ namespace lorry::apps {
 
 // args: after "bench". The exit code.
 int RunBenchCommand(const std::vector<std::string>& args);
+
+// Its options, for docs/config.md.
+std::string BenchOptionsMarkdown();
 
 }  // namespace lorry::apps

@@ -110,6 +110,9 @@ int RunLoaded(const Command& command, const Words& args) {
   }
   log::Configure(options.log);
   for (const std::string& warning : loaded->warnings) log::Warning("{}", warning);
+  for (const config::Option* option : registry.Of(command.name)) {
+    if (!option->set_by.empty()) log::Debug("{} was set by {}", option->Flag(), option->set_by);
+  }
   const Words& words = loaded->words;
   if (words.size() > command.max_words) {
     return Complain(command, fmt::format("unexpected word '{}'; usage: lorry {} {}",
@@ -126,7 +129,7 @@ int Help(const Words& args) {
   Options options;
   config::Registry registry;
   RegisterOptions(registry, &options);
-  fmt::print("{}", config::MarkdownText(registry));
+  fmt::print("{}{}", config::MarkdownText(registry), BenchOptionsMarkdown());
   return 0;
 }
 

@@ -128,6 +128,12 @@ void RegisterServerLimits(config::Registry& registry, server::ServerOptions& ser
       {.name = "max-pending-requests",
        .help = "Requests that may wait to be tokenised; beyond, 429 with Retry-After."},
       &server.max_pending_requests, 1, 1 << 20);
+  registry.Bytes(
+      {.name = "max-pending-bytes",
+       .help = "Bodies of requests that wait to be tokenised, together; beyond, 429 with "
+               "Retry-After.",
+       .when = "Lower it where memory is short."},
+      &server.max_pending_bytes);
   registry.Integer(
       {.name = "max-logprobs", .help = "Most alternatives that a request may ask for."},
       &server.max_logprobs, 0, 1 << 16);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "config/value.h"
 #include "net/http_server.h"
+#include "server/exchange.h"
 #include "server/server.h"
 
 namespace lorry::apps {
@@ -50,7 +51,8 @@ class LoadingServer {
             options,
             [](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
               const bool alive = request.path == "/health";
-              writer->Send(alive ? net::HttpResponse{200, {}, "{}"} : StillLoading(503, {}));
+              writer->Send(alive ? server::Exchange::JsonResponse(200, R"({"status":"ok"})")
+                                 : StillLoading(503, {}));
             },
             StillLoading) {}
 
@@ -64,10 +66,7 @@ class LoadingServer {
 
  private:
   static net::HttpResponse StillLoading(int, std::string_view) {
-    return {
-        503,
-        {{"Content-Type", "application/json"}, {"Retry-After", "1"}},
-        R"({"error": {"message": "the model is loading", "type": "service_unavailable", "code": 503}})"};
+    return server::ErrorResponse({ErrorCode::kUnavailable, "The model is loading.", ""});
   }
 
   net::HttpServer server_;

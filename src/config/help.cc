@@ -78,30 +78,35 @@ std::string HelpText(const Registry& registry, std::string_view command) {
   return result;
 }
 
-std::string MarkdownText(const Registry& registry) {
-  std::string result =
-      "# Options\n\n"
-      "<!-- Made by `lorry help --markdown`; `make docs` writes it anew, CI checks that it is "
-      "current. -->\n\n"
-      "Each option has one name, which is a flag (`--max-num-seqs 64`), an environment variable "
-      "(`LORRY_MAX_NUM_SEQS=64`)\nand a key of the TOML file that `--config` names "
-      "(`max-num-seqs = 64`). Flags win over variables, these over the\nfile, the file over the "
-      "defaults. Sizes are written `4096`, `512MB` or `2GiB`, times `500ms`, `30s` or `5m`;\n"
-      "lists are arrays in the file and separated by commas in variables.\n";
-  std::string group;
+std::string MarkdownTables(const Registry& registry) {
+  std::string result;
+  const Option* previous = nullptr;
   for (const Option& option : registry.options()) {
-    if (option.group != group) {
-      group = option.group;
-      result += fmt::format("\n## {}\n\nOf `lorry {}`.\n\n", group,
+    if (previous == nullptr || option.group != previous->group ||
+        option.commands != previous->commands) {
+      result += fmt::format("\n## {}\n\nOf `lorry {}`.\n\n", option.group,
                             fmt::join(option.commands, "`, `lorry "));
       result += "| option | default | what it does, and when to change it |\n|---|---|---|\n";
     }
+    previous = &option;
     std::string text = option.text.help;
     if (!option.text.when.empty()) text += " " + option.text.when;
     result += fmt::format("| `{}` | {} | {} |\n", Cell(FlagForm(option)), Cell(DefaultForm(option)),
                           Cell(text));
   }
   return result;
+}
+
+std::string MarkdownText(const Registry& registry) {
+  return "# Options\n\n"
+         "<!-- Made by `lorry help --markdown`; `make docs` writes it anew, CI checks that it is "
+         "current. -->\n\n"
+         "Each option has one name, which is a flag (`--max-num-seqs 64`), an environment variable "
+         "(`LORRY_MAX_NUM_SEQS=64`)\nand a key of the TOML file that `--config` names "
+         "(`max-num-seqs = 64`). Flags win over variables, these over the\nfile, the file over the "
+         "defaults. Sizes are written `4096`, `512MB` or `2GiB`, times `500ms`, `30s` or `5m`;\n"
+         "lists are arrays in the file and separated by commas in variables.\n" +
+         MarkdownTables(registry);
 }
 
 }  // namespace lorry::config

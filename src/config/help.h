@@ -15,4 +15,7 @@ std::string HelpText(const Registry& registry, std::string_view command);
 // All options as a page: a table a group.
 std::string MarkdownText(const Registry& registry);
 
+// The tables alone, to go on with after it.
+std::string MarkdownTables(const Registry& registry);
+
 }  // namespace lorry::config

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "config/command_line.h"
 #include "config/spelling.h"
 #include "config/toml_file.h"
@@ -66,8 +68,16 @@ Status ApplyFile(Registry& registry, std::string_view command, const std::string
   return {};
 }
 
+bool HasVariable(const Registry* registry, std::string_view variable) {
+  if (registry == nullptr) return false;
+  const auto& options = registry->options();
+  return std::any_of(options.begin(), options.end(),
+                     [variable](const Option& option) { return option.Variable() == variable; });
+}
+
 Status ApplyEnvironment(Registry& registry, std::string_view command,
-                        const Environment& environment, std::vector<std::string>& warnings) {
+                        const Environment& environment, const Registry* elsewhere,
+                        std::vector<std::string>& warnings) {
   for (const auto& [variable, value] : environment) {
     if (!variable.starts_with(kPrefix) || variable == kTestData || value.empty()) continue;
     Option* found = nullptr;
@@ -77,6 +87,7 @@ Status ApplyEnvironment(Registry& registry, std::string_view command,
       if (known.back() == variable) found = registry.Find(option.text.name);
     }
     if (found == nullptr) {
+      if (HasVariable(elsewhere, variable)) continue;
       const std::string nearest = Nearest(variable, known);
       warnings.push_back(
           fmt::format("the environment variable {} means nothing to lorry{}", variable,
@@ -126,7 +137,8 @@ Environment ProcessEnvironment() {
 }
 
 Result<Loaded> Load(Registry& registry, std::string_view command,
-                    const std::vector<std::string>& args, const Environment& environment) {
+                    const std::vector<std::string>& args, const Environment& environment,
+                    const Registry* elsewhere) {
   ASSIGN_OR_RETURN(CommandLine line, SplitCommandLine(registry, command, args));
   Loaded loaded;
   loaded.help = line.help;
@@ -136,7 +148,7 @@ Result<Loaded> Load(Registry& registry, std::string_view command,
     const std::string path = ConfigPath(line, environment);
     if (!path.empty()) RETURN_IF_ERROR(ApplyFile(registry, command, path));
   }
-  RETURN_IF_ERROR(ApplyEnvironment(registry, command, environment, loaded.warnings));
+  RETURN_IF_ERROR(ApplyEnvironment(registry, command, environment, elsewhere, loaded.warnings));
   for (const auto& [name, values] : line.values) {
     Option* option = registry.Find(name);
     RETURN_IF_ERROR(Set(*option, values, option->Flag()));

@@ -93,6 +93,17 @@ TEST_F(LoadTest, BadFiles) {
   EXPECT_THAT(ErrorOf({"--config", File("port = = 1\n")}), testing::StartsWith(file_ + ":1: "));
 }
 
+TEST_F(LoadTest, VariablesOfOtherRegistriesArePassedOver) {
+  Registry elsewhere;
+  int streams = 0;
+  elsewhere.Integer({.name = "streams"}, &streams, 0, 9);
+  const Environment environment = {{"LORRY_STREAMS", "2"}, {"LORRY_STREAM", "2"}};
+  const auto loaded = Load(registry_, "serve", {}, environment, &elsewhere);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_THAT(loaded->warnings, ElementsAre(testing::HasSubstr("LORRY_STREAM means")));
+  EXPECT_EQ(streams, 0);
+}
+
 TEST_F(LoadTest, EnvironmentListsAndUnknownVariables) {
   const auto loaded = Load(registry_, "serve", {},
                            {{"LORRY_ADAPTER", "a=x,b=y"},
