@@ -223,6 +223,10 @@ Result<HttpResponse> HttpClient::ReadResponse(const HttpCall& call, const OnChun
       if (!(*on_chunk)(body)) return Fail(ErrorCode::kCancelled, "stopped by the caller");
       body.clear();
     }
+    if (body.size() > call.max_body_bytes) {
+      return Fail(ErrorCode::kTooLarge,
+                  fmt::format("the answer's body is over {} bytes long", call.max_body_bytes));
+    }
   }
   HttpResponse response = {.status = static_cast<int>(parser.get().result_int()),
                            .headers = {},

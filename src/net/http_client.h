@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -28,6 +29,8 @@ struct HttpCall {
   std::string body;
   std::chrono::milliseconds timeout{
       60'000};  // for Send: the whole call; for streams: without a byte
+  size_t max_body_bytes =
+      64 << 20;  // of an answer that is returned; what is handed on has no limit
 };
 
 class HttpClient {
@@ -39,7 +42,7 @@ class HttpClient {
 
   // Connects when there is no connection. A connection kept alive that the server closed meanwhile
   // is opened anew once. Any status is a success; errors are kUnavailable (connect, reset),
-  // kDeadline and kDataLoss (not HTTP).
+  // kDeadline, kTooLarge (the body) and kDataLoss (not HTTP).
   Result<HttpResponse> Send(const HttpCall& call);
 
   // As Send, but hands on each piece of the body as it comes; false from on_chunk hangs up

@@ -46,6 +46,24 @@ TEST(HttpLimitsTest, LargeBodyIs413AndReachesTheClient) {
   EXPECT_THAT(chunked.ReadAll(), StartsWith("HTTP/1.1 413 "));
 }
 
+TEST(HttpLimitsTest, TheClientTakesNoAnswerOverItsLimit) {
+  TestServer test;
+  HttpClient client = test.Client();
+  HttpCall call = {.method = "POST", .target = "/echo", .body = std::string(1000, 'x')};
+  call.max_body_bytes = 1000;
+  EXPECT_EQ(client.Send(call)->body.size(), 1000u);
+  call.max_body_bytes = 999;
+  const auto refused = client.Send(call);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kTooLarge);
+  size_t num_bytes = 0;  // what is handed on has no limit
+  EXPECT_TRUE(client.Stream(call, [&](std::string_view chunk) {
+    num_bytes += chunk.size();
+    return true;
+  }));
+  EXPECT_EQ(num_bytes, 1000u);
+}
+
 TEST(HttpLimitsTest, SlowHeaderIs408) {
   TestServer test({.header_timeout = 150ms});
   RawClient client(test.port());
