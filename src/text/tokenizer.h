@@ -73,7 +73,6 @@ class Tokenizer {
   std::optional<TokenId> Find(std::string_view name) const;
 
   const SpecialTokens& special_tokens() const { return special_tokens_; }
-  std::optional<TokenId> bos_id() const { return bos_id_; }
   std::optional<TokenId> eos_id() const { return eos_id_; }
 
   // Whether decoding a text of its own drops one leading space (SentencePiece adds one).

@@ -98,7 +98,6 @@ TEST(TokenizerGoldenTest, Phi3Mini) {
     EXPECT_EQ(tokenizer->Decode(golden.ids), golden.text);
   }
   EXPECT_EQ(tokenizer->special_tokens().bos, "<s>");
-  EXPECT_EQ(tokenizer->bos_id(), 1);
   EXPECT_EQ(tokenizer->eos_id(), 32000);
 }
 
@@ -238,7 +237,6 @@ TEST(TokenizerTest, AddBosTokenOfTheConfigIsObeyed) {
   EXPECT_THAT(ids(Parse(Bpe("null"), config("true", "Qwen2Tokenizer"))), ElementsAre(1, 2));
   const Tokenizer tokenizer = Parse(Bpe("null"), config("true", "LlamaTokenizer"));
   EXPECT_THAT(Encode(tokenizer, "a", {.add_special_tokens = false}), ElementsAre(1, 2));
-  EXPECT_EQ(tokenizer.bos_id(), 0);
   EXPECT_EQ(tokenizer.eos_id(), 3);
 }
 
