@@ -1,79 +1,208 @@
 #include "adapters/adapter_image.h"
 
-#include <algorithm>
-#include <vector>
-
-#include "device/arena.h"
+#include "adapters/image_builder.h"
 #include "kernels/packed_matrix.h"
-#include "model/linear_layout.h"
 
 namespace lorry::adapters {
 namespace {
 
-using formats::AdapterModule;
+using formats::ModuleKind;
+using formats::Projection;
+using Kind = AdapterPart::Kind;
+using Site = AdapterPart::Site;
 
-struct Sizes {
-  size_t a_bytes;  // [rank, in] act, row-major
-  size_t b_bytes;  // packed [out, rank]
-};
+bool IsProjection(Site site) { return static_cast<int>(site) < formats::kNumProjections; }
+bool IsLinear(Site site) { return IsProjection(site) || site == Site::kHead; }
+bool IsNormSite(Site site) { return site >= Site::kAttentionNorm && site <= Site::kFinalNorm; }
 
-Sizes SizesOf(const AdapterModule& module, DType dtype) {
-  return {static_cast<size_t>(module.rank * module.in_features) * DTypeBytes(dtype),
-          kernels::PanelBytes(static_cast<int>(module.rank), dtype) *
-              kernels::NumPanels(static_cast<int>(module.out_features))};
+ModuleKind NormKind(Site site) {
+  if (site == Site::kAttentionNorm) return ModuleKind::kAttentionNorm;
+  return site == Site::kMlpNorm ? ModuleKind::kMlpNorm : ModuleKind::kFinalNorm;
 }
 
-void CopyA(const AdapterModule& module, DType dtype, std::byte* target) {
-  const size_t count = module.rank * module.in_features;
-  if (dtype == DType::kF32) {
-    formats::ConvertToF32(module.a, {reinterpret_cast<float*>(target), count});
-  } else {
-    formats::ConvertToBF16(module.a, {reinterpret_cast<BFloat16*>(target), count});
+void BindLora(const AdapterPart& part, const std::byte* data, kernels::LoraPair& pair) {
+  (part.kind == Kind::kLoraA ? pair.a : pair.b) = data;
+  pair.rank = part.rank;
+  pair.n = part.n;
+  pair.scale = part.scale;
+}
+
+kernels::PackedMatrix MatrixOf(const AdapterPart& part, const std::byte* data) {
+  return {data, part.kind == Kind::kWeightF32 ? DType::kF32 : DType::kBF16,
+          kernels::NumPanels(part.n), part.rank};
+}
+
+void BindOutput(const AdapterPart& part, const std::byte* data, model::OutputChange& change) {
+  const auto* vector = reinterpret_cast<const float*>(data);
+  if (part.kind == Kind::kScale) change.scale = vector;
+  if (part.kind == Kind::kOffset) change.offset = vector;
+  if (part.kind == Kind::kWeightF32 || part.kind == Kind::kWeightBF16) {
+    change.weight = MatrixOf(part, data);
   }
 }
 
-void PackB(const AdapterModule& module, DType dtype, std::byte* target) {
-  // A file need not align its tensors; the packer reads whole elements.
-  std::vector<std::byte> aligned(module.b.bytes.begin(), module.b.bytes.end());
-  kernels::PackRows({.source = aligned.data(),
-                     .source_dtype = module.b.dtype,
-                     .n = static_cast<int>(module.out_features),
-                     .k = static_cast<int>(module.rank),
-                     .panels = target,
-                     .dtype = dtype});
+void BindTokens(const AdapterPart& part, const std::byte* data, kernels::TokenTable& tokens) {
+  if (part.kind == Kind::kTokenIds) tokens.ids = reinterpret_cast<const int32_t*>(data);
+  if (part.kind == Kind::kTokenRows) tokens.rows = data;
+  tokens.count = part.n;
+}
+
+void BindEmbedding(const AdapterPart& part, const std::byte* data,
+                   model::EmbeddingChange& embedding) {
+  switch (part.kind) {
+    case Kind::kLoraA:
+    case Kind::kLoraB:
+      return BindLora(part, data, embedding.lora);
+    case Kind::kScale:
+      embedding.scale = reinterpret_cast<const float*>(data);
+      return;
+    case Kind::kTokenIds:
+    case Kind::kTokenRows:
+      return BindTokens(part, data, embedding.tokens);
+    default:
+      embedding.table = MatrixOf(part, data);
+  }
+}
+
+void BindHead(const AdapterPart& part, const std::byte* data, model::HeadChange& head) {
+  switch (part.kind) {
+    case Kind::kLoraA:
+    case Kind::kLoraB:
+      return BindLora(part, data, head.lora);
+    case Kind::kTokenIds:
+    case Kind::kTokenRows:
+      return BindTokens(part, data, head.tokens);
+    default:
+      return BindOutput(part, data, head.output);
+  }
+}
+
+void BindProjection(const AdapterPart& part, const std::byte* data,
+                    model::AdapterWeights& weights) {
+  const auto projection = static_cast<Projection>(part.site);
+  if (part.kind != Kind::kLoraA && part.kind != Kind::kLoraB) {
+    return BindOutput(part, data, weights.MutableChange(part.layer, projection));
+  }
+  kernels::LoraPair pair = weights.Get(part.layer, projection);
+  BindLora(part, data, pair);
+  weights.Set(part.layer, projection, pair);
+}
+
+// Bytes that a part must have; 0: the model's shape would be needed to say.
+uint64_t BytesOf(const AdapterPart& part) {
+  switch (part.kind) {
+    case Kind::kScale:
+    case Kind::kOffset:
+    case Kind::kNorm:
+      return uint64_t{sizeof(float)} * kernels::kPanel * kernels::NumPanels(part.n);
+    case Kind::kWeightF32:
+    case Kind::kWeightBF16:
+      return kernels::PanelBytes(part.rank,
+                                 part.kind == Kind::kWeightF32 ? DType::kF32 : DType::kBF16) *
+             kernels::NumPanels(part.n);
+    case Kind::kTokenIds:
+      return uint64_t{sizeof(int32_t)} * part.n;
+    default:
+      return 0;
+  }
+}
+
+bool KindFitsSite(const AdapterPart& part) {
+  switch (part.kind) {
+    case Kind::kLoraA:
+    case Kind::kLoraB:
+    case Kind::kWeightF32:
+    case Kind::kWeightBF16:
+      return part.rank > 0 && (IsLinear(part.site) || part.site == Site::kEmbedding);
+    case Kind::kScale:
+      return IsLinear(part.site) || part.site == Site::kEmbedding;
+    case Kind::kOffset:
+      return IsLinear(part.site);
+    case Kind::kNorm:
+      return IsNormSite(part.site);
+    case Kind::kTokenIds:
+      return part.site == Site::kHead || part.site == Site::kEmbedding;
+    case Kind::kTokenRows:
+      return part.rank > 0 && (part.site == Site::kHead || part.site == Site::kEmbedding);
+    case Kind::kVocabulary:
+      return part.site == Site::kNone;
+  }
+  return false;
 }
 
 }  // namespace
 
+Site SiteOf(ModuleKind kind, Projection projection) {
+  switch (kind) {
+    case ModuleKind::kProjection:
+      return static_cast<Site>(projection);
+    case ModuleKind::kEmbedding:
+      return Site::kEmbedding;
+    case ModuleKind::kHead:
+      return Site::kHead;
+    case ModuleKind::kAttentionNorm:
+      return Site::kAttentionNorm;
+    case ModuleKind::kMlpNorm:
+      return Site::kMlpNorm;
+    case ModuleKind::kFinalNorm:
+      return Site::kFinalNorm;
+    case ModuleKind::kOther:
+      break;
+  }
+  return Site::kNone;
+}
+
 Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::PeftAdapter& adapter,
-                                                             const model::ModelSpec& spec) {
-  Arena counter(nullptr);
-  for (const AdapterModule& module : adapter.modules) {
-    const Sizes sizes = SizesOf(module, spec.dtype);
-    counter.Take<std::byte>(sizes.a_bytes);
-    counter.Take<std::byte>(sizes.b_bytes);
-  }
-  auto image = std::make_shared<AdapterImage>(
-      AdapterImage{.id = adapter.id, .weights = model::AdapterWeights(spec.num_layers)});
-  ASSIGN_OR_RETURN(image->buffer, Buffer::Allocate(counter.used_bytes()));
-  Arena arena(image->buffer.data());
-  for (const AdapterModule& module : adapter.modules) {
-    const Sizes sizes = SizesOf(module, spec.dtype);
-    auto* a = arena.Take<std::byte>(sizes.a_bytes);
-    auto* b = arena.Take<std::byte>(sizes.b_bytes);
-    CopyA(module, spec.dtype, a);
-    PackB(module, spec.dtype, b);
-    image->weights.Set(static_cast<int>(module.layer_idx), module.projection,
-                       {.a = a,
-                        .b = b,
-                        .rank = static_cast<int>(module.rank),
-                        .n = static_cast<int>(module.out_features),
-                        .scale = static_cast<float>(module.scaling)});
-    image->max_rank = std::max(image->max_rank, static_cast<int>(module.rank));
-    image->weight_bytes += sizes.a_bytes + sizes.b_bytes;
-  }
+                                                             const model::ModelSpec& spec,
+                                                             const formats::Checkpoint& base) {
+  ImageBuilder builder(adapter, spec, base);
+  RETURN_IF_ERROR(builder.Plan());
+  auto image = std::make_shared<AdapterImage>();
+  image->id = adapter.id;
+  image->max_rank = static_cast<int>(adapter.max_rank());
   image->num_modules = static_cast<int>(adapter.modules.size());
+  image->weight_bytes = builder.weight_bytes();
+  image->parts = builder.parts();
+  ASSIGN_OR_RETURN(image->buffer, Buffer::Allocate(builder.blob_bytes()));
+  image->blob = {image->buffer.data(), builder.blob_bytes()};
+  builder.Write(image->buffer.data());
+  image->weights = BindWeights(image->parts, image->blob.data(), spec.num_layers);
   return std::shared_ptr<const AdapterImage>(std::move(image));
+}
+
+model::AdapterWeights BindWeights(std::span<const AdapterPart> parts, const std::byte* base,
+                                  int num_layers) {
+  model::AdapterWeights weights(num_layers);
+  for (const AdapterPart& part : parts) {
+    const std::byte* data = base + part.offset;
+    if (IsProjection(part.site)) {
+      BindProjection(part, data, weights);
+    } else if (IsNormSite(part.site)) {
+      weights.SetNorm(NormKind(part.site), part.layer, reinterpret_cast<const float*>(data));
+    } else if (part.site == Site::kEmbedding) {
+      BindEmbedding(part, data, weights.mutable_embedding());
+    } else if (part.site == Site::kHead) {
+      BindHead(part, data, weights.mutable_head());
+    } else {
+      weights.set_vocab_size(part.n);
+    }
+  }
+  return weights;
+}
+
+Status CheckParts(std::span<const AdapterPart> parts, size_t blob_bytes, int num_layers) {
+  for (const AdapterPart& part : parts) {
+    const bool is_inside = part.offset % 64 == 0 && part.offset <= blob_bytes &&
+                           part.num_bytes <= blob_bytes - part.offset;
+    if (is_inside && part.site < Site::kEnd && part.layer < num_layers && part.n > 0 &&
+        part.rank >= 0 && KindFitsSite(part) &&
+        (BytesOf(part) == 0 || BytesOf(part) == part.num_bytes)) {
+      continue;
+    }
+    return Fail(ErrorCode::kDataLoss,
+                fmt::format("part {} of {} is out of place", &part - parts.data(), parts.size()));
+  }
+  return {};
 }
 
 }  // namespace lorry::adapters

@@ -42,9 +42,10 @@ void RegisterAdapters(config::Registry& registry, StackOptions* stack) {
   registry.Group("Adapters", kLoading);
   registry.List(
       {.name = "adapter",
-       .value_name = "NAME=DIR",
-       .help = "A PEFT adapter directory and the name that requests use for it; without a "
-               "name the directory's own. For `lorry run` the first one answers."},
+       .value_name = "NAME=SOURCE",
+       .help = "An adapter and the name that requests use for it: a PEFT directory, hf://org/name, "
+               "s3://, gs://, az://, https:// or an archive; a directory may go without a name. "
+               "For `lorry run` the first one answers."},
       &stack->adapters);
   registry.List({.name = "lora-modules",
                  .value_name = "NAME=DIR|JSON",
@@ -66,11 +67,51 @@ void RegisterAdapters(config::Registry& registry, StackOptions* stack) {
       &stack->skip_bad_adapters);
 }
 
+void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
+  registry.Group("Adapter tiers", kLoading);
+  registry.List({.name = "adapter-dir",
+                 .value_name = "DIR",
+                 .help = "A directory that is watched: each directory in it is an adapter of that "
+                         "name, while it is there."},
+                &stack->adapter_dirs);
+  registry.Text({.name = "adapter-cache",
+                 .value_name = "DIR",
+                 .help = "Where adapters are kept ready to copy, and what was registered is "
+                         "remembered; \"none\" keeps nothing.",
+                 .default_text = "~/.cache/lorry"},
+                &stack->adapter_cache);
+  registry.Bytes({.name = "adapter-cache-bytes",
+                  .help = "Of that directory; the least valuable adapters leave.",
+                  .when = "Lower it where the disk is small."},
+                 &stack->adapter_cache_bytes);
+  registry.Bytes({.name = "adapter-host-bytes",
+                  .help = "Of adapters that are kept in memory beside the page pool.",
+                  .when = "Raise it when more adapters take turns than the pool holds."},
+                 &stack->adapter_host_bytes);
+  registry.Integer({.name = "adapter-loaders",
+                    .help = "Adapters that are fetched and prepared at once, at low priority."},
+                   &stack->adapter_loaders, 1, 64);
+  registry.Integer({.name = "max-adapter-waiting",
+                    .help = "Requests that may wait for one adapter's weights; beyond, 429."},
+                   &stack->max_adapter_waiting, 1, 1 << 20);
+  registry.Duration({.name = "adapter-timeout",
+                     .help = "A request waits for its adapter's weights for so long, then 503."},
+                    &stack->adapter_timeout_us);
+  registry.List({.name = "allow-private-host",
+                 .value_name = "HOST|BLOCK",
+                 .help = "A private address that an adapter's URL may lead to: a host, host:port or "
+                         "10.1.0.0/16; all others are refused."},
+                &stack->allow_private_hosts);
+  registry.Bytes({.name = "adapter-floor-bytes",
+                  .help = "Of the page pool, kept for adapters however much KV cache is wanted."},
+                 &stack->engine.adapter_floor_bytes);
+}
+
 void RegisterEngine(config::Registry& registry, StackOptions* stack) {
   registry.Group("Engine", kLoading);
   registry.Bytes(
       {.name = "kv-memory",
-       .help = "Memory of the KV cache.",
+       .help = "Memory of the page pool, which the KV cache and the adapters share.",
        .when = "Set it when other processes need the memory; more holds more sequences at once.",
        .default_text = "half of what is free, at most what all sequences need"},
       &stack->kv_memory_bytes);
@@ -279,6 +320,7 @@ void RegisterGeneral(config::Registry& registry, Options* options) {
 void RegisterOptions(config::Registry& registry, Options* options) {
   RegisterModel(registry, &options->stack);
   RegisterAdapters(registry, &options->stack);
+  RegisterAdapterTiers(registry, &options->stack);
   RegisterServer(registry, &options->serve, &options->stack);
   RegisterAdmin(registry, &options->serve.http.admin);
   RegisterEngine(registry, &options->stack);

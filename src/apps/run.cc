@@ -75,12 +75,13 @@ class Terminal {
  private:
   void PrintWelcome() const {
     fmt::print("/adapter NAME  /base  /reset  /help  /quit; Ctrl-C stops an answer\n");
-    if (!stack_.directory->adapters().empty()) PrintAdapters();
+    if (!stack_.directory()->adapters().empty()) PrintAdapters();
   }
 
   void PrintAdapters() const {
     fmt::print("adapters:");
-    for (const AdapterCard& card : stack_.directory->adapters()) fmt::print(" {}", card.name);
+    const auto directory = stack_.directory();
+    for (const AdapterCard& card : directory->adapters()) fmt::print(" {}", card.name);
     fmt::print("\n");
   }
 
@@ -94,13 +95,13 @@ class Terminal {
     } else if (line == "/reset") {
       talk_.Reset();
     } else if (line == "/base") {
-      model_ = *stack_.directory->Resolve("");
+      model_ = *stack_.Choose("");
     } else if (line.starts_with("/adapter ")) {
-      Result<ModelChoice> choice = stack_.directory->Resolve(line.substr(9));
+      Result<ModelChoice> choice = stack_.Choose(line.substr(9));
       if (choice) {
         model_ = std::move(*choice);
       } else {
-        fmt::print("(no such adapter) ");
+        fmt::print("({}) ", choice.error().message);
         PrintAdapters();
       }
     } else {
@@ -143,10 +144,10 @@ Status RunWith(const Options& options, const std::string& prompt) {
   const bool adapters_given =
       !stack_options.adapters.empty() || !stack_options.lora_modules.empty();
   ASSIGN_OR_RETURN(const std::unique_ptr<Stack> stack, Stack::Build(std::move(stack_options)));
-  if (adapter.empty() && adapters_given && !stack->directory->adapters().empty()) {
-    adapter = stack->directory->adapters().front().name;
+  if (adapter.empty() && adapters_given && !stack->adapter_names.empty()) {
+    adapter = stack->adapter_names.front();
   }
-  ASSIGN_OR_RETURN(ModelChoice model, stack->directory->Resolve(adapter));
+  ASSIGN_OR_RETURN(ModelChoice model, stack->Choose(adapter));
   CatchInterrupts();
   Terminal terminal(*stack, options.run, std::move(model));
   if (!prompt.empty()) return terminal.AnswerOnce(prompt);

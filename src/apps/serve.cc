@@ -76,8 +76,8 @@ void LogMemory(const MemoryUse& memory) {
   log::WriteFields(
       log::Level::kInfo, MemoryTable(memory),
       fmt::format(
-          R"("event":"memory","weight_bytes":{},"kv_bytes":{},"adapter_bytes":{},"scratch_bytes":{},"free_bytes":{})",
-          memory.weight_bytes, memory.kv_bytes, memory.adapter_bytes, memory.scratch_bytes,
+          R"("event":"memory","weight_bytes":{},"pool_bytes":{},"host_bytes":{},"scratch_bytes":{},"free_bytes":{})",
+          memory.weight_bytes, memory.pool_bytes, memory.host_bytes, memory.scratch_bytes,
           memory.free_bytes));
 }
 
@@ -96,13 +96,13 @@ Status ShowDemoTable(const Stack& stack, const ServeOptions& options, int port) 
   }
   ASSIGN_OR_RETURN(std::vector<DemoPrompt> prompts, FirstPrompts(stack.prompts_file));
   std::erase_if(prompts, [&](const DemoPrompt& prompt) {  // the base's own, and adapters not loaded
-    const auto choice = stack.directory->Resolve(prompt.adapter);
-    return !choice || choice->adapter.IsBase();
+    const auto choice = stack.directory()->Resolve(prompt.adapter);
+    return !choice || !choice->is_adapter;
   });
   if (prompts.empty()) return {};
   const auto& keys = options.http.api_keys;
   const DemoServer server{options.http.http.host, port, keys.empty() ? "" : keys.front(),
-                          stack.directory->base_names().front()};
+                          stack.directory()->base_names().front()};
   const Micros start_us = Clock::Steady().NowUs();
   const std::vector<DemoRow> rows = AskAll(server, prompts);
   const double seconds = SecondsBetween(start_us, Clock::Steady().NowUs());
@@ -144,13 +144,13 @@ Status ServeUntilStopped(const Options& options) {
   loading.reset();
   http.default_sampling = DefaultSampling(stack->generation);
 
-  server::Server server(http, *stack->directory, *stack->tokenizer, stack->chat_template,
+  server::Server server(http, *stack->catalogue, *stack->tokenizer, stack->chat_template,
                         *stack->engine, stack->metrics);
   ASSIGN_OR_RETURN(const int port, server.Start());
   CatchStopSignals();
   log::Info("ready on {} after {:.2f} s: {}, adapters: {}", Url(http.http.host, port),
             SecondsBetween(start_us, Clock::Steady().NowUs()),
-            stack->directory->base_names().front(), stack->directory->adapters().size());
+            stack->directory()->base_names().front(), stack->directory()->adapters().size());
   log::Flush();
   if (options.serve.demo_table) RETURN_IF_ERROR(ShowDemoTable(*stack, options.serve, port));
 
@@ -160,6 +160,8 @@ Status ServeUntilStopped(const Options& options) {
   const bool drained = server.Drain(std::chrono::microseconds(options.serve.drain_timeout).count());
   if (!drained) log::Warning("some answers were cut off: they took longer than --drain-timeout");
   server.Stop();
+  stack->watch.reset();
+  stack->catalogue->Stop();
   stack->engine->Stop(std::chrono::milliseconds(0));
   log::Info("stopped");
   log::Flush();

@@ -5,15 +5,16 @@
 #include <algorithm>
 #include <ctime>
 #include <filesystem>
+#include <future>
 
 #include "apps/adapter_arguments.h"
 #include "apps/demo_files.h"
+#include "apps/environment.h"
 #include "apps/machine.h"
 #include "apps/progress.h"
 #include "base/log.h"
 #include "config/value.h"
 #include "engine/model_step.h"
-#include "formats/peft_adapter.h"
 #include "kernels/isa.h"
 #include "model/model.h"
 
@@ -41,6 +42,18 @@ std::string WithCommas(size_t number) {
   return digits;
 }
 
+// Room for so many that few servers need more at once; the pool takes it from idle ones when KV
+// needs it.
+size_t BytesOfManyAdapters(const model::ModelSpec& spec) {
+  constexpr size_t kNumAdapters = 128, kRank = 16;
+  size_t weights = 0;
+  for (int p = 0; p < formats::kNumProjections; ++p) {
+    const auto projection = static_cast<formats::Projection>(p);
+    weights += kRank * (spec.InFeatures(projection) + spec.OutFeatures(projection));
+  }
+  return kNumAdapters * weights * spec.num_layers * DTypeBytes(spec.dtype);
+}
+
 class Builder {
  public:
   explicit Builder(StackOptions options) : options_(std::move(options)) {}
@@ -51,9 +64,10 @@ class Builder {
     if (options_.threads == 0) options_.threads = UsableCores();
     RETURN_IF_ERROR(LoadText());
     RETURN_IF_ERROR(LoadModel());
-    RETURN_IF_ERROR(LoadAdapters());
     RETURN_IF_ERROR(StartEngine());
-    MakeDirectory();
+    RETURN_IF_ERROR(StartCatalogue());
+    RETURN_IF_ERROR(LoadAdapters());
+    RETURN_IF_ERROR(WatchDirectories());
     return std::move(stack_);
   }
 
@@ -117,76 +131,113 @@ class Builder {
     return {};
   }
 
-  Status LoadAdapters() {
-    for (const AdapterArgument& adapter : adapters_) {
-      Status status = LoadAdapter(adapter);
-      if (status) continue;
-      auto error = Annotate(std::move(status.error()), fmt::format("adapter {}", adapter.name));
-      if (!options_.skip_bad_adapters) {
-        error.value().message += "\n(--skip-bad-adapters starts without it)";
-        return error;
-      }
-      log::Warning("skipped: {}", error.value().message);
-    }
-    stack_->memory.adapter_bytes = stack_->adapters.resident_bytes();
-    return {};
-  }
-
-  Status LoadAdapter(const AdapterArgument& argument) {
-    const Micros start_us = Clock::Steady().NowUs();
-    formats::AdapterFit fit;
-    ASSIGN_OR_RETURN(const formats::PeftAdapter adapter,
-                     formats::OpenPeftAdapter(argument.path, model_->config(), &fit));
-    if (adapter.max_rank() > options_.max_lora_rank) {
-      return Fail(ErrorCode::kTooLarge, fmt::format("rank {} is above --max-lora-rank {}",
-                                                    adapter.max_rank(), options_.max_lora_rank));
-    }
-    ASSIGN_OR_RETURN(auto image, adapters::MakeAdapterImage(adapter, model_->spec()));
-    log::Info("adapter {}: {}, rank {}, {} in {:.3f} s", argument.name, fit.Summary(),
-              adapter.max_rank(), config::RoundBytes(image->weight_bytes),
-              SecondsBetween(start_us, Clock::Steady().NowUs()));
-    return stack_->adapters.Add(argument.name, argument.path, std::move(image));
-  }
-
   Status StartEngine() {
     engine::EngineOptions engine = options_.engine;
     engine.model_name = options_.served_model_names.front();
     engine.num_threads = options_.threads;
-    engine.kv_cache_bytes = options_.kv_memory_bytes;
+    engine.pool_bytes = options_.kv_memory_bytes;
     engine.eos_ids = stack_->generation.eos_token_ids;
     if (const auto eos = stack_->tokenizer->eos_id()) engine.eos_ids.push_back(*eos);
-    if (engine.kv_cache_bytes == 0) {
+    if (engine.pool_bytes == 0) {
       const int max_len =
           engine.max_model_len > 0 ? engine.max_model_len : model_->spec().max_positions;
-      engine.kv_cache_bytes =
-          ChooseKvBytes({model_->spec().Kv(engine.page_tokens).PageBytes(), engine.page_tokens,
-                         max_len, engine.max_num_seqs, AvailableMemoryBytes()});
+      engine.pool_bytes = ChoosePoolBytes({model_->spec().Kv(engine.page_tokens).PageBytes(),
+                                           engine.page_tokens, max_len, engine.max_num_seqs,
+                                           BytesOfManyAdapters(model_->spec()),
+                                           AvailableMemoryBytes()});
     }
-    const adapters::AdapterTable* table = &stack_->adapters;
+    catalogue_.base.config = model_->config();
+    catalogue_.base.checkpoint = &model_->checkpoint();
+    catalogue_.base.spec = model_->spec();
     ASSIGN_OR_RETURN(stack_->engine,
-                     engine::Engine::Create(
-                         engine, engine::MakeStepModel(std::move(model_)),
-                         [table](AdapterId id) { return table->Find(id); }, &stack_->metrics));
-    stack_->memory.kv_bytes = stack_->engine->kv_bytes();
+                     engine::Engine::Create(engine, engine::MakeStepModel(std::move(model_)),
+                                            &stack_->metrics));
+    stack_->memory.pool_bytes = stack_->engine->pool_bytes();
+    stack_->memory.host_bytes = options_.adapter_host_bytes;
     const size_t available = AvailableMemoryBytes();
-    stack_->memory.free_bytes = available - std::min(available, stack_->memory.kv_bytes);
+    stack_->memory.free_bytes =
+        available - std::min(available, stack_->memory.pool_bytes + stack_->memory.host_bytes);
     return {};
   }
 
-  void MakeDirectory() {
-    std::vector<AdapterCard> cards;
-    for (const adapters::AdapterAlias& alias : stack_->adapters.aliases()) {
-      cards.push_back({alias.name, alias.image->id, alias.root, alias.image->max_rank,
-                       alias.image->num_modules, alias.image->weight_bytes});
+  Status StartCatalogue() {
+    engine::Engine* engine = stack_->engine.get();
+    catalogue_.base_names = options_.served_model_names;
+    catalogue_.base_root = options_.model;
+    catalogue_.max_model_len = engine->max_model_len();
+    catalogue_.base.fingerprint = adapters::BaseFingerprint(catalogue_.base.spec);
+    catalogue_.base.max_rank = options_.max_lora_rank;
+    catalogue_.base.max_image_bytes = engine->max_adapter_bytes();
+    catalogue_.base.sources.allow_private_hosts = options_.allow_private_hosts;
+    ReadSourceVariables(catalogue_.base.sources);
+    if (options_.adapter_cache.empty()) options_.adapter_cache = DefaultCacheDir();
+    if (options_.adapter_cache != "none") catalogue_.cache_dir = options_.adapter_cache;
+    catalogue_.max_disk_bytes = options_.adapter_cache_bytes;
+    catalogue_.max_host_bytes = options_.adapter_host_bytes;
+    catalogue_.num_loaders = options_.adapter_loaders;
+    catalogue_.max_waiting = options_.max_adapter_waiting;
+    catalogue_.wait_timeout_us = options_.adapter_timeout_us;
+    ASSIGN_OR_RETURN(
+        stack_->catalogue,
+        adapters::Catalogue::Create(
+            std::move(catalogue_),
+            {.pin = [engine](auto adapter) { engine->Pin(std::move(adapter)); },
+             .unpin = [engine](auto adapter) { engine->Unpin(std::move(adapter)); },
+             .drop = [engine](AdapterId adapter) { engine->Drop(adapter); },
+             .resident = [engine] { return engine->resident_adapters(); }},
+            stack_->metrics));
+    return {};
+  }
+
+  // Those given at start: all at once, then the first that fails ends the start.
+  Status LoadAdapters() {
+    std::vector<std::future<Result<AdapterStatus>>> loads;
+    for (const AdapterArgument& adapter : adapters_) {
+      ASSIGN_OR_RETURN(const adapters::SourceUri uri, SourceOf(adapter));
+      auto loaded = std::make_shared<std::promise<Result<AdapterStatus>>>();
+      loads.push_back(loaded->get_future());
+      stack_->catalogue->AddStatic(adapter.name, uri, false, [loaded](Result<AdapterStatus> status) {
+        loaded->set_value(std::move(status));
+      });
     }
-    stack_->directory.emplace(options_.served_model_names, options_.model, std::move(cards),
-                              stack_->engine->max_model_len(),
-                              static_cast<int64_t>(std::time(nullptr)));
+    for (size_t i = 0; i < loads.size(); ++i) {
+      Result<AdapterStatus> status = loads[i].get();
+      if (!status && !options_.skip_bad_adapters) {
+        status.error().message += "\n(--skip-bad-adapters starts without it)";
+        return tl::unexpected<Error>(std::move(status.error()));
+      }
+      if (!status) {
+        log::Warning("skipped: {}", status.error().message);
+        continue;
+      }
+      stack_->adapter_names.push_back(adapters_[i].name);
+      ASSIGN_OR_RETURN(const ModelChoice choice, stack_->Choose(adapters_[i].name));
+      stack_->engine->Warm(choice.adapter);
+    }
+    return {};
+  }
+
+  // A directory may be named without "./" here: it is this machine's operator who writes.
+  static Result<adapters::SourceUri> SourceOf(const AdapterArgument& argument) {
+    std::error_code error;
+    const bool is_here = fs::exists(argument.path, error);
+    auto uri = adapters::ParseSourceUri(is_here ? fs::absolute(argument.path, error).string()
+                                                : argument.path);
+    if (!uri) return Annotate(std::move(uri.error()), fmt::format("adapter {}", argument.name));
+    return uri;
+  }
+
+  Status WatchDirectories() {
+    if (options_.adapter_dirs.empty()) return {};
+    ASSIGN_OR_RETURN(stack_->watch, adapters::DirectoryWatch::Start(options_.adapter_dirs,
+                                                                    *stack_->catalogue));
+    return {};
   }
 
   StackOptions options_;
   std::vector<AdapterArgument> adapters_;
-  std::unique_ptr<model::Model> model_;  // until the engine takes it
+  adapters::CatalogueOptions catalogue_;  // filled as its parts come to be known
+  std::unique_ptr<model::Model> model_;   // until the engine takes it
   std::unique_ptr<Stack> stack_ = std::make_unique<Stack>();
 };
 
@@ -196,11 +247,27 @@ Result<std::unique_ptr<Stack>> Stack::Build(StackOptions options) {
   return Builder(std::move(options)).Build();
 }
 
-size_t ChooseKvBytes(const KvDemand& demand) {
+Stack::~Stack() {
+  watch.reset();
+  if (catalogue) catalogue->Stop();  // its last words go to the engine
+}
+
+Result<ModelChoice> Stack::Choose(const std::string& model) {
+  ASSIGN_OR_RETURN(ModelChoice choice, directory()->Resolve(model));
+  if (!choice.is_adapter) return choice;
+  using Handle = std::shared_ptr<const AdapterHandle>;
+  auto wanted = std::make_shared<std::promise<Result<Handle>>>();
+  catalogue->Want(choice.name,
+                  [wanted](Result<Handle> handle) { wanted->set_value(std::move(handle)); });
+  ASSIGN_OR_RETURN(choice.adapter, wanted->get_future().get());
+  return choice;
+}
+
+size_t ChoosePoolBytes(const PoolDemand& demand) {
   const auto pages_of_one =
       static_cast<size_t>((demand.max_model_len + demand.page_tokens - 1) / demand.page_tokens);
   const size_t one = pages_of_one * demand.page_bytes;
-  const size_t all = one * static_cast<size_t>(demand.max_num_seqs);
+  const size_t all = one * static_cast<size_t>(demand.max_num_seqs) + demand.adapter_bytes;
   return std::max(one, std::min(all, demand.free_bytes / 2));
 }
 
@@ -225,8 +292,8 @@ std::string MemoryTable(const MemoryUse& memory) {
                        config::RoundBytes(bytes), note);
   };
   return "memory in bytes" + line("weights", memory.weight_bytes, "") +
-         line("KV cache", memory.kv_bytes, "  taken as it fills") +
-         line("adapters", memory.adapter_bytes, "") +
+         line("page pool", memory.pool_bytes, "  KV cache and adapters, taken as it fills") +
+         line("host", memory.host_bytes, "  adapters at hand, at most") +
          line("scratch", memory.scratch_bytes, "  at most") +
          line("free", memory.free_bytes, "  beside all of these");
 }

@@ -5,12 +5,14 @@
 
 #include <prometheus/registry.h>
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "adapters/adapter_table.h"
+#include "adapters/catalogue.h"
+#include "adapters/directory_watch.h"
 #include "base/result.h"
 #include "engine/engine.h"
 #include "formats/generation_config.h"
@@ -28,19 +30,27 @@ struct StackOptions {
   bool enable_lora = true;                      // vLLM's switch; off: no adapters may be given
   bool skip_bad_adapters = false;
   int max_lora_rank = 512;
+  std::vector<std::string> adapter_dirs;  // watched: each of their directories is an adapter
+  std::string adapter_cache;              // a directory; empty: none
+  size_t adapter_cache_bytes = size_t{20} << 30;
+  size_t adapter_host_bytes = size_t{1} << 30;
+  int adapter_loaders = 4;
+  int max_adapter_waiting = 256;
+  Micros adapter_timeout_us = 120'000'000;
+  std::vector<std::string> allow_private_hosts;  // that a URL may lead to
   std::string chat_template;  // a file; empty: the model's own
   std::string dtype = "auto";
   std::string cpu = "auto";    // instruction set (kernels/isa.h)
   int threads = 0;             // compute threads; 0: the cores that this process may use
-  size_t kv_memory_bytes = 0;  // 0: chosen from what is free
+  size_t kv_memory_bytes = 0;  // of the page pool; 0: chosen from what is free
   engine::EngineOptions
-      engine;  // its model_name, num_threads and kv_cache_bytes are set from the above
+      engine;  // its model_name, num_threads and pool_bytes are set from the above
 };
 
 struct MemoryUse {
   size_t weight_bytes = 0;
-  size_t kv_bytes = 0;
-  size_t adapter_bytes = 0;
+  size_t pool_bytes = 0;
+  size_t host_bytes = 0;
   size_t scratch_bytes = 0;
   size_t free_bytes = 0;  // that this process could still take
 };
@@ -50,6 +60,11 @@ std::string MemoryTable(const MemoryUse& memory);
 
 struct Stack {
   static Result<std::unique_ptr<Stack>> Build(StackOptions options);
+  ~Stack();
+
+  std::shared_ptr<const ModelDirectory> directory() const { return catalogue->directory(); }
+  // What a model's name stands for; waits for an adapter's weights.
+  Result<ModelChoice> Choose(const std::string& model);
 
   bool is_demo = false;
   std::string prompts_file;  // of the demo
@@ -58,21 +73,23 @@ struct Stack {
   std::optional<text::Tokenizer> tokenizer;
   std::optional<text::ChatTemplate> chat_template;  // none: the model has none
   prometheus::Registry metrics;
-  adapters::AdapterTable adapters;
-  std::optional<ModelDirectory> directory;
-  std::unique_ptr<engine::Engine> engine;  // last: it ends first, and uses the others
+  std::vector<std::string> adapter_names;  // given at start, in their order
+  std::unique_ptr<engine::Engine> engine;
+  std::unique_ptr<adapters::Catalogue> catalogue;
+  std::unique_ptr<adapters::DirectoryWatch> watch;  // null: nothing is watched
 };
 
-// Half of what is free, but no more than all sequences at full length need, and at least one of
-// them.
-struct KvDemand {
+// Half of what is free, but no more than all sequences at full length and many adapters need, and at
+// least one sequence.
+struct PoolDemand {
   size_t page_bytes = 0;
   int page_tokens = 16;
   int max_model_len = 0;
   int max_num_seqs = 0;
+  size_t adapter_bytes = 0;
   size_t free_bytes = 0;
 };
-size_t ChooseKvBytes(const KvDemand& demand);
+size_t ChoosePoolBytes(const PoolDemand& demand);
 
 // The name that a model directory goes by: its last component; "org/name" inside a Hugging Face
 // cache.

@@ -12,13 +12,13 @@ using testing::HasSubstr;
 
 TEST(StackTest, KvIsHalfOfWhatIsFreeWithinWhatIsOfUse) {
   // Pages of 1000 bytes; one sequence of 64 tokens takes 4 of them, ten take 40.
-  KvDemand demand{.page_bytes = 1000, .page_tokens = 16, .max_model_len = 64, .max_num_seqs = 10};
+  PoolDemand demand{.page_bytes = 1000, .page_tokens = 16, .max_model_len = 64, .max_num_seqs = 10};
   demand.free_bytes = 1'000'000;
-  EXPECT_EQ(ChooseKvBytes(demand), 40'000u);
+  EXPECT_EQ(ChoosePoolBytes(demand), 40'000u);
   demand.free_bytes = 20'000;
-  EXPECT_EQ(ChooseKvBytes(demand), 10'000u);
+  EXPECT_EQ(ChoosePoolBytes(demand), 10'000u);
   demand.free_bytes = 1'000;
-  EXPECT_EQ(ChooseKvBytes(demand), 4'000u);
+  EXPECT_EQ(ChoosePoolBytes(demand), 4'000u);
 }
 
 TEST(StackTest, NamesOfDirectories) {

@@ -45,10 +45,10 @@ class Step {
       }
       if (images.empty()) continue;
       const auto* image = images[s % images.size()];
-      if (!segments_.empty() && segments_.back().adapter == &image->weights) {
+      if (!segments_.empty() && segments_.back().adapter == &*image->weights) {
         segments_.back().row_end = row + rows_each;
       } else {
-        segments_.push_back({row, row + rows_each, &image->weights});
+        segments_.push_back({row, row + rows_each, &*image->weights});
         adapter_bytes_ += static_cast<double>(image->weight_bytes);
       }
     }
@@ -159,8 +159,9 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
   size_t adapter_bytes = 0;
   for (const std::string& dir : options.adapter_dirs) {
     ASSIGN_OR_RETURN(auto adapter, formats::OpenPeftAdapter(dir, model->config()));
-    ASSIGN_OR_RETURN(auto image, adapters::MakeAdapterImage(adapter, model->spec()));
-    adapter_bytes += image->buffer.num_bytes();
+    ASSIGN_OR_RETURN(auto image,
+                     adapters::MakeAdapterImage(adapter, model->spec(), model->checkpoint()));
+    adapter_bytes += image->blob.size();
     images.push_back(image.get());
     owned.push_back(std::move(image));
   }

@@ -18,7 +18,7 @@ class BatchBuilderTest : public ::testing::Test {
   Sequence* Add(int adapter, TokenId first_token, int num_prompt, int num_tokens,
                 int num_computed) {
     auto state = std::make_unique<RequestState>();
-    state->adapter = adapter < 0 ? nullptr : FakeAdapter(adapter);
+    state->adapter = adapter < 0 ? nullptr : Weights(adapter);
     Sequence& sequence = state->sequences.emplace_back(state.get(), SequencePages(&pool_, 16, 100));
     sequence.tokens.resize(num_tokens);
     std::iota(sequence.tokens.begin(), sequence.tokens.end(), first_token);
@@ -30,6 +30,8 @@ class BatchBuilderTest : public ::testing::Test {
     states_.push_back(std::move(state));
     return &sequence;
   }
+
+  const model::AdapterWeights* Weights(int adapter) const { return &*images_[adapter]->weights; }
 
   std::vector<std::tuple<Sequence*, int, bool>> Logits() const {
     std::vector<std::tuple<Sequence*, int, bool>> logits;
@@ -48,6 +50,8 @@ class BatchBuilderTest : public ::testing::Test {
     return segments;
   }
 
+  const std::array<std::shared_ptr<const adapters::AdapterImage>, 4> images_ = {
+      FakeAdapter(0), FakeAdapter(1), FakeAdapter(2), FakeAdapter(3)};
   PagePool pool_ = *PagePool::Create(256, 40);
   BatchBuilder builder_{16, 8, 8, {}};
   std::vector<std::unique_ptr<RequestState>> states_;
@@ -68,7 +72,7 @@ TEST_F(BatchBuilderTest, TheWorkedExample) {
   EXPECT_EQ(batch.sequences[1].pages, b->pages.table().data());
   EXPECT_EQ(batch.sequences[2].first_position, 7);
   EXPECT_THAT(Segments(batch),
-              ElementsAre(std::tuple(1, 5, FakeAdapter(0)), std::tuple(5, 6, FakeAdapter(1))));
+              ElementsAre(std::tuple(1, 5, Weights(0)), std::tuple(5, 6, Weights(1))));
   EXPECT_THAT(batch.logit_rows, ElementsAre(0, 4, 5));
   EXPECT_THAT(Logits(), ElementsAre(std::tuple(a, 40, true), std::tuple(b, 19, true),
                                     std::tuple(c, 7, true)));
@@ -102,7 +106,7 @@ TEST_F(BatchBuilderTest, SequencesOfAnAdapterShareASegment) {
   Add(3, 1, 4, 4, 0);
   const model::ForwardBatch& batch =
       builder_.Build(running_, std::vector<sched::Chunk>{{0, 1}, {1, 4}});
-  EXPECT_THAT(Segments(batch), ElementsAre(std::tuple(0, 5, FakeAdapter(3))));
+  EXPECT_THAT(Segments(batch), ElementsAre(std::tuple(0, 5, Weights(3))));
 }
 
 }  // namespace

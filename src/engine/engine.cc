@@ -3,6 +3,7 @@
 #include <prometheus/registry.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -48,11 +49,10 @@ Status CheckOptions(const EngineOptions& options, const StepModel& model) {
   return {};
 }
 
-// Sets max_model_len from what the model and the cache allow, and says how many pages are worth
-// having.
-Result<int> FitCache(EngineOptions& options, const StepModel& model) {
+// Sets max_model_len from what the model and the pool allow, and says how many pages there are.
+Result<int> FitPool(EngineOptions& options, const StepModel& model) {
   const size_t page_bytes = model.spec().Kv(options.page_tokens).PageBytes();
-  const size_t num_pages = options.kv_cache_bytes / page_bytes;
+  const size_t num_pages = options.pool_bytes / page_bytes;
   const int limit = model.max_positions();
   if (options.max_model_len < 0 || options.max_model_len > limit) {
     return Fail(ErrorCode::kInvalidArgument,
@@ -68,13 +68,12 @@ Result<int> FitCache(EngineOptions& options, const StepModel& model) {
   if (needed > num_pages) {
     return Fail(
         ErrorCode::kInvalidArgument,
-        fmt::format("a KV cache of {} bytes holds {} tokens, but max_model_len is {}: give "
+        fmt::format("a page pool of {} bytes holds {} tokens, but max_model_len is {}: give "
                     "it {} bytes or more, or lower max_model_len",
-                    options.kv_cache_bytes, capacity, options.max_model_len, needed * page_bytes),
-        "kv_cache_bytes");
+                    options.pool_bytes, capacity, options.max_model_len, needed * page_bytes),
+        "pool_bytes");
   }
-  // More than every sequence at full length can never be used.
-  return static_cast<int>(std::min(num_pages, needed * options.max_num_seqs));
+  return static_cast<int>(std::min<size_t>(num_pages, std::numeric_limits<int32_t>::max()));
 }
 
 Status CheckTokens(std::span<const TokenId> tokens, int vocab_size, const char* param) {
@@ -92,22 +91,22 @@ Status CheckTokens(std::span<const TokenId> tokens, int vocab_size, const char* 
 
 Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options,
                                                std::unique_ptr<StepModel> model,
-                                               AdapterLookup adapters,
                                                prometheus::Registry* registry) {
   RETURN_IF_ERROR(CheckOptions(options, *model));
-  ASSIGN_OR_RETURN(const int num_pages, FitCache(options, *model));
+  ASSIGN_OR_RETURN(const int num_pages, FitPool(options, *model));
   ASSIGN_OR_RETURN(PagePool pool,
                    PagePool::Create(model->spec().Kv(options.page_tokens).PageBytes(), num_pages));
-  auto core = std::make_unique<EngineCore>(options, std::move(model), std::move(pool), *registry);
   return std::unique_ptr<Engine>(
-      new Engine(std::move(options), std::move(adapters), std::move(core)));
+      new Engine(std::move(options), std::move(model), std::move(pool), *registry));
 }
 
-Engine::Engine(EngineOptions options, AdapterLookup adapters, std::unique_ptr<EngineCore> core)
+Engine::Engine(EngineOptions options, std::unique_ptr<StepModel> model, PagePool pool,
+               prometheus::Registry& registry)
     : options_(std::move(options)),
-      adapters_(std::move(adapters)),
-      core_(std::move(core)),
       mailbox_(options_.max_waiting),
+      core_(std::make_unique<EngineCore>(
+          options_, std::move(model), std::move(pool),
+          [this](AdapterCopied copied) { mailbox_.SendAlways(std::move(copied)); }, registry)),
       thread_([this] { Run(); }) {}
 
 Engine::~Engine() { Stop(std::chrono::milliseconds(0)); }
@@ -145,14 +144,6 @@ Status Engine::CheckRequest(const GenerateRequest& request) const {
 
 Status Engine::Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) {
   RETURN_IF_ERROR(CheckRequest(request));
-  const model::AdapterWeights* adapter = nullptr;
-  if (!request.adapter.IsBase()) {
-    adapter = adapters_ ? adapters_(request.adapter) : nullptr;
-    if (adapter == nullptr) {
-      return Fail(ErrorCode::kNotFound,
-                  fmt::format("The adapter `{}` is not loaded.", request.adapter_name), "model");
-    }
-  }
   const auto stopping = [] {
     return Fail(ErrorCode::kUnavailable, "The server is shutting down.");
   };
@@ -169,7 +160,7 @@ Status Engine::Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) 
   // From here on the mailbox may not refuse for want of room: max_waiting bounds it, cancellations
   // aside.
   if (request.arrival_us == 0) request.arrival_us = options_.clock->NowUs();
-  if (!mailbox_.SendAlways(SubmitMessage{std::move(request), std::move(sink), adapter})) {
+  if (!mailbox_.SendAlways(SubmitMessage{std::move(request), std::move(sink)})) {
     num_queued.fetch_sub(num_sequences);
     return stopping();
   }
@@ -184,6 +175,24 @@ void Engine::Complete(RequestId request, int seq_idx) {
   mailbox_.SendAlways(CancelMessage{request, seq_idx, FinishReason::kStop});
 }
 
+void Engine::Warm(std::shared_ptr<const AdapterHandle> adapter) {
+  mailbox_.SendAlways(KeepMessage{ImageOf(std::move(adapter)), KeepMessage::How::kWarm});
+}
+
+void Engine::Pin(std::shared_ptr<const AdapterHandle> adapter) {
+  mailbox_.SendAlways(KeepMessage{ImageOf(std::move(adapter)), KeepMessage::How::kPin});
+}
+
+void Engine::Unpin(std::shared_ptr<const AdapterHandle> adapter) {
+  mailbox_.SendAlways(KeepMessage{ImageOf(std::move(adapter)), KeepMessage::How::kUnpin});
+}
+
+void Engine::Drop(AdapterId adapter) { mailbox_.SendAlways(DropMessage{adapter}); }
+
+std::shared_ptr<const std::vector<AdapterId>> Engine::resident_adapters() const {
+  return core_->resident_adapters();
+}
+
 void Engine::Stop(std::chrono::milliseconds drain) {
   stopping_.store(true);
   const Micros drain_us = std::chrono::duration_cast<std::chrono::microseconds>(drain).count();
@@ -193,7 +202,11 @@ void Engine::Stop(std::chrono::milliseconds drain) {
 
 EngineStats Engine::stats() const { return core_->stats(); }
 
-size_t Engine::kv_bytes() const { return core_->pool().page_bytes() * core_->pool().num_pages(); }
+size_t Engine::max_adapter_bytes() const {
+  return core_->residency().max_pages() * core_->pool().page_bytes();
+}
+
+size_t Engine::pool_bytes() const { return core_->pool().page_bytes() * core_->pool().num_pages(); }
 
 void Engine::Run() {
   NameThisThread("lorry-engine");
@@ -225,6 +238,12 @@ void Engine::Handle(SubmitMessage message) { core_->Submit(std::move(message)); 
 void Engine::Handle(const CancelMessage& message) {
   core_->Cancel(message.request, message.seq_idx, message.reason);
 }
+
+void Engine::Handle(const KeepMessage& message) { core_->Keep(message); }
+
+void Engine::Handle(const DropMessage& message) { core_->Drop(message.adapter); }
+
+void Engine::Handle(AdapterCopied message) { core_->OnCopied(std::move(message)); }
 
 void Engine::Handle(const StopMessage& message) {
   stop_deadline_us_ =

@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -19,6 +18,7 @@
 #include "engine/engine_options.h"
 #include "engine/messages.h"
 #include "engine/step_model.h"
+#include "pages/page_pool.h"
 #include "request/generator.h"
 
 namespace prometheus {
@@ -29,22 +29,26 @@ namespace lorry::engine {
 
 class EngineCore;
 
-// The weights of an adapter, null if it is unknown. Called from any thread; the weights outlive the
-// engine. An empty function knows none.
-using AdapterLookup = std::function<const model::AdapterWeights*(AdapterId)>;
-
 class Engine final : public Generator {
  public:
   // Fails when the options do not fit the model or each other. The registry outlives the engine.
   static Result<std::unique_ptr<Engine>> Create(EngineOptions options,
                                                 std::unique_ptr<StepModel> model,
-                                                AdapterLookup adapters,
                                                 prometheus::Registry* registry);
   ~Engine() override;  // as Stop(0)
 
   Status Submit(GenerateRequest request, std::shared_ptr<EventSink> sink) override;
   void Cancel(RequestId request, int seq_idx = -1) override;
   void Complete(RequestId request, int seq_idx) override;
+
+  // Brings an adapter to the page pool; and keeps it there, or lets it go like others.
+  void Warm(std::shared_ptr<const AdapterHandle> adapter);
+  void Pin(std::shared_ptr<const AdapterHandle> adapter);
+  void Unpin(std::shared_ptr<const AdapterHandle> adapter);
+  // The adapter is gone for good.
+  void Drop(AdapterId adapter);
+  // Those that were in the pool lately.
+  std::shared_ptr<const std::vector<AdapterId>> resident_adapters() const;
 
   // Refuses new requests, lets the others finish for at most `drain`, cancels what is left and ends
   // the thread. A second call, while the first one waits, can only shorten that; it does not wait.
@@ -53,22 +57,26 @@ class Engine final : public Generator {
   EngineStats stats() const;
   const EngineOptions& options() const { return options_; }  // with max_model_len resolved
   int max_model_len() const { return options_.max_model_len; }
-  size_t kv_bytes() const;  // of the KV cache, resident where touched
+  size_t max_adapter_bytes() const;  // that the pool has for adapters when no KV needs it
+  size_t pool_bytes() const;  // of the page pool, resident where touched
 
  private:
-  Engine(EngineOptions options, AdapterLookup adapters, std::unique_ptr<EngineCore> core);
+  Engine(EngineOptions options, std::unique_ptr<StepModel> model, PagePool pool,
+         prometheus::Registry& registry);
 
   Status CheckRequest(const GenerateRequest& request) const;
   void Run();
   void Receive();
   void Handle(SubmitMessage message);
   void Handle(const CancelMessage& message);
+  void Handle(const KeepMessage& message);
+  void Handle(const DropMessage& message);
+  void Handle(AdapterCopied message);
   void Handle(const StopMessage& message);
 
   const EngineOptions options_;
-  const AdapterLookup adapters_;
+  Mailbox<Message> mailbox_;  // before the core, whose copier sends to it
   std::unique_ptr<EngineCore> core_;  // the engine thread's, while it runs
-  Mailbox<Message> mailbox_;
   std::vector<Message> inbox_;              // the engine thread's
   std::optional<Micros> stop_deadline_us_;  // the engine thread's
   std::atomic<bool> stopping_ = false;

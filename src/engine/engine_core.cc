@@ -21,6 +21,13 @@ sched::SchedOptions SchedOptionsOf(const EngineOptions& options, const StepModel
   };
 }
 
+ResidencyOptions ResidencyOptionsOf(const EngineOptions& options, const PagePool& pool) {
+  const int kv_floor = PagesForTokens(options.max_model_len, options.page_tokens);
+  const auto wanted = static_cast<int>(options.adapter_floor_bytes / pool.page_bytes());
+  return {.kv_floor_pages = kv_floor,
+          .adapter_floor_pages = std::min(wanted, pool.num_pages() - kv_floor)};
+}
+
 bool Contains(std::span<const TokenId> ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
@@ -35,13 +42,20 @@ TokenEvent EventOf(const Sequence& sequence) {
 }  // namespace
 
 EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> model,
-                       PagePool pool, prometheus::Registry& registry)
+                       PagePool pool, AdapterCopier::Done copied, prometheus::Registry& registry)
     : options_(options),
       model_(std::move(model)),
       pool_(std::move(pool)),
       stream_(options.num_threads),
+      copier_(model_->spec().num_layers, std::move(copied)),
+      residency_(
+          &pool_, ResidencyOptionsOf(options, pool_),
+          [this](Residency::Image image, std::vector<std::span<std::byte>> touched) {
+            copier_.Copy(std::move(image), std::move(touched));
+          },
+          [this](AdapterCopy copy) { copier_.Free(std::move(copy)); }),
       sampler_(model_->spec().vocab_size, model_->max_logit_rows(), options.num_threads),
-      table_(&pool_, options.page_tokens, options.max_num_seqs, options.max_model_len),
+      table_(&pool_, &residency_, options.page_tokens, options.max_num_seqs, options.max_model_len),
       builder_(options.max_num_batched_tokens, options.max_num_seqs, model_->max_logit_rows(),
                {pool_.arena(), model_->spec().Kv(options.page_tokens)}),
       metrics_(registry, options.model_name,
@@ -49,6 +63,7 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> 
                 .num_pages = pool_.num_pages(),
                 .dtype = std::string(DTypeName(model_->spec().dtype)),
                 .max_num_seqs = options.max_num_seqs}),
+      residency_metrics_(registry),
       sched_options_(SchedOptionsOf(options, *model_, pool_)),
       outputs_(model_->max_logit_rows()) {
   const model::ModelSpec& spec = model_->spec();
@@ -87,12 +102,74 @@ void EngineCore::CancelAll() {
   for (RequestId id : ids) Cancel(id, -1);
 }
 
+void EngineCore::Keep(const KeepMessage& message) {
+  switch (message.how) {
+    case KeepMessage::How::kWarm:
+      return residency_.Warm(message.image);
+    case KeepMessage::How::kPin:
+      return residency_.Pin(message.image);
+    case KeepMessage::How::kUnpin:
+      return residency_.Unpin(message.image->id);
+  }
+}
+
+void EngineCore::OnCopied(AdapterCopied copied) {
+  const AdapterId id = copied.id;
+  residency_metrics_.OnCopied(copied);
+  const std::optional<Error> error = residency_.OnCopied(std::move(copied));
+  if (!error) return;
+  for (Sequence* sequence : table_.waiting()) {
+    const auto& image = sequence->request->image;
+    if (image != nullptr && image->id == id && !sequence->is_finished) Fail(*sequence, *error);
+  }
+  table_.Sweep();
+}
+
+void EngineCore::Fail(Sequence& sequence, const Error& error) {
+  TokenEvent event = EventOf(sequence);
+  event.error = error;
+  End(sequence, std::move(event), FinishReason::kError, options_.clock->NowUs());
+}
+
+// Who waits for an adapter that cannot come.
+void EngineCore::FailHopeless() {
+  while (Sequence* sequence = table_.hopeless()) {
+    const size_t num_bytes = sequence->request->image->blob.size();
+    Fail(*sequence, {ErrorCode::kTooLarge,
+                     fmt::format("The adapter `{}` needs {} bytes; the page pool has {} for "
+                                 "adapters: start the server with a larger --kv-memory.",
+                                 sequence->request->request.adapter_name, num_bytes,
+                                 residency_.max_pages() * pool_.page_bytes()),
+                     "model"});
+    table_.Sweep();
+    table_.View();
+  }
+  const Micros now_us = options_.clock->NowUs();
+  while (Sequence* oldest = table_.overdue(now_us - options_.max_adapter_wait_us)) {
+    Fail(*oldest, {ErrorCode::kUnavailable,
+                   fmt::format("There is no room in memory for the adapter `{}` at the moment: "
+                               "others are in use. Try again later.",
+                               oldest->request->request.adapter_name),
+                   "model"});
+    table_.Sweep();
+    table_.View();
+  }
+}
+
 bool EngineCore::Step() {
-  if (table_.empty()) return false;
+  if (table_.empty() && !residency_.has_more_to_load()) return false;
   const Clock& clock = *options_.clock;
   const Micros begin_us = clock.NowUs();
-  const sched::StepPlan plan = sched::Plan(table_.View(), sched_options_);
-  CHECK(!plan.chunks.empty());
+  sched::SchedView view = table_.View();
+  if (table_.hopeless() != nullptr || table_.overdue(begin_us - options_.max_adapter_wait_us)) {
+    FailHopeless();
+    view = table_.View();
+  }
+  const sched::StepPlan plan = sched::Plan(view, sched_options_);
+  if (plan.chunks.empty()) {
+    CHECK(view.running.empty() && view.waiting.empty());
+    return false;
+  }
   table_.Apply(plan);
   for (const sched::Chunk& chunk : plan.chunks) {
     Sequence& sequence = *table_.running()[chunk.running_idx];
@@ -262,13 +339,16 @@ void EngineCore::OnIdle() { Publish(true); }
 void EngineCore::Publish(bool with_adapters) {
   const int num_running = static_cast<int>(table_.running().size());
   const int num_waiting = static_cast<int>(table_.waiting().size());
-  const int used = pool_.num_pages() - pool_.num_free();
+  const int used = pool_.num_pages() - pool_.num_free() - pool_.num_lent();
   shared_.num_running.store(num_running, std::memory_order_relaxed);
   shared_.num_waiting.store(num_waiting, std::memory_order_relaxed);
   shared_.kv_pages_used.store(used, std::memory_order_relaxed);
-  metrics_.SetQueues(num_running, num_waiting, double(used) / pool_.num_pages());
+  const int for_kv = pool_.num_pages() - residency_.num_held_pages();
+  metrics_.SetQueues(num_running, num_waiting, double(used) / for_kv);
   if (!with_adapters) return;
   metrics_.SetAdapters(table_);
+  residency_metrics_.Set(residency_.stats(), pool_.page_bytes());
+  resident_.store(std::make_shared<const std::vector<AdapterId>>(residency_.ResidentIds()));
   adapters_published_us_ = options_.clock->NowUs();
 }
 

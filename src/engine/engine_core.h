@@ -8,11 +8,14 @@
 #include <vector>
 
 #include "device/stream.h"
+#include "engine/adapter_copier.h"
 #include "engine/batch_builder.h"
 #include "engine/engine_observer.h"
 #include "engine/engine_options.h"
 #include "engine/messages.h"
 #include "engine/metrics.h"
+#include "engine/residency.h"
+#include "engine/residency_metrics.h"
 #include "engine/sequence_table.h"
 #include "engine/step_model.h"
 #include "pages/page_pool.h"
@@ -24,14 +27,20 @@ namespace lorry::engine {
 class EngineCore {
  public:
   // `options` fit the model and the pool, as Engine::Create sees to.
+  // `copied` is called on another thread when an adapter has been copied; its argument must come
+  // back as OnCopied.
   EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> model, PagePool pool,
-             prometheus::Registry& registry);
+             AdapterCopier::Done copied, prometheus::Registry& registry);
 
   void Submit(SubmitMessage message);
+  void Keep(const KeepMessage& message);
+  void Drop(AdapterId adapter) { residency_.Drop(adapter); }
+  void OnCopied(AdapterCopied copied);
   void Cancel(RequestId request, int seq_idx, FinishReason reason = FinishReason::kCancelled);
   void CancelAll();
 
-  // Computes the next batch and tells the sinks. False: there is nothing to do.
+  // Computes the next batch and tells the sinks. False: there is nothing to do, or nothing that
+  // could be done before an adapter arrives.
   bool Step();
   // Before the thread goes to sleep.
   void OnIdle();
@@ -39,12 +48,19 @@ class EngineCore {
   bool idle() const { return table_.empty(); }
   const StepModel& model() const { return *model_; }
   const PagePool& pool() const { return pool_; }
+  const Residency& residency() const { return residency_; }
+  // Any thread: the adapters that were in the pool lately.
+  std::shared_ptr<const std::vector<AdapterId>> resident_adapters() const {
+    return resident_.load();
+  }
 
   // Sequences that were accepted and have not been in a step yet. Engine::Submit adds to it.
   std::atomic<int>& num_queued() { return num_queued_; }
   EngineStats stats() const;
 
  private:
+  void FailHopeless();
+  void Fail(Sequence& sequence, const Error& error);
   void Sample();
   void TellPromptLogprobs();
   void DrawTokens();
@@ -59,10 +75,13 @@ class EngineCore {
   std::unique_ptr<StepModel> model_;
   PagePool pool_;
   Stream stream_;
+  AdapterCopier copier_;
+  Residency residency_;
   sampling::Sampler sampler_;
   SequenceTable table_;
   BatchBuilder builder_;
   EngineMetrics metrics_;
+  ResidencyMetrics residency_metrics_;
   const sched::SchedOptions sched_options_;
   std::vector<TokenId> eos_ids_;
 
@@ -74,6 +93,7 @@ class EngineCore {
   std::vector<TokenId> targets_;
   std::vector<TokenOutput> outputs_;
 
+  std::atomic<std::shared_ptr<const std::vector<AdapterId>>> resident_;
   Micros adapters_published_us_ = 0;
   std::atomic<int> num_queued_ = 0;
   struct SharedStats {

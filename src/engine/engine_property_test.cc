@@ -44,10 +44,26 @@ struct Setup {
   int num_pages = 0;
 };
 
-std::unique_ptr<EngineCore> MakeCore(const Setup& setup, prometheus::Registry& registry) {
-  return std::make_unique<EngineCore>(setup.options, std::make_unique<FakeStepModel>(setup.fake),
-                                      *PagePool::Create(256, setup.num_pages), registry);
-}
+// A core, and what the engine's thread does for it between steps.
+struct Core {
+  Core(const Setup& setup, prometheus::Registry& registry)
+      : core(setup.options, std::make_unique<FakeStepModel>(setup.fake),
+             *PagePool::Create(256, setup.num_pages),
+             [this](AdapterCopied message) { copied.SendAlways(std::move(message)); }, registry) {}
+
+  // A step, or the wait for an adapter. False: everything has been answered.
+  bool Step() {
+    std::vector<AdapterCopied> arrived;
+    copied.Drain(arrived);
+    for (AdapterCopied& message : arrived) core.OnCopied(std::move(message));
+    if (core.Step()) return true;
+    if (!core.idle()) copied.WaitFor(std::chrono::seconds(10));
+    return !core.idle();
+  }
+
+  Mailbox<AdapterCopied> copied{SIZE_MAX};
+  EngineCore core;
+};
 
 Setup RandomSetup(std::mt19937& random) {
   Setup setup;
@@ -57,7 +73,8 @@ Setup RandomSetup(std::mt19937& random) {
   setup.options.max_prompt_chunk = random() % 3 == 0 ? 1 + random() % 20 : 0;
   setup.options.max_reserved_output_tokens = 1 + random() % 30;
   setup.fake.max_logit_rows = setup.options.max_num_seqs + random() % 20;
-  setup.num_pages = kMaxModelLen / 16 + random() % 30;
+  setup.num_pages = kMaxModelLen / 16 + 3 + random() % 30;  // the largest adapter has three
+  if (random() % 2 == 0) setup.options.adapter_floor_bytes = 256 * (random() % 8);
   return setup;
 }
 
@@ -66,7 +83,7 @@ GenerateRequest RandomRequest(std::mt19937& random, uint64_t id) {
   request.id = RequestId{id};
   request.prompt.resize(1 + random() % 80);
   for (TokenId& token : request.prompt) token = random() % kVocab;
-  if (random() % 3 != 0) request.adapter = FakeAdapterId(random() % 9);
+  if (random() % 3 != 0) request.adapter = FakeAdapter(random() % 9);
   request.num_sequences = random() % 5 == 0 ? 3 : 1;
   SamplingParams& sampling = request.sampling;
   sampling.temperature = random() % 2 == 0 ? 0.0f : 0.9f;
@@ -82,10 +99,10 @@ GenerateRequest RandomRequest(std::mt19937& random, uint64_t id) {
 }
 
 void Submit(EngineCore& core, const GenerateRequest& request, std::shared_ptr<Collector> sink) {
-  const auto* adapter =
-      request.adapter.IsBase() ? nullptr : FakeAdapter(request.adapter.bytes[0] - 1);
   core.num_queued() += request.num_sequences;
-  core.Submit({request, std::move(sink), adapter});
+  GenerateRequest submitted = request;
+  submitted.arrival_us = Clock::Steady().NowUs();
+  core.Submit({std::move(submitted), std::move(sink)});
 }
 
 std::vector<Answer> Alone(const GenerateRequest& request) {
@@ -93,13 +110,13 @@ std::vector<Answer> Alone(const GenerateRequest& request) {
   setup.options.max_model_len = kMaxModelLen;
   setup.options.max_num_seqs = 1;
   setup.options.max_num_batched_tokens = 64;
-  setup.num_pages = kMaxModelLen / 16;
+  setup.num_pages = kMaxModelLen / 16 + 3;
   prometheus::Registry registry;
-  const auto core = MakeCore(setup, registry);
+  Core core(setup, registry);
   const auto sink = std::make_shared<Collector>(request.num_sequences);
-  Submit(*core, request, sink);
-  while (core->Step()) continue;
-  EXPECT_EQ(core->stats().num_preemptions, 0u);
+  Submit(core.core, request, sink);
+  while (core.Step()) continue;
+  EXPECT_EQ(core.core.stats().num_preemptions, 0u);
   return sink->Answers();
 }
 
@@ -123,6 +140,8 @@ void ExpectSame(const Answer& mixed, const Answer& alone, const std::string& whe
 
 struct Totals {
   uint64_t num_preemptions = 0;
+  uint64_t num_loads = 0;
+  uint64_t num_evictions = 0;
   int num_cancelled = 0;
   int most_adapters = 0;
 };
@@ -133,7 +152,8 @@ void RunTrial(unsigned seed, Totals& totals) {
   Setup setup = RandomSetup(random);
   setup.options.observer = &observer;
   prometheus::Registry registry;
-  const auto core = MakeCore(setup, registry);
+  Core stepper(setup, registry);
+  EngineCore* const core = &stepper.core;
 
   std::vector<GenerateRequest> requests;
   std::vector<std::shared_ptr<Collector>> sinks;
@@ -149,10 +169,10 @@ void RunTrial(unsigned seed, Totals& totals) {
       const auto& victim = requests[random() % requests.size()];
       core->Cancel(victim.id, random() % 2 == 0 ? -1 : int(random() % victim.num_sequences));
     }
-    core->Step();
-    core->pool().CheckInvariants();
+    stepper.Step();
+    core->residency().CheckInvariants();
   }
-  EXPECT_EQ(core->pool().num_free(), core->pool().num_pages());
+  EXPECT_EQ(core->pool().num_free() + core->pool().num_lent(), core->pool().num_pages());
   EXPECT_EQ(core->num_queued(), 0);
   EXPECT_FALSE(core->Step());
 
@@ -166,6 +186,9 @@ void RunTrial(unsigned seed, Totals& totals) {
     }
   }
   totals.num_preemptions += core->stats().num_preemptions;
+  totals.num_loads += core->residency().stats().num_loads;
+  totals.num_evictions += core->residency().stats().num_evicted_for_kv;
+  totals.num_evictions += core->residency().stats().num_evicted_for_adapters;
   totals.most_adapters = std::max(totals.most_adapters, observer.most_adapters_);
 }
 
@@ -176,6 +199,8 @@ TEST(EngineProperties, AnswersAreThoseOfALoneRequest) {
   }
   // The trials are worth something only if all this really happened.
   EXPECT_GT(totals.num_preemptions, 200u);
+  EXPECT_GT(totals.num_loads, 1000u);
+  EXPECT_GT(totals.num_evictions, 300u);
   EXPECT_GT(totals.num_cancelled, 50);
   EXPECT_GE(totals.most_adapters, 5);
 }

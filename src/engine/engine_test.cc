@@ -29,7 +29,7 @@ EngineOptions SmallEngine() {
   options.max_num_seqs = 8;
   options.max_num_batched_tokens = 24;
   options.max_waiting = 10;
-  options.kv_cache_bytes = 256 * 40;  // 40 pages
+  options.pool_bytes = 256 * 40;  // 40 pages
   return options;
 }
 
@@ -41,13 +41,7 @@ class EngineTest : public ::testing::Test {
     model_->before_forward = [this] {
       if (gate_closed_) gate_.acquire();
     };
-    auto engine = Engine::Create(
-        options, std::move(model),
-        [](AdapterId id) {
-          const int number = id.bytes[0] - 1;
-          return number < 9 ? FakeAdapter(number) : nullptr;
-        },
-        &registry_);
+    auto engine = Engine::Create(options, std::move(model), &registry_);
     ASSERT_TRUE(engine.has_value()) << engine.error().message;
     engine_ = std::move(*engine);
   }
@@ -86,10 +80,10 @@ class EngineTest : public ::testing::Test {
 
   // Greedy, straight from the fake's definition.
   std::vector<TokenId> Expected(std::vector<TokenId> tokens, int num_new, int adapter = -1) const {
-    const auto* weights = adapter < 0 ? nullptr : FakeAdapter(adapter);
+    const auto image = adapter < 0 ? nullptr : FakeAdapter(adapter);
     std::vector<TokenId> output;
     for (int i = 0; i < num_new; ++i) {
-      const std::vector<float> logits = model_->LogitsAfter(tokens, weights);
+      const std::vector<float> logits = model_->LogitsAfter(tokens, image ? &*image->weights : nullptr);
       output.push_back(std::max_element(logits.begin(), logits.end()) - logits.begin());
       tokens.push_back(output.back());
     }
@@ -122,12 +116,17 @@ TEST_F(EngineTest, PromptsLongerThanAStepComeInChunks) {
 
 TEST_F(EngineTest, AdaptersShareSteps) {
   Start();
+  for (int i = 0; i < 4; ++i) {  // all are in the pool, none on its way
+    GenerateRequest request = Request(2, 1);
+    request.adapter = FakeAdapter(i);
+    Submit(request)->Get();
+  }
   CloseGate();
   std::vector<GenerateRequest> requests;
   std::vector<std::shared_ptr<Collector>> sinks;
   for (int i = 0; i < 8; ++i) {
     requests.push_back(Request(2 + i % 2, 20));
-    if (i > 0) requests.back().adapter = FakeAdapterId(i % 4);
+    if (i > 0) requests.back().adapter = FakeAdapter(i % 4);
     sinks.push_back(Submit(requests.back()));
   }
   OpenGate();
@@ -280,17 +279,13 @@ TEST_F(EngineTest, RefusesWhatItCannotServe) {
   request = Request(5, 5);
   request.sampling.num_logprobs = 41;
   expect(request, kInvalid, "logprobs", "between 0 and 40");
-  request = Request(5, 5);
-  request.adapter = FakeAdapterId(9);
-  request.adapter_name = "nobody";
-  expect(request, ErrorCode::kNotFound, "model", "`nobody`");
   EXPECT_EQ(Submit(Request(63, 5))->Get().tokens.size(), 1u);
 }
 
 TEST_F(EngineTest, RefusesOptionsThatDoNotFit) {
   const auto param = [this](EngineOptions options) {
     const auto engine = Engine::Create(options, std::make_unique<FakeStepModel>(FakeModelOptions()),
-                                       nullptr, &registry_);
+                                       &registry_);
     return engine ? "" : engine.error().param;
   };
   EXPECT_EQ(param(SmallEngine()), "");
@@ -305,23 +300,23 @@ TEST_F(EngineTest, RefusesOptionsThatDoNotFit) {
   EXPECT_EQ(param(with([](auto& o) { o.max_num_batched_tokens = 65; })), "max_num_batched_tokens");
   EXPECT_EQ(param(with([](auto& o) { o.page_tokens = 24; })), "page_tokens");
   EXPECT_EQ(param(with([](auto& o) { o.max_model_len = 257; })), "max_model_len");
-  EXPECT_EQ(param(with([](auto& o) { o.kv_cache_bytes = 100; })), "kv_cache_bytes");
+  EXPECT_EQ(param(with([](auto& o) { o.pool_bytes = 100; })), "pool_bytes");
   EXPECT_EQ(param(with([](auto& o) {
               o.max_model_len = 200;
-              o.kv_cache_bytes = 256 * 12;
+              o.pool_bytes = 256 * 12;
             })),
-            "kv_cache_bytes");
+            "pool_bytes");
 }
 
 TEST_F(EngineTest, ContextFollowsTheCache) {
   EngineOptions options = SmallEngine();
-  options.kv_cache_bytes = 256 * 6;
+  options.pool_bytes = 256 * 6;
   Start(options);
   EXPECT_EQ(engine_->max_model_len(), 96);
-  options.kv_cache_bytes = size_t{1} << 30;  // far more than 8 sequences of 256 tokens need
+  options.pool_bytes = size_t{1} << 20;
   Start(options);
   EXPECT_EQ(engine_->max_model_len(), 256);
-  EXPECT_EQ(engine_->kv_bytes(), 8u * 16 * 256);
+  EXPECT_EQ(engine_->pool_bytes(), options.pool_bytes);
 }
 
 TEST_F(EngineTest, AFullQueueRefuses) {
@@ -466,7 +461,7 @@ TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
       request.prompt.assign(1 + (i * 13 + number) % 60, number);
       request.num_sequences = 1 + i % 3;
       request.sampling.max_tokens = 1 + i % 20;
-      if (i % 2 == 0) request.adapter = FakeAdapterId(i % 5);
+      if (i % 2 == 0) request.adapter = FakeAdapter(i % 5);
       const auto sink = std::make_shared<Collector>(request.num_sequences);
       if (!engine_->Submit(request, sink)) continue;
       if (i % 4 == 0) engine_->Cancel(request.id, i % 8 == 0 ? -1 : 0);

@@ -8,9 +8,11 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "adapters/adapter_image.h"
 #include "engine/step_model.h"
 
 namespace lorry::engine {
@@ -28,16 +30,29 @@ inline uint64_t Mix(uint64_t hash, uint64_t value) {
   return hash ^ (hash >> 29);
 }
 
-// An adapter's weights as the fake needs them: an address that is nobody else's.
-inline const model::AdapterWeights* FakeAdapter(int number) {
-  static char addresses[64];
-  return reinterpret_cast<const model::AdapterWeights*>(&addresses[number]);
+// An adapter of one to three pages of 256 bytes. Its part spans the blob and says so in n; what the
+// fake computes depends on every byte.
+inline std::shared_ptr<const adapters::AdapterImage> FakeAdapter(int number) {
+  auto image = std::make_shared<adapters::AdapterImage>();
+  image->id.bytes[0] = static_cast<uint8_t>(number + 1);
+  const size_t num_bytes = 200 + 256 * (number % 3);
+  image->buffer = *Buffer::Allocate(num_bytes);
+  image->blob = {image->buffer.data(), num_bytes};
+  for (size_t i = 0; i < num_bytes; ++i) {
+    image->buffer.As<uint8_t>()[i] = static_cast<uint8_t>(Mix(number, i) >> 32);
+  }
+  image->parts = {{.rank = 1, .n = static_cast<int32_t>(num_bytes), .num_bytes = num_bytes}};
+  image->weights = adapters::BindWeights(image->parts, image->blob.data(), 1);
+  return image;
 }
 
-inline AdapterId FakeAdapterId(int number) {
-  AdapterId id;
-  id.bytes[0] = static_cast<uint8_t>(number + 1);
-  return id;
+// What an adapter (null: the base) adds to the hash of a token.
+inline uint64_t FakeMark(const model::AdapterWeights* adapter) {
+  if (adapter == nullptr) return 0;
+  const kernels::LoraPair& pair = adapter->Get(0, formats::Projection::kQ);
+  uint64_t mark = 1;
+  for (int i = 0; i < pair.n; ++i) mark = Mix(mark, static_cast<const uint8_t*>(pair.a)[i]);
+  return mark;
 }
 
 class FakeStepModel final : public StepModel {
@@ -66,7 +81,8 @@ class FakeStepModel final : public StepModel {
     for (const kernels::SequenceRows& sequence : batch.sequences) {
       for (int i = 0; i < sequence.num_rows; ++i) {
         const int row = sequence.row_begin + i;
-        const Slot slot = {batch.tokens[row], sequence.first_position + i, AdapterOf(batch, row)};
+        const Slot slot = {batch.tokens[row], sequence.first_position + i,
+                           FakeMark(AdapterOf(batch, row))};
         std::memcpy(SlotAt(batch, sequence, slot.position), &slot, sizeof(slot));
         if (logit_idx == batch.logit_rows.size() || batch.logit_rows[logit_idx] != row) continue;
         Logits(HashUpTo(batch, sequence, slot.position),
@@ -81,7 +97,7 @@ class FakeStepModel final : public StepModel {
   std::vector<float> LogitsAfter(std::span<const TokenId> tokens,
                                  const model::AdapterWeights* adapter = nullptr) const {
     uint64_t hash = 1;
-    for (TokenId token : tokens) hash = Mix(Mix(hash, token), reinterpret_cast<uintptr_t>(adapter));
+    for (TokenId token : tokens) hash = Mix(Mix(hash, token), FakeMark(adapter));
     std::vector<float> logits(options_.vocab_size);
     Logits(hash, logits);
     return logits;
@@ -93,7 +109,7 @@ class FakeStepModel final : public StepModel {
   struct Slot {  // 16 bytes, what two f32 of K and two of V take
     int32_t token;
     int32_t position;
-    const model::AdapterWeights* adapter;
+    uint64_t adapter_mark;
   };
   static_assert(sizeof(Slot) == 16);
 
@@ -118,7 +134,7 @@ class FakeStepModel final : public StepModel {
       Slot slot;
       std::memcpy(&slot, SlotAt(batch, sequence, position), sizeof(slot));
       EXPECT_EQ(slot.position, position) << "the page holds something else";
-      hash = Mix(Mix(hash, slot.token), reinterpret_cast<uintptr_t>(slot.adapter));
+      hash = Mix(Mix(hash, slot.token), slot.adapter_mark);
     }
     return hash;
   }

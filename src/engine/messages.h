@@ -6,11 +6,8 @@
 
 #include "base/clock.h"
 #include "request/generate_request.h"
+#include "engine/adapter_copier.h"
 #include "request/token_event.h"
-
-namespace lorry::model {
-class AdapterWeights;
-}
 
 namespace lorry::engine {
 
@@ -18,7 +15,6 @@ namespace lorry::engine {
 struct SubmitMessage {
   GenerateRequest request;
   std::shared_ptr<EventSink> sink;
-  const model::AdapterWeights* adapter = nullptr;  // null: the base
 };
 
 struct CancelMessage {
@@ -27,11 +23,24 @@ struct CancelMessage {
   FinishReason reason = FinishReason::kCancelled;
 };
 
+// Brings an adapter to the pool before it is asked for; keeps it there, or lets it go like others.
+struct KeepMessage {
+  enum class How { kWarm, kPin, kUnpin };
+  std::shared_ptr<const adapters::AdapterImage> image;
+  How how = How::kWarm;
+};
+
+// The adapter is gone for good: its memory is given back once nobody uses it.
+struct DropMessage {
+  AdapterId adapter;
+};
+
 // Finish what is here until `deadline_us`, cancel the rest, end the thread.
 struct StopMessage {
   Micros deadline_us = 0;
 };
 
-using Message = std::variant<SubmitMessage, CancelMessage, StopMessage>;
+using Message = std::variant<SubmitMessage, CancelMessage, KeepMessage, DropMessage, AdapterCopied,
+                             StopMessage>;
 
 }  // namespace lorry::engine

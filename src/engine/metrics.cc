@@ -195,7 +195,7 @@ void EngineMetrics::SetAdapters(const SequenceTable& table) {
   std::set<std::string> running, waiting;
   const auto add = [](const Sequence* sequence, std::set<std::string>& names) {
     const GenerateRequest& request = sequence->request->request;
-    if (!request.adapter.IsBase()) names.insert(request.adapter_name);
+    if (request.adapter != nullptr) names.insert(request.adapter_name);
   };
   for (const Sequence* sequence : table.running()) add(sequence, running);
   for (const Sequence* sequence : table.waiting()) add(sequence, waiting);

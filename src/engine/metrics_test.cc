@@ -29,7 +29,8 @@ class MetricsTest : public ::testing::Test {
     options.clock = &clock_;
     auto model = std::make_unique<FakeStepModel>(FakeModelOptions());
     model->before_forward = [this] { clock_.Advance(10'000); };
-    core_ = std::make_unique<EngineCore>(options, std::move(model), *PagePool::Create(256, 8),
+    core_ = std::make_unique<EngineCore>(options, std::move(model), *PagePool::Create(256, 12),
+                                         [this](AdapterCopied c) { copied_.SendAlways(std::move(c)); },
                                          registry_);
   }
 
@@ -37,14 +38,23 @@ class MetricsTest : public ::testing::Test {
     GenerateRequest request;
     request.id = RequestId{++last_id_};
     request.adapter_name = adapter;
-    if (!adapter.empty()) request.adapter = FakeAdapterId(adapter.back() - '0');
+    if (!adapter.empty()) request.adapter = FakeAdapter(adapter.back() - '0');
     request.prompt.assign(num_prompt, 3);
     request.sampling.max_tokens = max_tokens;
     request.sampling.ignore_eos = true;
     request.arrival_us = clock_.NowUs();
     core_->num_queued() += 1;
-    core_->Submit({request, std::make_shared<Collector>(),
-                   adapter.empty() ? nullptr : FakeAdapter(adapter.back() - '0')});
+    core_->Submit({request, std::make_shared<Collector>()});
+  }
+
+  // A step, or the wait for an adapter. False: everything has been answered.
+  bool Step() {
+    std::vector<AdapterCopied> arrived;
+    copied_.Drain(arrived);
+    for (AdapterCopied& message : arrived) core_->OnCopied(std::move(message));
+    if (core_->Step()) return true;
+    if (!core_->idle()) copied_.WaitFor(std::chrono::seconds(10));
+    return !core_->idle();
   }
 
   // What a scrape has of one metric: its lines that start with `series`.
@@ -65,6 +75,7 @@ class MetricsTest : public ::testing::Test {
 
   FakeClock clock_;
   prometheus::Registry registry_;
+  Mailbox<AdapterCopied> copied_{SIZE_MAX};
   std::unique_ptr<EngineCore> core_;
   uint64_t last_id_ = 0;
 };
@@ -73,7 +84,7 @@ TEST_F(MetricsTest, CountsRequestsAndTokens) {
   Submit("", 20, 4);
   Submit("a1", 5, 3);
   Submit("a1", 5, 3);
-  while (core_->Step()) continue;
+  while (Step()) continue;
   core_->OnIdle();
   EXPECT_EQ(Value("vllm:prompt_tokens_total{"), 30);
   EXPECT_EQ(Value("vllm:generation_tokens_total{"), 10);
@@ -94,7 +105,7 @@ TEST_F(MetricsTest, CountsRequestsAndTokens) {
 
 TEST_F(MetricsTest, MeasuresLatencies) {
   Submit("", 20, 4);  // two steps for the prompt, three for the other tokens
-  while (core_->Step()) continue;
+  while (Step()) continue;
   EXPECT_DOUBLE_EQ(Value("vllm:time_to_first_token_seconds_sum{"), 0.02);
   EXPECT_DOUBLE_EQ(Value("vllm:inter_token_latency_seconds_sum{"), 0.03);
   EXPECT_EQ(Value("vllm:inter_token_latency_seconds_count{"), 3);
@@ -113,7 +124,7 @@ TEST_F(MetricsTest, QueueTimeOfOneThatWaited) {
   Submit("", 4, 3);
   Submit("", 4, 3);
   Submit("", 4, 1);  // only two run at once
-  while (core_->Step()) continue;
+  while (Step()) continue;
   EXPECT_DOUBLE_EQ(Value("vllm:request_queue_time_seconds_sum{"), 0.03);
 }
 
@@ -122,14 +133,16 @@ TEST_F(MetricsTest, TellsRunningAndWaitingAdaptersApart) {
   Submit("a1", 4, 50);
   Submit("a2", 4, 50);
   Submit("a1", 4, 50);
-  core_->Step();
+  Step();  // the base; a1 is on its way
+  copied_.WaitFor(std::chrono::seconds(10));
+  Step();
   core_->OnIdle();
   EXPECT_THAT(Lines("vllm:lora_requests_info"),
               ElementsAre(HasSubstr(R"({max_lora="2",running_lora_adapters="a1",)"
                                     R"(waiting_lora_adapters="a1,a2"})")));
   EXPECT_EQ(Value("vllm:num_requests_running{"), 2);
   EXPECT_EQ(Value("vllm:num_requests_waiting{"), 2);
-  EXPECT_EQ(Value("vllm:kv_cache_usage_perc{"), 0.25);
+  EXPECT_EQ(Value("vllm:kv_cache_usage_perc{"), 2.0 / 10);  // of 12 pages a1 has two
   core_->CancelAll();
   core_->OnIdle();
   EXPECT_THAT(Lines("vllm:lora_requests_info"),
@@ -140,7 +153,7 @@ TEST_F(MetricsTest, TellsRunningAndWaitingAdaptersApart) {
 TEST_F(MetricsTest, DescribesTheCache) {
   EXPECT_THAT(Lines("vllm:cache_config_info"),
               ElementsAre(R"(vllm:cache_config_info{block_size="16",cache_dtype="F32",)"
-                          R"(engine="0",num_gpu_blocks="8"} 1)"));
+                          R"(engine="0",num_gpu_blocks="12"} 1)"));
 }
 
 }  // namespace

@@ -12,6 +12,9 @@
 #include "request/generate_request.h"
 #include "request/token_event.h"
 
+namespace lorry::adapters {
+struct AdapterImage;
+}
 namespace lorry::model {
 class AdapterWeights;
 }
@@ -44,6 +47,7 @@ struct Sequence {
   std::vector<TokenOutput> prompt_logprobs;  // those not told yet
   int num_prompt_logprobs = 0;               // known in all; a preemption does not lose them
   bool is_queued = true;                     // has not been in a step yet
+  bool is_running = false;
   bool is_finished = false;
   bool has_spoken = false;  // an event has gone out
 
@@ -55,8 +59,9 @@ struct Sequence {
 struct RequestState {
   GenerateRequest request;  // its prompt has moved to the sequences
   std::shared_ptr<EventSink> sink;
-  const model::AdapterWeights* adapter = nullptr;  // null: the base
-  int adapter_idx = 0;                             // 0: the base
+  std::shared_ptr<const adapters::AdapterImage> image;  // null: the base
+  const model::AdapterWeights* adapter = nullptr;       // in the pool while a sequence runs
+  int adapter_idx = 0;                                  // 0: the base
   std::vector<TokenId> banned;  // end-of-sequence and stop ids: not drawn before min_tokens
   AdapterCounters* counters = nullptr;
   std::vector<Sequence> sequences;  // [num_sequences], never resized

@@ -20,10 +20,14 @@ sched::SchedSeq SchedViewOf(const Sequence& sequence) {
   };
 }
 
+bool IsOlder(const Sequence* a, const Sequence* b) { return a->id < b->id; }
+
 }  // namespace
 
-SequenceTable::SequenceTable(PagePool* pool, int page_tokens, int max_num_seqs, int max_model_len)
+SequenceTable::SequenceTable(PagePool* pool, Residency* residency, int page_tokens,
+                             int max_num_seqs, int max_model_len)
     : pool_(pool),
+      residency_(residency),
       page_tokens_(page_tokens),
       max_num_seqs_(max_num_seqs),
       max_model_len_(max_model_len) {}
@@ -32,9 +36,12 @@ RequestState& SequenceTable::Add(SubmitMessage message) {
   auto state = std::make_unique<RequestState>();
   state->request = std::move(message.request);
   state->sink = std::move(message.sink);
-  state->adapter = message.adapter;
-  state->adapter_idx = AdapterIdx(state->request.adapter);
   GenerateRequest& request = state->request;
+  state->image = ImageOf(request.adapter);
+  if (state->image != nullptr) {
+    state->adapter_idx = AdapterIdx(state->image->id);
+    residency_->OnRequest(state->image->id);
+  }
   const std::vector<TokenId> prompt = std::move(request.prompt);
   const int num_prompt = static_cast<int>(prompt.size());
   const int max_output = std::min(request.sampling.max_tokens, max_model_len_ - num_prompt);
@@ -66,12 +73,49 @@ RequestState* SequenceTable::Find(RequestId id) {
 }
 
 sched::SchedView SequenceTable::View() {
+  std::sort(running_.begin(), running_.end(), IsOlder);
   running_view_.clear();
-  waiting_view_.clear();
   for (const Sequence* sequence : running_) running_view_.push_back(SchedViewOf(*sequence));
-  const size_t num_waiting = std::min(waiting_.size(), max_num_seqs_ - running_.size());
-  for (size_t i = 0; i < num_waiting; ++i) waiting_view_.push_back(SchedViewOf(*waiting_[i]));
-  return {running_view_, waiting_view_, pool_->num_free()};
+  CollectReady(max_num_seqs_ - running_.size());
+  waiting_view_.clear();
+  for (const Sequence* sequence : ready_) waiting_view_.push_back(SchedViewOf(*sequence));
+  return {running_view_, waiting_view_, pool_->num_free() + residency_->num_evictable_pages(),
+          residency_->num_held_pages()};
+}
+
+// Those that could run, oldest first. Where one's adapter finds no room those behind it wait too:
+// pages that become free are for it.
+void SequenceTable::CollectReady(size_t max_ready) {
+  // What the last step's sequences wanted may have stood in the way of this step's.
+  const bool found_room = WantAdapters(max_ready);
+  const bool any_released = residency_->EndWants();
+  if (found_room || !any_released) return;
+  WantAdapters(max_ready);
+  residency_->EndWants();
+}
+
+bool SequenceTable::WantAdapters(size_t max_ready) {
+  ready_.clear();
+  hopeless_ = nullptr;
+  residency_->BeginWants();
+  for (Sequence* sequence : waiting_) {
+    if (ready_.size() == max_ready) break;
+    if (sequence->is_finished) continue;
+    const auto& image = sequence->request->image;
+    const auto answer = image == nullptr ? Residency::Answer::kResident : residency_->Want(image);
+    if (answer == Residency::Answer::kResident) ready_.push_back(sequence);
+    if (answer == Residency::Answer::kTooLarge) hopeless_ = sequence;
+    if (answer == Residency::Answer::kNoRoom) return false;
+  }
+  return true;
+}
+
+Sequence* SequenceTable::overdue(Micros since_us) const {
+  if (waiting_.empty()) return nullptr;
+  const RequestState& state = *waiting_.front()->request;
+  const bool is_overdue = state.image != nullptr && state.request.arrival_us < since_us &&
+                          !residency_->IsResident(state.image->id);
+  return is_overdue ? waiting_.front() : nullptr;
 }
 
 void SequenceTable::Apply(const sched::StepPlan& plan) {
@@ -80,22 +124,43 @@ void SequenceTable::Apply(const sched::StepPlan& plan) {
     running_.pop_back();
     newest->pages.Release();
     newest->num_computed = 0;
-    waiting_.push_front(newest);
+    Leave(*newest);
+    waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), newest, IsOlder), newest);
   }
   for (int i = 0; i < plan.num_admitted; ++i) {
-    running_.push_back(waiting_.front());
-    waiting_.pop_front();
+    Enter(*ready_[i]);
+    running_.push_back(ready_[i]);
+    waiting_.erase(std::lower_bound(waiting_.begin(), waiting_.end(), ready_[i], IsOlder));
   }
   for (const sched::Chunk& chunk : plan.chunks) {
     Sequence& sequence = *running_[chunk.running_idx];
-    CHECK(sequence.pages.Grow(sequence.num_computed + chunk.num_tokens));
+    const int num_tokens = sequence.num_computed + chunk.num_tokens;
+    EvictFor(sequence, num_tokens);
+    CHECK(sequence.pages.Grow(num_tokens));
   }
+}
+
+void SequenceTable::EvictFor(const Sequence& sequence, int num_tokens) {
+  const int missing = PagesForTokens(num_tokens, page_tokens_) - sequence.pages.num_pages();
+  while (pool_->num_free() < missing) CHECK(residency_->EvictForKv());
+}
+
+void SequenceTable::Enter(Sequence& sequence) {
+  sequence.is_running = true;
+  RequestState& state = *sequence.request;
+  if (state.image != nullptr) state.adapter = residency_->Enter(state.image->id);
+}
+
+void SequenceTable::Leave(Sequence& sequence) {
+  if (!std::exchange(sequence.is_running, false)) return;
+  if (const auto& image = sequence.request->image) residency_->Leave(image->id);
 }
 
 void SequenceTable::Finish(Sequence& sequence) {
   CHECK(!sequence.is_finished);
   sequence.is_finished = true;
   sequence.pages.Release();
+  Leave(sequence);
   any_finished_ = true;
   RequestState& state = *sequence.request;
   if (--state.num_unfinished == 0) ended_.push_back(state.request.id);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/messages.h"
+#include "engine/residency.h"
 #include "engine/sequence.h"
 #include "pages/page_pool.h"
 #include "sched/plan.h"
@@ -18,14 +19,20 @@ namespace lorry::engine {
 
 class SequenceTable {
  public:
-  SequenceTable(PagePool* pool, int page_tokens, int max_num_seqs, int max_model_len);
+  SequenceTable(PagePool* pool, Residency* residency, int page_tokens, int max_num_seqs,
+                int max_model_len);
 
   // Its sequences wait behind all others.
   RequestState& Add(SubmitMessage message);
   RequestState* Find(RequestId id);  // null: finished or never seen
 
-  // What sched::Plan wants to know; valid until the next call.
+  // What sched::Plan wants to know; valid until the next call. Of the waiting sequences it shows
+  // those whose adapter is in the pool, and starts to load what the others want.
   sched::SchedView View();
+  // A waiting sequence whose adapter can never be loaded; null: none (known after View).
+  Sequence* hopeless() const { return hopeless_; }
+  // The oldest waiting sequence, if it has waited for its adapter since before `since_us`.
+  Sequence* overdue(Micros since_us) const;
   // Preempts and admits as planned, and gives the chunks' sequences the pages for them.
   void Apply(const sched::StepPlan& plan);
 
@@ -44,7 +51,14 @@ class SequenceTable {
  private:
   int AdapterIdx(AdapterId adapter);
 
+  void CollectReady(size_t max_ready);
+  bool WantAdapters(size_t max_ready);  // false: one found no room
+  void EvictFor(const Sequence& sequence, int num_tokens);
+  void Enter(Sequence& sequence);
+  void Leave(Sequence& sequence);
+
   PagePool* const pool_;
+  Residency* const residency_;
   const int page_tokens_;
   const int max_num_seqs_;
   const int max_model_len_;
@@ -52,7 +66,9 @@ class SequenceTable {
   std::unordered_map<AdapterId, int>
       adapter_idx_;                 // in order of their first request, the base is 0
   std::vector<Sequence*> running_;  // oldest first
-  std::deque<Sequence*> waiting_;   // oldest first, all newer than the running ones
+  std::deque<Sequence*> waiting_;   // oldest first
+  std::vector<Sequence*> ready_;    // of these, the ones that the last View showed
+  Sequence* hopeless_ = nullptr;
   std::vector<RequestId> ended_;    // since the last Sweep
   bool any_finished_ = false;
   uint64_t next_seq_id_ = 0;

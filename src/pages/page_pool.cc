@@ -13,7 +13,10 @@ Result<PagePool> PagePool::Create(size_t page_bytes, int num_pages) {
 }
 
 PagePool::PagePool(Buffer arena, size_t page_bytes, int num_pages)
-    : arena_(std::move(arena)), page_bytes_(page_bytes), references_(num_pages, 0) {
+    : arena_(std::move(arena)),
+      page_bytes_(page_bytes),
+      references_(num_pages, 0),
+      touched_(num_pages, false) {
   free_.reserve(num_pages);
   for (int page = num_pages - 1; page >= 0; --page) free_.push_back(PageId{page});
 }
@@ -23,7 +26,34 @@ std::optional<PageId> PagePool::Acquire() {
   const PageId page = free_.back();
   free_.pop_back();
   references_[page.value] = 1;
+  touched_[page.value] = true;
   return page;
+}
+
+std::optional<PagePool::Lent> PagePool::Lend(int num_pages) {
+  if (num_pages > num_free()) return std::nullopt;
+  Lent lent;
+  lent.pages.assign(free_.begin(), free_.begin() + num_pages);
+  free_.erase(free_.begin(), free_.begin() + num_pages);
+  for (PageId page : lent.pages) {
+    references_[page.value] = 1;
+    if (!touched_[page.value]) continue;
+    lent.touched.emplace_back(arena() + page.value * page_bytes_, page_bytes_);
+    touched_[page.value] = false;
+  }
+  num_lent_ += num_pages;
+  return lent;
+}
+
+void PagePool::TakeBack(std::span<const PageId> pages) {
+  for (PageId page : pages) {
+    CHECK_EQ(1, references_[page.value]);
+    CHECK(!touched_[page.value]);
+    references_[page.value] = 0;
+  }
+  free_.insert(free_.begin(), pages.begin(), pages.end());
+  num_lent_ -= static_cast<int>(pages.size());
+  CHECK_GE(num_lent_, 0);
 }
 
 void PagePool::Share(PageId page) {

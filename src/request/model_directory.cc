@@ -1,7 +1,5 @@
 #include "request/model_directory.h"
 
-#include <algorithm>
-
 namespace lorry {
 namespace {
 
@@ -18,23 +16,25 @@ ModelDirectory::ModelDirectory(std::vector<std::string> base_names, std::string 
       base_root_(std::move(base_root)),
       adapters_(std::move(adapters)),
       max_model_len_(max_model_len),
-      created_s_(created_s) {}
+      created_s_(created_s) {
+  for (size_t i = 0; i < adapters_.size(); ++i) index_.emplace(adapters_[i].name, i);
+}
+
+const AdapterCard* ModelDirectory::FindAdapter(std::string_view name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &adapters_[found->second];
+}
 
 Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
-  const auto find_adapter = [this](std::string_view name) {
-    return std::find_if(adapters_.begin(), adapters_.end(),
-                        [name](const AdapterCard& card) { return card.name == name; });
-  };
-  if (model.empty()) return ModelChoice{base_names_.front(), {}};
+  if (model.empty()) return ModelChoice{base_names_.front()};
   for (const std::string& base : base_names_) {
-    if (model == base) return ModelChoice{base, {}};
+    if (model == base) return ModelChoice{base};
   }
-  if (auto card = find_adapter(model); card != adapters_.end())
-    return ModelChoice{card->name, card->id};
+  if (const AdapterCard* card = FindAdapter(model)) return ModelChoice{card->name, true};
   for (const std::string& base : base_names_) {
     if (model.size() > base.size() && model.starts_with(base) && model[base.size()] == ':') {
-      auto card = find_adapter(model.substr(base.size() + 1));
-      if (card != adapters_.end()) return ModelChoice{card->name, card->id};
+      const AdapterCard* card = FindAdapter(model.substr(base.size() + 1));
+      if (card != nullptr) return ModelChoice{card->name, true};
     }
   }
   return Fail(ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", model), "model");

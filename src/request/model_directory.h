@@ -1,28 +1,29 @@
-// The names that clients may put into `model`, and what they mean. Immutable once the server runs.
+// The names that clients may put into `model`, and what they mean: a snapshot, replaced as a whole
+// when adapters come and go. Thread: any, read-only.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
-#include "base/ids.h"
 #include "base/result.h"
+#include "request/adapter_handle.h"
 
 namespace lorry {
 
 struct AdapterCard {
   std::string name;  // 1-256 of A-Z a-z 0-9 . _ - /, starts with a letter or digit
-  AdapterId id;
-  std::string root;  // where it came from, as the operator named it
-  int max_rank = 0;
-  int num_modules = 0;
-  size_t num_bytes = 0;
+  std::string root;       // where it comes from, as the operator named it
+  int64_t created_s = 0;  // Unix time
 };
 
 struct ModelChoice {
   std::string name;   // the display name: the base's or the adapter's
-  AdapterId adapter;  // all zero: the base
+  bool is_adapter = false;
+  std::shared_ptr<const AdapterHandle> adapter;  // its weights, once they are at hand
 };
 
 class ModelDirectory {
@@ -30,6 +31,8 @@ class ModelDirectory {
   // base_names: at least one; the first is the main one (--served-model-name may give several).
   ModelDirectory(std::vector<std::string> base_names, std::string base_root,
                  std::vector<AdapterCard> adapters, int max_model_len, int64_t created_s);
+  ModelDirectory(const ModelDirectory&) = delete;
+  ModelDirectory& operator=(const ModelDirectory&) = delete;
 
   // "" (the base), a base name, an adapter's name, or "base:adapter". kNotFound otherwise, param
   // "model".
@@ -38,6 +41,7 @@ class ModelDirectory {
   const std::vector<std::string>& base_names() const { return base_names_; }
   const std::string& base_root() const { return base_root_; }
   const std::vector<AdapterCard>& adapters() const { return adapters_; }
+  const AdapterCard* FindAdapter(std::string_view name) const;  // null: none of that name
   int max_model_len() const { return max_model_len_; }
   int64_t created_s() const { return created_s_; }
 
@@ -45,6 +49,7 @@ class ModelDirectory {
   std::vector<std::string> base_names_;
   std::string base_root_;
   std::vector<AdapterCard> adapters_;
+  std::unordered_map<std::string_view, size_t> index_;  // views of the cards' names
   int max_model_len_;
   int64_t created_s_;
 };

@@ -6,16 +6,15 @@ namespace lorry {
 namespace {
 
 ModelDirectory Directory() {
-  AdapterId sql;
-  sql.bytes[0] = 1;
-  return ModelDirectory({"base", "alias"}, "/models/base", {{"sql", sql, "./sql"}}, 2048, 0);
+  return ModelDirectory({"base", "alias"}, "/models/base", {{"sql", "./sql"}}, 2048, 0);
 }
 
 TEST(ModelDirectoryTest, ResolvesEveryForm) {
   const ModelDirectory directory = Directory();
-  EXPECT_TRUE(directory.Resolve("")->adapter.IsBase());
-  EXPECT_TRUE(directory.Resolve("alias")->adapter.IsBase());
-  EXPECT_EQ(directory.Resolve("sql")->adapter.bytes[0], 1);
+  EXPECT_FALSE(directory.Resolve("")->is_adapter);
+  EXPECT_EQ(directory.Resolve("")->name, "base");
+  EXPECT_FALSE(directory.Resolve("alias")->is_adapter);
+  EXPECT_TRUE(directory.Resolve("sql")->is_adapter);
   EXPECT_EQ(directory.Resolve("alias:sql")->name, "sql");
 }
 

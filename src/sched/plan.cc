@@ -139,7 +139,8 @@ void Planner::Admit() {
     if (rows == 0 || pages > free_pages_) break;
     seqs_.push_back(seq);
     bound += last_pages(seq);
-    if (bound > options_.num_pages && FuturePeakPages(seqs_, options_) > options_.num_pages) {
+    const int num_pages = options_.num_pages - view_.num_held_pages;
+    if (bound > num_pages && FuturePeakPages(seqs_, options_) > num_pages) {
       seqs_.pop_back();
       break;
     }

@@ -41,7 +41,7 @@ Status AddPrompt(const CommonRequest& request, std::vector<TokenId> tokens, Cont
   GenerateRequest generate;
   ASSIGN_OR_RETURN(const int max_tokens, ResolveMaxTokens(use));
   generate.adapter = plan.model.adapter;
-  if (!plan.model.adapter.IsBase()) generate.adapter_name = plan.model.name;
+  if (plan.model.is_adapter) generate.adapter_name = plan.model.name;
   generate.prompt = std::move(tokens);
   generate.num_sequences = request.n;
   generate.sampling = request.sampling;
@@ -51,11 +51,25 @@ Status AddPrompt(const CommonRequest& request, std::vector<TokenId> tokens, Cont
   return {};
 }
 
+GenerationPlan StartPlan(CommonRequest& request, ModelChoice model) {
+  GenerationPlan plan;
+  plan.model = std::move(model);
+  plan.stream = request.stream;
+  plan.include_usage = request.include_usage;
+  plan.return_token_ids = request.return_token_ids;
+  plan.skip_special_tokens = request.skip_special_tokens;
+  plan.stop = std::move(request.stop);
+  plan.include_stop_in_output = request.include_stop_in_output;
+  // One seed for all prompts and choices: sequence i draws with (seed, i).
+  request.sampling.seed = request.seed ? static_cast<uint64_t>(*request.seed) : RandomSeed();
+  return plan;
+}
+
 }  // namespace
 
-Planner::Planner(const ModelDirectory& directory, text::Tokenizer tokenizer,
+Planner::Planner(int max_model_len, text::Tokenizer tokenizer,
                  std::optional<text::ChatTemplate> chat_template)
-    : directory_(directory),
+    : max_model_len_(max_model_len),
       tokenizer_(std::move(tokenizer)),
       chat_template_(std::move(chat_template)) {
   for (TokenId id = 0; id < tokenizer_.vocab_size(); ++id) {
@@ -65,7 +79,7 @@ Planner::Planner(const ModelDirectory& directory, text::Tokenizer tokenizer,
 
 // Tokenising megabytes only to find that they do not fit would keep everyone else waiting.
 Status Planner::CheckTextSize(size_t num_bytes, std::string_view param) const {
-  const size_t max_len = static_cast<size_t>(directory_.max_model_len());
+  const size_t max_len = static_cast<size_t>(max_model_len_);
   if (num_bytes <= max_len * max_token_bytes_) return {};
   return Fail(
       ErrorCode::kTooLarge,
@@ -120,22 +134,9 @@ Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat) const {
               "continue_final_message");
 }
 
-Result<GenerationPlan> Planner::StartPlan(CommonRequest& request) const {
-  GenerationPlan plan;
-  ASSIGN_OR_RETURN(plan.model, directory_.Resolve(request.model));
-  plan.stream = request.stream;
-  plan.include_usage = request.include_usage;
-  plan.return_token_ids = request.return_token_ids;
-  plan.skip_special_tokens = request.skip_special_tokens;
-  plan.stop = std::move(request.stop);
-  plan.include_stop_in_output = request.include_stop_in_output;
-  // One seed for all prompts and choices: sequence i draws with (seed, i).
-  request.sampling.seed = request.seed ? static_cast<uint64_t>(*request.seed) : RandomSeed();
-  return plan;
-}
-
-Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest request) const {
-  ASSIGN_OR_RETURN(GenerationPlan plan, StartPlan(request));
+Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest request,
+                                               ModelChoice model) const {
+  GenerationPlan plan = StartPlan(request, std::move(model));
   plan.endpoint = api::openai::Endpoint::kCompletion;
   for (api::openai::Prompt& prompt : request.prompts) {
     auto* text = std::get_if<std::string>(&prompt);
@@ -152,26 +153,24 @@ Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest re
               : tokenizer_.Decode(tokens, {.skip_special_tokens = request.skip_special_tokens}));
     }
     const ContextUse use = {.default_tokens = kDefaultCompletionTokens,
-                            .max_model_len = directory_.max_model_len(),
+                            .max_model_len = max_model_len_,
                             .param = "prompt"};
     RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
   }
   return plan;
 }
 
-Result<GenerationPlan> Planner::PlanChat(api::openai::ChatRequest request) const {
-  ASSIGN_OR_RETURN(GenerationPlan plan, StartPlan(request));
+Result<GenerationPlan> Planner::PlanChat(api::openai::ChatRequest request,
+                                         ModelChoice model) const {
+  GenerationPlan plan = StartPlan(request, std::move(model));
   plan.endpoint = api::openai::Endpoint::kChat;
   ASSIGN_OR_RETURN(std::vector<TokenId> tokens, EncodeChat(request.chat));
-  const ContextUse use = {.max_model_len = directory_.max_model_len(), .param = "messages"};
+  const ContextUse use = {.max_model_len = max_model_len_, .param = "messages"};
   RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
   return plan;
 }
 
 Result<std::vector<TokenId>> Planner::Tokenize(const api::openai::TokenizeRequest& request) const {
-  ASSIGN_OR_RETURN(const ModelChoice model, directory_.Resolve(request.model));
-  static_cast<void>(
-      model);  // adapters share the base's tokenizer; the name must exist all the same
   if (const auto* chat = std::get_if<ChatPrompt>(&request.input)) return EncodeChat(*chat);
   return tokenizer_.Encode(std::get<std::string>(request.input),
                            {.add_special_tokens = request.add_special_tokens});

@@ -39,24 +39,24 @@ struct GenerationPlan {
 class Planner {
  public:
   // chat_template may be missing: then chats are refused.
-  Planner(const ModelDirectory& directory, text::Tokenizer tokenizer,
+  Planner(int max_model_len, text::Tokenizer tokenizer,
           std::optional<text::ChatTemplate> chat_template);
 
-  Result<GenerationPlan> PlanCompletion(api::openai::CompletionRequest request) const;
-  Result<GenerationPlan> PlanChat(api::openai::ChatRequest request) const;
+  // `model` is what the request's model stands for, with its weights at hand.
+  Result<GenerationPlan> PlanCompletion(api::openai::CompletionRequest request,
+                                        ModelChoice model) const;
+  Result<GenerationPlan> PlanChat(api::openai::ChatRequest request, ModelChoice model) const;
 
   Result<std::vector<TokenId>> Tokenize(const api::openai::TokenizeRequest& request) const;
 
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
-  const ModelDirectory& directory() const { return directory_; }
 
  private:
   Status CheckTextSize(size_t num_bytes, std::string_view param) const;
   Result<std::vector<TokenId>> Encode(const std::string& text, bool add_special_tokens) const;
   Result<std::vector<TokenId>> EncodeChat(const api::openai::ChatPrompt& chat) const;
-  Result<GenerationPlan> StartPlan(api::openai::CommonRequest& request) const;
 
-  const ModelDirectory& directory_;
+  const int max_model_len_;
   const text::Tokenizer tokenizer_;
   const std::optional<text::ChatTemplate> chat_template_;
   size_t max_token_bytes_ = 1;  // of the longest token: bounds how much text can fit

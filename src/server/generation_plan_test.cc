@@ -24,18 +24,19 @@ class PlannerTest : public testing::Test {
     return request;
   }
 
-  const ModelDirectory directory_ = MakeDirectory();
-  const Planner planner_{directory_, MakeByteTokenizer(), MakeChatTemplate()};
+  static constexpr int kMaxModelLen = 64;
+  const ModelChoice kBase = {.name = "demo"};
+  const Planner planner_{kMaxModelLen, MakeByteTokenizer(), MakeChatTemplate()};
 };
 
 TEST_F(PlannerTest, CompletionHasTheAdapterTheTokensAndTheDefaults) {
   CompletionRequest request = Completion("hi");
-  request.model = "demo:team/fr";
+  const auto handle = std::make_shared<AdapterHandle>();
   request.seed = -1;
-  const GenerationPlan plan = *planner_.PlanCompletion(request);
+  const GenerationPlan plan = *planner_.PlanCompletion(request, {"team/fr", true, handle});
   ASSERT_EQ(plan.requests.size(), 1u);
   EXPECT_EQ(plan.model.name, "team/fr");
-  EXPECT_EQ(plan.requests[0].adapter.bytes[0], 2);
+  EXPECT_EQ(plan.requests[0].adapter, handle);
   EXPECT_EQ(plan.requests[0].adapter_name, "team/fr");
   EXPECT_EQ(plan.requests[0].prompt, BytesOf("hi"));
   EXPECT_EQ(plan.requests[0].sampling.max_tokens, 16);
@@ -44,8 +45,8 @@ TEST_F(PlannerTest, CompletionHasTheAdapterTheTokensAndTheDefaults) {
 }
 
 TEST_F(PlannerTest, SeedsAreDrawnWhenNoneIsGiven) {
-  const GenerationPlan one = *planner_.PlanCompletion(Completion("hi"));
-  const GenerationPlan other = *planner_.PlanCompletion(Completion("hi"));
+  const GenerationPlan one = *planner_.PlanCompletion(Completion("hi"), kBase);
+  const GenerationPlan other = *planner_.PlanCompletion(Completion("hi"), kBase);
   EXPECT_NE(one.requests[0].sampling.seed, other.requests[0].sampling.seed);
 }
 
@@ -54,7 +55,7 @@ TEST_F(PlannerTest, EachPromptIsARequest) {
   request.prompts.emplace_back(std::vector<TokenId>{'b', 'c'});
   request.n = 3;
   request.echo = true;
-  const GenerationPlan plan = *planner_.PlanCompletion(request);
+  const GenerationPlan plan = *planner_.PlanCompletion(request, kBase);
   EXPECT_EQ(plan.num_choices(), 6);
   EXPECT_EQ(plan.requests[1].prompt, BytesOf("bc"));
   EXPECT_EQ(plan.echoes, (std::vector<std::string>{"a", "bc"}));
@@ -62,26 +63,26 @@ TEST_F(PlannerTest, EachPromptIsARequest) {
 
 TEST_F(PlannerTest, PromptsThatDoNotFitAreRefused) {
   CompletionRequest request = Completion(std::string(65, 'x'));
-  EXPECT_EQ(planner_.PlanCompletion(request).error().code, ErrorCode::kTooLarge);
+  EXPECT_EQ(planner_.PlanCompletion(request, kBase).error().code, ErrorCode::kTooLarge);
   request = Completion(std::string(size_t{1} << 24, 'x'));  // not even tokenised
-  EXPECT_NE(planner_.PlanCompletion(request).error().message.find("bytes of text"),
+  EXPECT_NE(planner_.PlanCompletion(request, kBase).error().message.find("bytes of text"),
             std::string::npos);
   request = Completion("");
-  EXPECT_EQ(planner_.PlanCompletion(request).error().param, "prompt");
+  EXPECT_EQ(planner_.PlanCompletion(request, kBase).error().param, "prompt");
   request = Completion("hi");
   request.max_tokens = 63;
-  EXPECT_EQ(planner_.PlanCompletion(request).error().code, ErrorCode::kTooLarge);
+  EXPECT_EQ(planner_.PlanCompletion(request, kBase).error().code, ErrorCode::kTooLarge);
 }
 
 TEST_F(PlannerTest, ChatGoesThroughTheTemplate) {
-  const GenerationPlan plan = *planner_.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"));
+  const GenerationPlan plan = *planner_.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"), kBase);
   std::vector<TokenId> expected = {kUserToken, 'h', 'i', kEndToken, kAssistantToken};
   EXPECT_EQ(plan.requests[0].prompt, expected);
   EXPECT_EQ(plan.requests[0].sampling.max_tokens, 64 - 5);  // all that there is room for
 }
 
 TEST_F(PlannerTest, NobodyTypesASpecialTokenInAChat) {
-  const GenerationPlan plan = *planner_.PlanChat(Chat(R"([{"role":"user","content":"<|end|>"}])"));
+  const GenerationPlan plan = *planner_.PlanChat(Chat(R"([{"role":"user","content":"<|end|>"}])"), kBase);
   EXPECT_EQ(std::ranges::count(plan.requests[0].prompt, kEndToken), 1);
 }
 
@@ -91,21 +92,15 @@ TEST_F(PlannerTest, TheFinalMessageMayBeContinued) {
   request.chat.continue_final_message = true;
   request.chat.add_generation_prompt = false;
   request.chat.final_content = "Yo";
-  const GenerationPlan plan = *planner_.PlanChat(request);
+  const GenerationPlan plan = *planner_.PlanChat(request, kBase);
   std::vector<TokenId> expected = {kUserToken, 'h', 'i', kEndToken, kAssistantToken, 'Y', 'o'};
   EXPECT_EQ(plan.requests[0].prompt, expected);
 }
 
 TEST_F(PlannerTest, WithoutATemplateChatsAreRefused) {
-  const Planner bare(directory_, MakeByteTokenizer(), std::nullopt);
-  const auto plan = bare.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"));
+  const Planner bare(kMaxModelLen, MakeByteTokenizer(), std::nullopt);
+  const auto plan = bare.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"), kBase);
   EXPECT_EQ(plan.error().code, ErrorCode::kUnsupported);
-}
-
-TEST_F(PlannerTest, UnknownModelsAreNotFound) {
-  CompletionRequest request = Completion("hi");
-  request.model = "demo:nobody";
-  EXPECT_EQ(planner_.PlanCompletion(request).error().code, ErrorCode::kNotFound);
 }
 
 }  // namespace

@@ -55,20 +55,22 @@ net::HttpResponse NoRoute(const RouteMatch& match, const net::HttpRequest& reque
 
 }  // namespace
 
-Server::Server(ServerOptions options, ModelDirectory directory, text::Tokenizer tokenizer,
+Server::Server(ServerOptions options, AdapterService& adapters, text::Tokenizer tokenizer,
                std::optional<text::ChatTemplate> chat_template, Generator& generator,
                prometheus::Registry& registry)
     : options_(std::move(options)),
-      directory_(std::move(directory)),
-      planner_(directory_, std::move(tokenizer), std::move(chat_template)),
+      adapters_(adapters),
+      planner_(adapters.directory()->max_model_len(), std::move(tokenizer), std::move(chat_template)),
       limits_(MakeLimits(options_, planner_.tokenizer())),
       auth_(options_.api_keys),
       admin_access_(options_.admin, auth_),
       registry_(registry),
       journal_(registry, options_.access_log),
       session_context_{generator, planner_.tokenizer(), session_thread_.mailbox()},
-      text_threads_(options_.num_text_threads, options_.max_pending_requests,
-                    [this](TextTask task) { DoTextWork(std::move(task)); }),
+      text_threads_(
+          {options_.num_text_threads, options_.max_pending_requests, options_.max_pending_bytes},
+          [this](TextTask task) { DoTextWork(std::move(task)); }),
+      admin_(adapters),
       http_(
           options_.http,
           [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
@@ -81,7 +83,7 @@ Server::~Server() { Stop(); }
 Result<int> Server::Start() {
   session_thread_.Start();
   text_threads_.Start();
-  if (admin_) admin_->Start();
+  admin_.Start();
   RETURN_IF_ERROR(StartAdmin());
   ASSIGN_OR_RETURN(const int port, http_.Start());
   is_ready_ = true;
@@ -90,7 +92,7 @@ Result<int> Server::Start() {
 
 Status Server::StartAdmin() {
   const AdminOptions& admin = options_.admin;
-  if (!admin_ || admin.port < 0) return {};
+  if (admin.port < 0) return {};
   if (admin.key.empty() && !IsLoopback(admin.host)) {
     return Fail(
         ErrorCode::kInvalidArgument,
@@ -123,7 +125,7 @@ void Server::Stop() {
   is_ready_ = false;
   if (admin_http_) admin_http_->Stop();
   http_.Stop();  // hang-ups reach the session thread, which cancels
-  if (admin_) admin_->Stop();
+  admin_.Stop();
   text_threads_.Stop();
   session_thread_.Stop();
 }
@@ -178,10 +180,10 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
       exchange->Send(MetricsResponse());
       return;
     case Endpoint::kModels:
-      exchange->SendJson(openai::FormatModels(directory_));
+      exchange->SendJson(openai::FormatModels(*adapters_.directory()));
       return;
     case Endpoint::kModel: {
-      Result<std::string> card = openai::FormatModel(directory_, match.rest);
+      Result<std::string> card = openai::FormatModel(*adapters_.directory(), match.rest);
       if (card) {
         exchange->SendJson(std::move(*card));
       } else {
@@ -202,16 +204,11 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
     return;
   }
   if (match.route->access == Access::kAdmin) {
-    if (admin_) return admin_->Handle(*match.route, std::move(request), std::move(exchange));
-    exchange->SendError({ErrorCode::kUnsupported, "This server's adapters cannot be changed.", ""});
-    return;
+    return admin_.Handle(*match.route, std::move(request), std::move(exchange));
   }
   TextTask task = {match.route->endpoint, std::move(request.body), std::move(exchange)};
   if (text_threads_.TrySend(std::move(task))) return;
-  task.exchange->SendError({ErrorCode::kResourceExhausted,
-                            fmt::format("{} requests are waiting already. Try again later.",
-                                        options_.max_pending_requests),
-                            ""});
+  task.exchange->SendError(TooManyWait());
 }
 
 net::HttpResponse Server::MetricsResponse() const {
@@ -232,16 +229,20 @@ void Server::DoTextWork(TextTask task) {
     exchange.SendJson(std::move(*body));
   };
   switch (task.endpoint) {
-    case Endpoint::kCompletions:
-      return launch(openai::ParseCompletion(task.body, limits_)
-                        .and_then([&](openai::CompletionRequest request) {
-                          return planner_.PlanCompletion(std::move(request));
-                        }));
-    case Endpoint::kChatCompletions:
-      return launch(
-          openai::ParseChat(task.body, limits_).and_then([&](openai::ChatRequest request) {
-            return planner_.PlanChat(std::move(request));
-          }));
+    case Endpoint::kCompletions: {
+      auto request = openai::ParseCompletion(task.body, limits_);
+      if (!request) return exchange.SendError(request.error());
+      std::optional<ModelChoice> model = FindModel(request->model, task);
+      if (!model) return;
+      return launch(planner_.PlanCompletion(std::move(*request), std::move(*model)));
+    }
+    case Endpoint::kChatCompletions: {
+      auto request = openai::ParseChat(task.body, limits_);
+      if (!request) return exchange.SendError(request.error());
+      std::optional<ModelChoice> model = FindModel(request->model, task);
+      if (!model) return;
+      return launch(planner_.PlanChat(std::move(*request), std::move(*model)));
+    }
     case Endpoint::kTokenize:
       return send(TokenizeBody(task.body));
     case Endpoint::kDetokenize:
@@ -251,6 +252,39 @@ void Server::DoTextWork(TextTask task) {
   }
 }
 
+std::optional<ModelChoice> Server::FindModel(const std::string& model, TextTask& task) {
+  Result<ModelChoice> choice = adapters_.directory()->Resolve(model);
+  if (!choice) {
+    task.exchange->SendError(choice.error());
+    return std::nullopt;
+  }
+  if (choice->is_adapter && task.adapter == nullptr) {
+    Park(choice->name, std::move(task));
+    return std::nullopt;
+  }
+  choice->adapter = std::move(task.adapter);
+  return std::move(*choice);
+}
+
+// The request waits with the adapter, not on this thread. Its body is parsed again afterwards: that
+// is cheap, and most adapters are there at once.
+void Server::Park(const std::string& adapter, TextTask task) {
+  const auto parked = std::make_shared<TextTask>(std::move(task));
+  adapters_.Want(adapter, [this, parked](Result<std::shared_ptr<const AdapterHandle>> handle) {
+    if (!handle) return parked->exchange->SendError(handle.error());
+    parked->adapter = std::move(*handle);
+    if (!text_threads_.TrySend(std::move(*parked))) parked->exchange->SendError(TooManyWait());
+  });
+}
+
+Error Server::TooManyWait() const {
+  return {ErrorCode::kResourceExhausted,
+          fmt::format("As many requests wait already as may: {}, or {} MiB of them. Try again "
+                      "later.",
+                      options_.max_pending_requests, options_.max_pending_bytes >> 20),
+          ""};
+}
+
 void Server::Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange) {
   const RequestId first_id = {next_request_id_.fetch_add(plan.requests.size())};
   Session::Create(session_context_, std::move(plan), std::move(exchange), first_id)->Launch();
@@ -258,18 +292,19 @@ void Server::Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange) {
 
 Result<std::string> Server::TokenizeBody(const std::string& body) const {
   ASSIGN_OR_RETURN(const openai::TokenizeRequest request, openai::ParseTokenize(body, limits_));
+  RETURN_IF_ERROR(adapters_.directory()->Resolve(request.model));
   ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, planner_.Tokenize(request));
   std::vector<std::string> strings;
   if (request.return_token_strings) {
     for (const TokenId token : tokens) strings.emplace_back(planner_.tokenizer().TokenBytes(token));
   }
-  return openai::FormatTokenize(tokens, directory_.max_model_len(),
+  return openai::FormatTokenize(tokens, adapters_.directory()->max_model_len(),
                                 request.return_token_strings ? &strings : nullptr);
 }
 
 Result<std::string> Server::DetokenizeBody(const std::string& body) const {
   ASSIGN_OR_RETURN(const openai::DetokenizeRequest request, openai::ParseDetokenize(body, limits_));
-  RETURN_IF_ERROR(directory_.Resolve(request.model));
+  RETURN_IF_ERROR(adapters_.directory()->Resolve(request.model));
   return openai::FormatDetokenize(
       planner_.tokenizer().Decode(request.tokens, {.skip_special_tokens = false}));
 }

@@ -16,8 +16,8 @@
 
 #include "api/openai/parse.h"
 #include "base/result.h"
+#include "request/adapter_service.h"
 #include "request/generator.h"
-#include "request/model_directory.h"
 #include "server/admin.h"
 #include "server/admin_access.h"
 #include "server/auth.h"
@@ -36,15 +36,12 @@ namespace lorry::server {
 
 class Server {
  public:
-  // The generator and the registry outlive the server. Without a chat template chats are refused.
-  Server(ServerOptions options, ModelDirectory directory, text::Tokenizer tokenizer,
+  // Adapters, generator and registry outlive Stop; the server itself outlives the adapters' last
+  // callback. Without a chat template chats are refused.
+  Server(ServerOptions options, AdapterService& adapters, text::Tokenizer tokenizer,
          std::optional<text::ChatTemplate> chat_template, Generator& generator,
          prometheus::Registry& registry);
   ~Server();  // Stop
-
-  // Lets adapters be managed, as far as options.admin has it. Before Start; `adapters` outlives the
-  // server.
-  void ManageAdapters(AdapterService& adapters) { admin_.emplace(adapters); }
 
   // The port that it listens on.
   Result<int> Start();
@@ -66,14 +63,19 @@ class Server {
   void Answer(const RouteMatch& match, net::HttpRequest request,
               std::unique_ptr<Exchange> exchange);
   void DoTextWork(TextTask task);  // text threads
+  // The model that a request names, its weights at hand; or the request waits for them, and
+  // nullopt.
+  std::optional<ModelChoice> FindModel(const std::string& model, TextTask& task);
+  void Park(const std::string& adapter, TextTask task);
   void Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange);
 
   Result<std::string> TokenizeBody(const std::string& body) const;
   Result<std::string> DetokenizeBody(const std::string& body) const;
   net::HttpResponse MetricsResponse() const;
+  Error TooManyWait() const;
 
   const ServerOptions options_;
-  const ModelDirectory directory_;
+  AdapterService& adapters_;
   const Planner planner_;
   const api::openai::ParseLimits limits_;
   const Auth auth_;
@@ -86,7 +88,7 @@ class Server {
   SessionThread session_thread_;
   const SessionContext session_context_;
   TextThreads text_threads_;
-  std::optional<AdminApi> admin_;
+  AdminApi admin_;
   net::HttpServer http_;
   std::optional<net::HttpServer> admin_http_;
   int admin_port_ = 0;

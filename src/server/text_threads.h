@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/mailbox.h"
+#include "request/adapter_handle.h"
 #include "server/exchange.h"
 #include "server/router.h"
 
@@ -20,19 +21,26 @@ struct TextTask {
   Endpoint endpoint = Endpoint::kCompletions;
   std::string body;
   std::unique_ptr<Exchange> exchange;
+  std::shared_ptr<const AdapterHandle> adapter;  // set when the request has waited for its weights
+};
+
+struct TextLimits {
+  int num_threads = 1;
+  int max_pending = 1024;                // tasks that wait
+  size_t max_pending_bytes = 256 << 20;  // of bodies that wait or are worked on, but for a lone one
 };
 
 class TextThreads {
  public:
   using Work = std::function<void(TextTask)>;  // called on a text thread
 
-  TextThreads(int num_threads, int max_pending, Work work);
+  TextThreads(const TextLimits& limits, Work work);
   ~TextThreads();  // Stop
 
   void Start();
   void Stop();  // what waits is dropped unanswered
 
-  // False: too many wait; the task is untouched.
+  // False: too many wait, or too many bytes; the task is untouched.
   bool TrySend(TextTask&& task);
 
  private:
@@ -42,9 +50,12 @@ class TextThreads {
     std::thread thread;
   };
 
+  bool Reserve(size_t num_bytes);
   void Run(Mailbox<TextTask>& mailbox);
 
   const Work work_;
+  const size_t max_pending_bytes_;
+  std::atomic<size_t> pending_bytes_ = 0;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::atomic<size_t> next_lane_ = 0;
   std::atomic<bool> stopping_ = false;

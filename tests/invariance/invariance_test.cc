@@ -12,7 +12,7 @@
 #include <mutex>
 #include <random>
 
-#include "adapters/adapter_table.h"
+#include "adapters/adapter_image.h"
 #include "bench/make_model.h"
 #include "engine/engine.h"
 #include "engine/model_step.h"
@@ -126,8 +126,9 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
                                   .max_logit_rows = setup.max_num_seqs};
     auto model = model::Model::Load(root_ / "model" / "base", load, stream);
     EXPECT_TRUE(model) << model.error().message;
-    table_ = adapters::AdapterTable();
-    ids_ = {AdapterId{}};
+    images_ = {nullptr};
+    const size_t page_bytes = (*model)->spec().Kv(16).PageBytes();
+    size_t adapter_bytes = 0;  // in whole pages
     std::vector<fs::path> dirs;
     for (const auto& entry : fs::recursive_directory_iterator(root_)) {
       if (entry.path().filename() == "adapter_config.json")
@@ -137,12 +138,10 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     for (const fs::path& dir : dirs) {
       auto adapter = formats::OpenPeftAdapter(dir, (*model)->config());
       EXPECT_TRUE(adapter) << adapter.error().message;
-      ids_.push_back(adapter->id);
-      EXPECT_TRUE(table_.Add(
-          dir.string(), dir.string(),
-          *adapters::MakeAdapterImage(*adapter, (*model)->spec(), (*model)->checkpoint())));
+      images_.push_back(
+          *adapters::MakeAdapterImage(*adapter, (*model)->spec(), (*model)->checkpoint()));
+      adapter_bytes += (images_.back()->blob.size() + page_bytes - 1) / page_bytes * page_bytes;
     }
-    const size_t page_bytes = (*model)->spec().Kv(16).PageBytes();
     engine::EngineOptions options{.model_name = "invariance",
                                   .num_threads = setup.num_threads,
                                   .max_model_len = 256,
@@ -150,11 +149,11 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
                                   .max_num_batched_tokens = setup.max_num_batched_tokens,
                                   .max_prompt_chunk = setup.max_prompt_chunk,
                                   .max_reserved_output_tokens = 8,
-                                  .kv_cache_bytes = setup.num_kv_pages * page_bytes,
+                                  .pool_bytes = setup.num_kv_pages * page_bytes + adapter_bytes,
+                                  .adapter_floor_bytes = adapter_bytes,
                                   .observer = observer};
-    auto engine = engine::Engine::Create(
-        options, engine::MakeStepModel(std::move(*model)),
-        [this](AdapterId id) { return table_.Find(id); }, &registry_);
+    auto engine =
+        engine::Engine::Create(options, engine::MakeStepModel(std::move(*model)), &registry_);
     EXPECT_TRUE(engine) << engine.error().message;
     return std::move(*engine);
   }
@@ -166,7 +165,7 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     const auto draw = [&random](int low, int high) {
       return low + static_cast<int>(random() % static_cast<unsigned>(high - low + 1));
     };
-    GenerateRequest request{.id = {static_cast<uint64_t>(i + 1)}, .adapter = ids_[i % ids_.size()]};
+    GenerateRequest request{.id = {static_cast<uint64_t>(i + 1)}, .adapter = images_[i % images_.size()]};
     request.prompt.resize(draw(1, 90));
     for (TokenId& token : request.prompt) token = draw(0, kVocab - 1);
     request.sampling.max_tokens = draw(1, 40);
@@ -181,8 +180,7 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
   }
 
   static inline fs::path root_;
-  adapters::AdapterTable table_;
-  std::vector<AdapterId> ids_;
+  std::vector<std::shared_ptr<const adapters::AdapterImage>> images_;
   prometheus::Registry registry_;
 };
 

@@ -124,7 +124,6 @@ TEST(Format, ChatLogprobs) {
 TEST(Format, Models) {
   AdapterCard sql;
   sql.name = "team/sql";
-  sql.id.bytes[0] = 1;
   sql.root = "/adapters/sql";
   const ModelDirectory directory({"demo", "alias"}, "/models/demo", {sql}, 512, 9);
   EXPECT_EQ(

@@ -18,14 +18,17 @@ namespace lorry::server {
 
 class FakeAdapterService final : public AdapterService {
  public:
+  explicit FakeAdapterService(std::vector<std::string> base_names = {"demo", "org/demo"})
+      : base_names_(std::move(base_names)) {}
+
   // Registering this source fails so.
   void FailSource(std::string source, Error error) {
     std::lock_guard lock(mutex_);
     failures_[std::move(source)] = std::move(error);
   }
-  void AddStatic(std::string name) {
+  void AddStatic(std::string name, std::string source = "/static") {
     std::lock_guard lock(mutex_);
-    adapters_[name] = {.name = name, .source = "/static", .is_static = true};
+    adapters_[name] = {.name = name, .source = std::move(source), .is_static = true};
   }
   // From here on answers wait for AnswerHeld.
   void Hold() {
@@ -54,15 +57,23 @@ class FakeAdapterService final : public AdapterService {
     std::lock_guard lock(mutex_);
     std::vector<AdapterCard> cards;
     for (const auto& [name, status] : adapters_) {
-      cards.push_back({.name = name, .id = status.id, .root = status.source});
+      cards.push_back({.name = name, .root = status.source});
     }
-    return std::make_shared<ModelDirectory>(std::vector<std::string>{"demo", "org/demo"},
+    return std::make_shared<ModelDirectory>(base_names_,
                                             "/models/demo", std::move(cards),
                                             /*max_model_len=*/64, /*created_s=*/1700000000);
   }
 
   void Want(const std::string& name, HandleCallback done) override {
-    done(Fail(ErrorCode::kNotFound, name, "model"));
+    Answer(std::move(done), [&]() -> Result<std::shared_ptr<const AdapterHandle>> {
+      const auto found = adapters_.find(name);
+      if (found == adapters_.end()) return Fail(ErrorCode::kNotFound, name, "model");
+      const auto failure = failures_.find(found->second.source);
+      if (failure != failures_.end()) return tl::unexpected<Error>(failure->second);
+      auto handle = std::make_shared<AdapterHandle>();
+      handle->id = found->second.id;
+      return handle;
+    });
   }
 
   void Register(AdapterRegistration registration, StatusCallback done) override {
@@ -136,6 +147,7 @@ class FakeAdapterService final : public AdapterService {
     done(std::move(value));
   }
 
+  const std::vector<std::string> base_names_;
   mutable std::mutex mutex_;
   std::map<std::string, AdapterStatus> adapters_;
   std::map<std::string, Error> failures_;

@@ -64,15 +64,6 @@ text::ChatTemplate MakeChatTemplate() {
   return *loaded;
 }
 
-ModelDirectory MakeDirectory() {
-  AdapterCard sql = {.name = "sql", .root = "/adapters/sql"};
-  sql.id.bytes[0] = 1;
-  AdapterCard french = {.name = "team/fr", .root = "/adapters/fr"};
-  french.id.bytes[0] = 2;
-  return ModelDirectory({"demo"}, "/models/demo", {sql, french}, /*max_model_len=*/64,
-                        /*created_s=*/1700000000);
-}
-
 std::vector<TokenId> BytesOf(std::string_view text) {
   std::vector<TokenId> ids;
   for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
@@ -90,9 +81,11 @@ bool Eventually(const std::function<bool()>& condition) {
 
 TestServer::TestServer(EchoOptions echo, ServerOptions options)
     : echo_(std::make_unique<EchoGenerator>(echo)) {
+  adapters_.AddStatic("sql", "/adapters/sql");
+  adapters_.AddStatic("team/fr", "/adapters/fr");
   options.access_log = false;
   options.version = "1.2.3";
-  server_ = std::make_unique<Server>(std::move(options), MakeDirectory(), MakeByteTokenizer(),
+  server_ = std::make_unique<Server>(std::move(options), adapters_, MakeByteTokenizer(),
                                      MakeChatTemplate(), *echo_, registry_);
   const Result<int> port = server_->Start();
   EXPECT_TRUE(port) << port.error().message;

@@ -14,6 +14,7 @@
 #include "net/http_client.h"
 #include "server/server.h"
 #include "server/testing/echo_generator.h"
+#include "server/testing/fake_adapter_service.h"
 
 namespace lorry::server {
 
@@ -25,14 +26,13 @@ constexpr TokenId kAssistantToken = 258;  // <|assistant|>
 text::Tokenizer MakeByteTokenizer();
 // "<|user|>text<|end|>" for each message, named by its role.
 text::ChatTemplate MakeChatTemplate();
-// The base "demo" with the adapters "sql" and "team/fr"; 64 tokens of context.
-ModelDirectory MakeDirectory();
 
 std::vector<TokenId> BytesOf(std::string_view text);
 
 // True once `condition` holds, false after five seconds.
 bool Eventually(const std::function<bool()>& condition);
 
+// The base "demo" with the adapters "sql" and "team/fr"; 64 tokens of context.
 class TestServer {
  public:
   explicit TestServer(EchoOptions echo = {.eos = kEndToken}, ServerOptions options = {});
@@ -48,10 +48,12 @@ class TestServer {
 
   int port() const { return port_; }
   EchoGenerator& echo() { return *echo_; }
+  FakeAdapterService& adapters() { return adapters_; }
   Server& server() { return *server_; }
 
  private:
   prometheus::Registry registry_;
+  FakeAdapterService adapters_{{"demo"}};
   std::unique_ptr<EchoGenerator> echo_;
   std::unique_ptr<Server> server_;
   int port_ = 0;

@@ -1,0 +1,131 @@
+#include "adapters/adapter_file.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <cstring>
+
+#include "formats/output_file.h"
+
+namespace lorry::adapters {
+namespace {
+
+constexpr char kMagic[8] = {'L', 'O', 'R', 'R', 'Y', 'I', 'M', '1'};
+constexpr size_t kBlobAlignment = 4096;
+constexpr uint32_t kMaxParts = 1u << 20;
+// Counts up whenever the bytes of a blob come to mean something else.
+constexpr uint64_t kPackingVersion = 1;
+
+struct FileHeader {
+  char magic[8];
+  uint64_t base;
+  AdapterId id;
+  uint32_t num_parts;
+  int32_t max_rank;
+  int32_t num_modules;
+  uint32_t reserved;
+  uint64_t weight_bytes;
+  uint64_t blob_bytes;
+  XXH128_canonical_t checksum;
+};
+static_assert(sizeof(FileHeader) == 80);
+
+size_t BlobOffset(size_t num_parts) {
+  const size_t end = sizeof(FileHeader) + num_parts * sizeof(AdapterPart);
+  return (end + kBlobAlignment - 1) / kBlobAlignment * kBlobAlignment;
+}
+
+XXH128_canonical_t Checksum(FileHeader header, std::span<const std::byte> parts,
+                            std::span<const std::byte> blob) {
+  header.checksum = {};
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  XXH3_128bits_update(&state, &header, sizeof(header));
+  XXH3_128bits_update(&state, parts.data(), parts.size());
+  XXH3_128bits_update(&state, blob.data(), blob.size());
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+  return canonical;
+}
+
+tl::unexpected<Error> Broken(const std::string& path, std::string_view what) {
+  return Fail(ErrorCode::kDataLoss, fmt::format("{}: {}", path, what));
+}
+
+}  // namespace
+
+uint64_t BaseFingerprint(const model::ModelSpec& spec) {
+  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", kPackingVersion,
+                                       spec.family, spec.vocab_size, spec.hidden, spec.num_layers,
+                                       spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.ffn,
+                                       DTypeName(spec.dtype));
+  return XXH3_64bits(text.data(), text.size());
+}
+
+std::string ImageFileName(const ImageKey& key) {
+  return fmt::format("{}-{:016x}.image", key.id.Hex(), key.base);
+}
+
+Status WriteImageFile(const AdapterImage& image, uint64_t base, const std::string& path) {
+  const auto parts = std::as_bytes(std::span(image.parts));
+  FileHeader header = {.base = base,
+                       .id = image.id,
+                       .num_parts = static_cast<uint32_t>(image.parts.size()),
+                       .max_rank = image.max_rank,
+                       .num_modules = image.num_modules,
+                       .reserved = 0,
+                       .weight_bytes = image.weight_bytes,
+                       .blob_bytes = image.blob.size(),
+                       .checksum = {}};
+  std::memcpy(header.magic, kMagic, sizeof(kMagic));
+  header.checksum = Checksum(header, parts, image.blob);
+  ASSIGN_OR_RETURN(formats::OutputFile file, formats::OutputFile::Create(path));
+  const size_t blob_offset = BlobOffset(image.parts.size());
+  RETURN_IF_ERROR(file.Reserve(blob_offset + image.blob.size()));
+  RETURN_IF_ERROR(file.WriteAt(0, std::as_bytes(std::span(&header, 1))));
+  RETURN_IF_ERROR(file.WriteAt(sizeof(header), parts));
+  RETURN_IF_ERROR(file.WriteAt(blob_offset, image.blob));
+  RETURN_IF_ERROR(file.Sync());
+  return file.Publish();
+}
+
+Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
+                                                          const ImageKey& key, int num_layers) {
+  ASSIGN_OR_RETURN(formats::MappedFile file, formats::MappedFile::Open(path));
+  const std::span<const std::byte> bytes = file.bytes();
+  FileHeader header;
+  if (bytes.size() < sizeof(header)) return Broken(path, "shorter than its header");
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
+    return Broken(path, "not an adapter image of this version");
+  }
+  if (header.id != key.id || header.base != key.base) {
+    return Broken(path, "holds another adapter than its name says");
+  }
+  if (header.num_parts > kMaxParts ||
+      bytes.size() != BlobOffset(header.num_parts) + header.blob_bytes) {
+    return Broken(path, "its length is not what its header says");
+  }
+  const auto parts = bytes.subspan(sizeof(header), header.num_parts * sizeof(AdapterPart));
+  const auto blob = bytes.subspan(BlobOffset(header.num_parts));
+  const XXH128_canonical_t checksum = Checksum(header, parts, blob);
+  if (std::memcmp(&checksum, &header.checksum, sizeof(checksum)) != 0) {
+    return Broken(path, "its checksum is wrong");
+  }
+  auto image = std::make_shared<AdapterImage>();
+  image->id = header.id;
+  image->max_rank = header.max_rank;
+  image->num_modules = header.num_modules;
+  image->weight_bytes = header.weight_bytes;
+  image->parts.resize(header.num_parts);
+  std::memcpy(image->parts.data(), parts.data(), parts.size());
+  if (Status status = CheckParts(image->parts, blob.size(), num_layers); !status) {
+    return Annotate(std::move(status.error()), path);
+  }
+  image->blob = blob;
+  image->weights = BindWeights(image->parts, blob.data(), num_layers);
+  image->file = std::move(file);
+  return std::shared_ptr<const AdapterImage>(std::move(image));
+}
+
+}  // namespace lorry::adapters

@@ -1,0 +1,37 @@
+// An adapter image as a file of the disk cache: what lies there is ready to copy.
+//
+// Layout, little-endian: FileHeader, parts [num_parts] (adapter_image.h), padding to a multiple of
+// 4096, the blob. The checksum (XXH3-128) covers everything after the header, and the header's own
+// fields before it.
+// Thread: any. Never: shows a file under its name before it is whole and on the disk.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "adapters/adapter_image.h"
+#include "base/result.h"
+
+namespace lorry::adapters {
+
+// What a blob's layout depends on: the same adapter for another base, type or packing is another
+// file.
+struct ImageKey {
+  AdapterId id;
+  uint64_t base = 0;  // BaseFingerprint
+};
+
+// Of the base's shapes, its type, and the version of the packing.
+uint64_t BaseFingerprint(const model::ModelSpec& spec);
+
+// "3f…c2-0123456789abcdef.image": letters, digits, '-' and '.' only.
+std::string ImageFileName(const ImageKey& key);
+
+// Writes beside `path`, syncs and renames. kResourceExhausted: the disk is full.
+Status WriteImageFile(const AdapterImage& image, uint64_t base, const std::string& path);
+
+// Maps and checks the whole file: kDataLoss if a byte differs from what was written.
+Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
+                                                          const ImageKey& key, int num_layers);
+
+}  // namespace lorry::adapters

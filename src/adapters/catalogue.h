@@ -1,0 +1,172 @@
+// Catalogue: every adapter that has a name, where its weights come from, and how far up they are.
+//
+//     source ──loader──▶ disk cache ──loader──▶ host ──engine──▶ page pool
+//
+// A name points to a source, and once that has been read, to content (an AdapterId). Content is kept
+// once however many names it has. A request takes the content that its name stands for at that
+// moment and keeps it to its end (request/adapter_handle.h); a reload moves the name afterwards.
+//
+// Owns: names, requests that wait for weights, the host tier, the disk cache's books, the loader
+// threads. Thread: one of its own; the others send it closures. Never: blocks on a disk or a socket
+// (loaders do), or lets one adapter's failure touch another's requests.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "adapters/disk_cache.h"
+#include "adapters/load_adapter.h"
+#include "adapters/loader_threads.h"
+#include "adapters/registry_file.h"
+#include "adapters/tier_metrics.h"
+#include "base/mailbox.h"
+#include "request/adapter_service.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace lorry::adapters {
+
+struct CatalogueOptions {
+  std::vector<std::string> base_names;
+  std::string base_root;
+  int max_model_len = 0;
+  LoadBase base;
+  std::string cache_dir;  // empty: nothing is kept on disk
+  size_t max_disk_bytes = size_t{20} << 30;
+  size_t max_host_bytes = size_t{2} << 30;  // of images that nobody uses at the moment
+  int num_loaders = 2;
+  int max_waiting = 256;                 // requests that wait for one adapter; beyond: refused
+  Micros wait_timeout_us = 120'000'000;  // of such a request
+  Micros first_retry_us = 2'000'000;     // after a failure; doubles
+  Micros max_retry_us = 60'000'000;
+  const Clock* clock = &Clock::Steady();
+};
+
+// What the page pool is told, and asked. Any thread.
+struct PoolHooks {
+  std::function<void(std::shared_ptr<const AdapterHandle>)> pin, unpin;
+  std::function<void(AdapterId)> drop;
+  std::function<std::shared_ptr<const std::vector<AdapterId>>()> resident;
+};
+
+class Catalogue final : public AdapterService {
+ public:
+  static Result<std::unique_ptr<Catalogue>> Create(CatalogueOptions options, PoolHooks pool,
+                                                   prometheus::Registry& registry);
+  ~Catalogue() override;  // as Stop
+
+  // A static adapter of the command line; `ready` when its weights are on the host.
+  void AddStatic(const std::string& name, const SourceUri& uri, bool pin, StatusCallback ready);
+  // Adapters of a watched directory (directory_watch.h): as registered, but not written down.
+  void SyncWatched(const std::string& name, const std::string& dir);
+  void RemoveWatched(const std::string& name);
+
+  std::shared_ptr<const ModelDirectory> directory() const override { return directory_.load(); }
+  void Want(const std::string& name, HandleCallback done) override;
+  void Register(AdapterRegistration registration, StatusCallback done) override;
+  void Remove(const std::string& name, DoneCallback done) override;
+  void Update(const std::string& name, AdapterUpdate update, StatusCallback done) override;
+  void List(std::function<void(std::vector<AdapterStatus>)> done) override;
+
+  // Ends the loaders and fails what waits.
+  void Stop();
+
+ private:
+  struct Waiter {
+    HandleCallback done;
+    Micros deadline_us;
+  };
+  // A name.
+  struct Entry {
+    std::string name;
+    SourceUri uri;
+    std::string token;
+    std::string revision;
+    AdapterId id;  // all zero: not read yet
+    bool is_static = false, is_watched = false, is_pinned = false;
+    bool is_registered = false;  // false: it becomes known to clients only once it has been read
+    bool is_loading = false;
+    bool is_stale = false;       // to be read from the source again before the next use
+    int max_rank = 0, num_modules = 0;
+    size_t num_bytes = 0;
+    uint64_t num_requests = 0;
+    int64_t created_s = 0, last_used_s = 0;
+    std::deque<Waiter> waiters;
+    std::vector<StatusCallback> on_loaded;
+    std::optional<Error> error;
+    int num_failures = 0;
+    Micros failed_until_us = 0;
+    uint64_t load_number = 0;  // of the load under way
+  };
+  using Entries = std::map<std::string, Entry, std::less<>>;
+  // What one or more names stand for.
+  struct Content {
+    std::shared_ptr<const AdapterImage> host;  // null: not in the host tier
+    std::weak_ptr<const AdapterImage> used;    // still there while a request holds it
+  };
+
+  Catalogue(CatalogueOptions options, PoolHooks pool, DiskCache cache, RegistryFile registry_file,
+            prometheus::Registry& registry);
+
+  void Run();
+  void Post(std::function<void()> work);
+  void PublishIfChanged();
+  void Publish();
+  Micros NextDeadline() const;
+  void FailOverdue();
+
+  Entry& AddEntry(const std::string& name, const SourceUri& uri);
+  void EraseEntry(Entries::iterator entry, const Error& reason);
+  void RestoreRegistered();
+  void RecallSource(Entry& entry);
+  void SaveRegistry();
+
+  std::shared_ptr<const AdapterImage> HostImage(const AdapterId& id);
+  void KeepOnHost(const std::shared_ptr<const AdapterImage>& image);
+  void TrimHost();
+  void DropContentIfUnnamed(const AdapterId& id);
+  void SetPinned(Entry& entry, bool is_pinned);
+  void MoveTo(Entry& entry, const Entry& target);
+  void DoRegister(const AdapterRegistration& registration, const SourceUri& uri,
+                  StatusCallback done);
+
+  void DoWant(const std::string& name, HandleCallback done);
+  void StartLoad(Entry& entry);
+  std::string StagingDir(const SourceUri& uri) const;
+  void OnLoaded(const std::string& name, uint64_t load_number, Result<Loaded> result);
+  void OnLoadFailed(Entries::iterator entry, Error error);
+  void WriteToDisk(const std::shared_ptr<const AdapterImage>& image, const LoadTimes& times);
+  AdapterStatus StatusOf(const Entry& entry) const;
+  AdapterTier TierOf(const AdapterId& id) const;
+
+  const CatalogueOptions options_;
+  const PoolHooks pool_;
+  DiskCache cache_;
+  RegistryFile registry_file_;
+  TierMetrics metrics_;
+  Entries entries_;
+  std::unordered_map<AdapterId, Content> contents_;
+  std::map<std::string, KnownSource> known_sources_;
+  EvictionPolicy host_policy_;
+  uint64_t num_host_evicted_ = 0;
+  bool names_changed_ = true;
+  bool registry_changed_ = false;
+  uint64_t last_load_number_ = 0;
+  const int64_t created_s_;
+  std::atomic<std::shared_ptr<const ModelDirectory>> directory_;
+  Mailbox<std::function<void()>> mailbox_{SIZE_MAX};
+  std::atomic<bool> stopping_ = false;
+  LoaderThreads loaders_;
+  std::thread thread_;
+};
+
+}  // namespace lorry::adapters

@@ -1,0 +1,218 @@
+// The operator's side of the catalogue: names that come, move and go.
+#include <chrono>
+#include <utility>
+
+#include "adapters/catalogue.h"
+
+namespace lorry::adapters {
+namespace {
+
+Error NoAdapter(const std::string& name) {
+  return {ErrorCode::kNotFound, fmt::format("The adapter `{}` cannot be found.", name), "name"};
+}
+
+Error IsStatic(const std::string& name) {
+  return {ErrorCode::kPermission,
+          fmt::format("The adapter `{}` belongs to the server's configuration.", name), "name"};
+}
+
+}  // namespace
+
+void Catalogue::AddStatic(const std::string& name, const SourceUri& uri, bool pin,
+                          StatusCallback ready) {
+  Post([this, name, uri, pin, ready = std::move(ready)]() mutable {
+    const auto found = entries_.find(name);
+    if (found != entries_.end() && found->second.is_static) {
+      return ready(Fail(ErrorCode::kConflict,
+                        fmt::format("adapter name `{}` is given twice: {} and {}", name,
+                                    found->second.uri.text, uri.text)));
+    }
+    // One registered in an earlier run gives way to the configuration.
+    if (found != entries_.end()) EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});
+    Entry& entry = AddEntry(name, uri);
+    entry.is_static = true;
+    entry.is_stale = true;
+    entry.is_pinned = pin;
+    RecallSource(entry);
+    entry.on_loaded.push_back(std::move(ready));
+    StartLoad(entry);
+  });
+}
+
+void Catalogue::SyncWatched(const std::string& name, const std::string& dir) {
+  Post([this, name, dir] {
+    const auto uri = ParseSourceUri(dir);
+    if (!uri) return;
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) {
+      Entry& entry = AddEntry(name, *uri);
+      entry.is_watched = true;
+      entry.is_registered = true;
+      entry.is_stale = true;
+      RecallSource(entry);
+      return;
+    }
+    Entry& entry = found->second;
+    if (!entry.is_watched) return;  // a name of the operator's goes first
+    entry.is_stale = true;
+    entry.error.reset();
+    entry.failed_until_us = 0;
+  });
+}
+
+void Catalogue::RemoveWatched(const std::string& name) {
+  Post([this, name] {
+    const auto found = entries_.find(name);
+    if (found != entries_.end() && found->second.is_watched) EraseEntry(found, NoAdapter(name));
+  });
+}
+
+void Catalogue::Register(AdapterRegistration registration, StatusCallback done) {
+  const Status name_status = CheckAdapterName(registration.name);
+  if (!name_status) {
+    return done(Fail(ErrorCode::kInvalidArgument, name_status.error().message, "name"));
+  }
+  auto uri = ParseSourceUri(registration.source);
+  if (!uri) return done(Fail(uri.error().code, uri.error().message, "source"));
+  for (const std::string& base : options_.base_names) {
+    if (registration.name == base) {
+      return done(Fail(ErrorCode::kConflict,
+                       fmt::format("The name `{}` is the base model's.", base), "name"));
+    }
+  }
+  Post([this, registration = std::move(registration), uri = std::move(*uri),
+        done = std::move(done)]() mutable { DoRegister(registration, uri, std::move(done)); });
+}
+
+void Catalogue::DoRegister(const AdapterRegistration& registration, const SourceUri& uri,
+                           StatusCallback done) {
+  const auto found = entries_.find(registration.name);
+  if (found != entries_.end() && !registration.replace) {
+    return done(Fail(ErrorCode::kConflict,
+                     fmt::format("The adapter `{}` exists already, from {}.", registration.name,
+                                 found->second.uri.text),
+                     "name"));
+  }
+  if (found != entries_.end() && found->second.is_static) {
+    return done(tl::unexpected<Error>(IsStatic(registration.name)));
+  }
+  const bool is_new = found == entries_.end();
+  Entry& entry = is_new ? AddEntry(registration.name, uri) : found->second;
+  entry.uri = uri;
+  entry.token = registration.token;
+  entry.is_stale = true;
+  entry.is_watched = false;
+  entry.error.reset();
+  if (registration.is_pinned) SetPinned(entry, true);
+  if (is_new) RecallSource(entry);
+  registry_changed_ = true;
+  if (registration.load || !is_new) {
+    entry.on_loaded.push_back(std::move(done));
+    return StartLoad(entry);
+  }
+  entry.is_registered = true;
+  names_changed_ = true;
+  PublishIfChanged();
+  done(StatusOf(entry));
+}
+
+void Catalogue::Remove(const std::string& name, DoneCallback done) {
+  Post([this, name, done = std::move(done)] {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
+    if (found->second.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
+    SetPinned(found->second, false);
+    EraseEntry(found, {ErrorCode::kNotFound,
+                       fmt::format("The adapter `{}` has been removed.", name), "model"});
+    registry_changed_ = true;
+    PublishIfChanged();
+    done({});
+  });
+}
+
+void Catalogue::Update(const std::string& name, AdapterUpdate update, StatusCallback done) {
+  Post([this, name, update = std::move(update), done = std::move(done)]() mutable {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
+    Entry& entry = found->second;
+    if (update.is_pinned) SetPinned(entry, *update.is_pinned);
+    registry_changed_ = true;
+    if (update.alias_of) {
+      if (entry.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
+      const auto target = entries_.find(*update.alias_of);
+      if (target == entries_.end()) {
+        return done(tl::unexpected<Error>(NoAdapter(*update.alias_of)));
+      }
+      MoveTo(entry, target->second);
+    } else if (!update.reload) {
+      return done(StatusOf(entry));
+    }
+    if (!update.reload && !entry.id.IsBase()) return done(StatusOf(entry));
+    entry.is_stale = true;
+    entry.on_loaded.push_back(std::move(done));
+    StartLoad(entry);
+  });
+}
+
+// The name stands for what `target` stands for, from the next request on.
+void Catalogue::MoveTo(Entry& entry, const Entry& target) {
+  const AdapterId before = entry.id;
+  entry.uri = target.uri;
+  entry.token = target.token;
+  entry.id = target.id;
+  entry.revision = target.revision;
+  entry.max_rank = target.max_rank;
+  entry.num_modules = target.num_modules;
+  entry.num_bytes = target.num_bytes;
+  entry.is_stale = target.is_stale;
+  entry.load_number = ++last_load_number_;  // what is under way is for the old source
+  entry.is_loading = false;
+  entry.error.reset();
+  names_changed_ = true;
+  if (!before.IsBase() && before != entry.id) DropContentIfUnnamed(before);
+  if (!entry.waiters.empty()) StartLoad(entry);
+}
+
+void Catalogue::SetPinned(Entry& entry, bool is_pinned) {
+  if (std::exchange(entry.is_pinned, is_pinned) == is_pinned) return;
+  const auto image = HostImage(entry.id);
+  if (image != nullptr) (is_pinned ? pool_.pin : pool_.unpin)(image);
+}
+
+AdapterStatus Catalogue::StatusOf(const Entry& entry) const {
+  AdapterStatus status = {.name = entry.name,
+                          .source = entry.uri.text,
+                          .revision = entry.revision,
+                          .id = entry.id,
+                          .tier = TierOf(entry.id),
+                          .is_loading = entry.is_loading,
+                          .is_pinned = entry.is_pinned,
+                          .is_static = entry.is_static,
+                          .max_rank = entry.max_rank,
+                          .num_modules = entry.num_modules,
+                          .num_bytes = entry.num_bytes,
+                          .num_requests = entry.num_requests,
+                          .num_waiting = static_cast<int>(entry.waiters.size()),
+                          .created_s = entry.created_s,
+                          .last_used_s = entry.last_used_s,
+                          .error = entry.error};
+  if (entry.error) {
+    const Micros left_us = std::max<Micros>(entry.failed_until_us - options_.clock->NowUs(), 0);
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    status.failed_until_s =
+        std::chrono::duration_cast<std::chrono::seconds>(now).count() + left_us / 1'000'000;
+  }
+  return status;
+}
+
+void Catalogue::List(std::function<void(std::vector<AdapterStatus>)> done) {
+  Post([this, done = std::move(done)] {
+    std::vector<AdapterStatus> statuses;
+    for (const auto& [name, entry] : entries_) {
+      if (entry.is_registered) statuses.push_back(StatusOf(entry));
+    }
+    done(std::move(statuses));
+  });
+}
+
+}  // namespace lorry::adapters

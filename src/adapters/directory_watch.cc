@@ -1,0 +1,115 @@
+#include "adapters/directory_watch.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <set>
+
+#include "base/log.h"
+#include "base/thread_name.h"
+#include "formats/safetensors.h"
+
+namespace lorry::adapters {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr auto kPeriod = std::chrono::milliseconds(400);
+
+// Names, sizes and times of the files of a directory; empty: it holds no adapter (yet).
+std::string StateOf(const fs::path& dir) {
+  std::error_code error;
+  std::set<std::string> files;
+  for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (!entry->is_regular_file(error)) continue;
+    files.insert(fmt::format("{} {} {}\n", entry->path().filename().string(),
+                             entry->file_size(error),
+                             entry->last_write_time(error).time_since_epoch().count()));
+  }
+  const bool has_config = fs::exists(dir / "adapter_config.json", error);
+  const bool has_weights = fs::exists(dir / "adapter_model.safetensors", error) ||
+                           fs::exists(dir / "adapter_model.bin", error);
+  std::string state;
+  if (has_config && has_weights) {
+    for (const std::string& file : files) state += file;
+  }
+  return state;
+}
+
+// A file that is still being copied is shorter than its header says.
+bool IsComplete(const fs::path& dir) {
+  std::error_code error;
+  const fs::path weights = dir / "adapter_model.safetensors";
+  return !fs::exists(weights, error) || formats::SafetensorsFile::Open(weights).has_value();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DirectoryWatch>> DirectoryWatch::Start(std::vector<std::string> dirs,
+                                                              Catalogue& catalogue) {
+  for (std::string& dir : dirs) {
+    std::error_code error;
+    if (!fs::is_directory(dir, error)) {
+      return Fail(ErrorCode::kNotFound, fmt::format("--adapter-dir {}: no such directory", dir),
+                  "adapter-dir");
+    }
+    dir = fs::absolute(dir, error);
+  }
+  auto watch =
+      std::unique_ptr<DirectoryWatch>(new DirectoryWatch(std::move(dirs), catalogue));
+  watch->Look(true);
+  watch->thread_ = std::thread([raw = watch.get()] { raw->Run(); });
+  return watch;
+}
+
+DirectoryWatch::DirectoryWatch(std::vector<std::string> dirs, Catalogue& catalogue)
+    : dirs_(std::move(dirs)), catalogue_(catalogue) {}
+
+DirectoryWatch::~DirectoryWatch() {
+  stopping_ = true;
+  stop_.Close();
+  if (thread_.joinable()) thread_.join();
+}
+
+void DirectoryWatch::Run() {
+  NameThisThread("adapter-watch");
+  LowerThisThreadsPriority();
+  while (!stopping_) {
+    stop_.WaitFor(kPeriod);
+    if (!stopping_) Look(false);
+  }
+}
+
+void DirectoryWatch::Look(bool is_first) {
+  std::set<std::string> present;
+  for (const std::string& dir : dirs_) {
+    std::error_code error;
+    for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
+         entry.increment(error)) {
+      const std::string name = entry->path().filename();
+      if (!entry->is_directory(error) || !CheckAdapterName(name)) continue;
+      std::string state = StateOf(entry->path());
+      if (state.empty() || !present.insert(name).second) continue;
+      Seen& seen = seen_[name];
+      const bool is_new_state = seen.state != state || seen.dir != entry->path();
+      if (is_new_state) seen = {entry->path(), std::move(state), false};
+      // Whoever copies may be in the middle: wait for a round without a change.
+      if (seen.is_told || (is_new_state && !is_first) || !IsComplete(entry->path())) continue;
+      seen.is_told = true;
+      catalogue_.SyncWatched(name, seen.dir);
+      log::Info("adapter {}: found in {}", name, dir);
+    }
+  }
+  std::erase_if(seen_, [&](const auto& seen) {
+    if (present.contains(seen.first)) return false;
+    if (seen.second.is_told) {
+      catalogue_.RemoveWatched(seen.first);
+      log::Info("adapter {}: gone from {}", seen.first, seen.second.dir);
+    }
+    return true;
+  });
+}
+
+}  // namespace lorry::adapters

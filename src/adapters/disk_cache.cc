@@ -1,0 +1,128 @@
+#include "adapters/disk_cache.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <vector>
+
+#include "base/log.h"
+
+namespace lorry::adapters {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What bringing a file back took is not known after a restart: as if from a disk of 1 GB/s.
+constexpr double kBytesPerMicro = 1000;
+
+std::optional<AdapterId> IdOf(const std::string& file_name, uint64_t base) {
+  AdapterId id;
+  for (size_t i = 0; i < id.bytes.size(); ++i) {
+    const char* digits = file_name.data() + 2 * i;
+    if (file_name.size() < 2 * id.bytes.size() ||
+        std::from_chars(digits, digits + 2, id.bytes[i], 16).ptr != digits + 2) {
+      return std::nullopt;
+    }
+  }
+  if (file_name != ImageFileName({id, base})) return std::nullopt;
+  return id;
+}
+
+}  // namespace
+
+Result<DiskCache> DiskCache::Open(const std::string& dir, uint64_t base, size_t max_bytes) {
+  DiskCache cache(fmt::format("{}/{:016x}", dir, base), base, max_bytes);
+  if (max_bytes == 0) return cache;
+  std::error_code error;
+  fs::create_directories(cache.dir_, error);
+  if (error) {
+    return Fail(ErrorCode::kPermission,
+                fmt::format("adapter cache {}: {}", cache.dir_, error.message()), "adapter-cache");
+  }
+  cache.Scan();
+  return cache;
+}
+
+DiskCache::DiskCache(std::string dir, uint64_t base, size_t max_bytes)
+    : dir_(std::move(dir)), base_(base), max_bytes_(max_bytes) {}
+
+void DiskCache::Scan() {
+  struct Found {
+    fs::file_time_type used;
+    AdapterId id;
+    size_t num_bytes;
+  };
+  std::vector<Found> found;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir_, error)) {
+    const std::string name = entry.path().filename();
+    const auto id = IdOf(name, base_);
+    const size_t num_bytes = entry.is_regular_file(error) ? entry.file_size(error) : 0;
+    if (id && num_bytes > 0) {
+      found.push_back({entry.last_write_time(error), *id, num_bytes});
+    } else if (name.ends_with(".part")) {
+      fs::remove(entry.path(), error);
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
+    return std::tie(a.used, a.id) < std::tie(b.used, b.id);
+  });
+  for (const Found& file : found) {
+    is_written_[file.id] = true;
+    policy_->OnInsert(file.id, {.bytes = file.num_bytes,
+                                .bring_back_us =
+                                    static_cast<Micros>(file.num_bytes / kBytesPerMicro) + 1});
+  }
+  while (policy_->resident_bytes() > max_bytes_) {
+    Remove(*policy_->Victim());
+    ++num_evicted_;
+  }
+}
+
+bool DiskCache::Contains(const AdapterId& id) const {
+  const auto file = is_written_.find(id);
+  return file != is_written_.end() && file->second;
+}
+
+std::string DiskCache::PathOf(const AdapterId& id) const {
+  return fmt::format("{}/{}", dir_, ImageFileName({id, base_}));
+}
+
+bool DiskCache::Reserve(const AdapterId& id, size_t num_bytes, Micros bring_back_us) {
+  if (num_bytes > max_bytes_ || is_written_.contains(id)) return false;
+  const size_t after = policy_->resident_bytes() + num_bytes;
+  if (after > max_bytes_) {
+    const auto victims = policy_->Victims(after - max_bytes_);
+    if (!victims) return false;
+    for (const AdapterId& victim : *victims) Remove(victim);
+    num_evicted_ += victims->size();
+  }
+  is_written_[id] = false;
+  policy_->OnInsert(id, {.bytes = num_bytes, .bring_back_us = std::max<Micros>(bring_back_us, 1)});
+  policy_->Pin(id);
+  return true;
+}
+
+void DiskCache::Written(const AdapterId& id) {
+  is_written_[id] = true;
+  policy_->Unpin(id);
+}
+
+void DiskCache::Abandoned(const AdapterId& id) {
+  policy_->Unpin(id);
+  Remove(id);
+}
+
+void DiskCache::Remove(const AdapterId& id) {
+  if (is_written_.erase(id) == 0) return;
+  policy_->OnRemove(id);
+  std::error_code error;
+  fs::remove(PathOf(id), error);
+  if (error) log::Warning("adapter cache: {}: {}", PathOf(id), error.message());
+}
+
+DiskCacheStats DiskCache::stats() const {
+  return {is_written_.size(), policy_->resident_bytes(), num_evicted_};
+}
+
+}  // namespace lorry::adapters

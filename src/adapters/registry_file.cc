@@ -1,0 +1,115 @@
+#include "adapters/registry_file.h"
+
+#include <sys/stat.h>
+
+#include <boost/json.hpp>
+#include <charconv>
+#include <cstdio>
+#include <optional>
+
+#include "formats/json.h"
+#include "formats/output_file.h"
+
+namespace lorry::adapters {
+namespace {
+
+namespace json = boost::json;
+
+constexpr int kVersion = 1;
+constexpr formats::JsonLimits kLimits = {.max_bytes = size_t{64} << 20, .max_depth = 6};
+
+std::optional<AdapterId> IdFromHex(std::string_view hex) {
+  AdapterId id;
+  if (hex.size() != 2 * id.bytes.size()) return std::nullopt;
+  for (size_t i = 0; i < id.bytes.size(); ++i) {
+    const char* digits = hex.data() + 2 * i;
+    if (std::from_chars(digits, digits + 2, id.bytes[i], 16).ptr != digits + 2) return std::nullopt;
+  }
+  return id;
+}
+
+Status ReadAdapter(const json::value& value, const std::string& where, RegistryContent& content) {
+  if (!value.is_object()) return Fail(ErrorCode::kDataLoss, where + ": not a list of objects");
+  const formats::JsonFields fields(value.get_object(), where);
+  RegisteredAdapter adapter;
+  ASSIGN_OR_RETURN(adapter.name, fields.Required<std::string>("name"));
+  ASSIGN_OR_RETURN(adapter.source, fields.Required<std::string>("source"));
+  ASSIGN_OR_RETURN(adapter.is_pinned, fields.Or<bool>("pinned", false));
+  ASSIGN_OR_RETURN(adapter.created_s, fields.Or<int64_t>("created", 0));
+  content.adapters.push_back(std::move(adapter));
+  return {};
+}
+
+Status ReadSource(const std::string& text, const json::value& value, const std::string& where,
+                  RegistryContent& content) {
+  if (!value.is_object()) return Fail(ErrorCode::kDataLoss, where + ": not an object of objects");
+  const formats::JsonFields fields(value.get_object(), where);
+  KnownSource source;
+  ASSIGN_OR_RETURN(source.revision, fields.Required<std::string>("revision"));
+  ASSIGN_OR_RETURN(const std::string hex, fields.Required<std::string>("id"));
+  const auto id = IdFromHex(hex);
+  if (!id) return fields.FieldError("id", "is not 32 hexadecimal digits", ErrorCode::kDataLoss);
+  source.id = *id;
+  ASSIGN_OR_RETURN(source.max_rank, fields.Or<int64_t>("rank", 0));
+  ASSIGN_OR_RETURN(source.num_modules, fields.Or<int64_t>("modules", 0));
+  ASSIGN_OR_RETURN(const int64_t bytes, fields.Or<int64_t>("bytes", 0));
+  source.num_bytes = static_cast<size_t>(bytes);
+  content.sources[text] = std::move(source);
+  return {};
+}
+
+Result<RegistryContent> Parse(const std::string& path) {
+  ASSIGN_OR_RETURN(const json::object object, formats::ReadJsonObject(path, kLimits));
+  const formats::JsonFields fields(object, path);
+  ASSIGN_OR_RETURN(const int64_t version, fields.Required<int64_t>("version"));
+  if (version != kVersion) return fields.FieldError("version", "is not known", ErrorCode::kDataLoss);
+  RegistryContent content;
+  if (const json::value* adapters = fields.Find("adapters"); adapters && adapters->is_array()) {
+    for (const json::value& value : adapters->get_array()) {
+      RETURN_IF_ERROR(ReadAdapter(value, path, content));
+    }
+  }
+  if (const json::value* sources = fields.Find("sources"); sources && sources->is_object()) {
+    for (const auto& [text, value] : sources->get_object()) {
+      RETURN_IF_ERROR(ReadSource(text, value, path, content));
+    }
+  }
+  return content;
+}
+
+}  // namespace
+
+Result<RegistryContent> RegistryFile::Read() const {
+  struct stat status;
+  if (path_.empty() || ::stat(path_.c_str(), &status) != 0) return RegistryContent();
+  Result<RegistryContent> content = Parse(path_);
+  if (content) return content;
+  const std::string aside = path_ + ".broken";
+  std::rename(path_.c_str(), aside.c_str());
+  return Fail(ErrorCode::kDataLoss,
+              fmt::format("{} (put aside as {})", content.error().message, aside));
+}
+
+Status RegistryFile::Write(const RegistryContent& content) const {
+  if (path_.empty()) return {};
+  json::array adapters;
+  for (const RegisteredAdapter& adapter : content.adapters) {
+    adapters.push_back({{"name", adapter.name},
+                        {"source", adapter.source},
+                        {"pinned", adapter.is_pinned},
+                        {"created", adapter.created_s}});
+  }
+  json::object sources;
+  for (const auto& [text, source] : content.sources) {
+    sources[text] = {{"revision", source.revision},
+                     {"id", source.id.Hex()},
+                     {"rank", source.max_rank},
+                     {"modules", source.num_modules},
+                     {"bytes", source.num_bytes}};
+  }
+  const std::string text = json::serialize(json::object{
+      {"version", kVersion}, {"adapters", std::move(adapters)}, {"sources", std::move(sources)}});
+  return formats::WriteTextFile(path_, text, true);
+}
+
+}  // namespace lorry::adapters

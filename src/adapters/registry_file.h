@@ -1,0 +1,47 @@
+// RegistryFile: what was registered while the server ran, so that a restart knows it, and what each
+// source held when it was last read, so that nothing unchanged is read again.
+// Owns: one JSON file, replaced as a whole. Thread: any one at a time. Never: holds a token.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+
+namespace lorry::adapters {
+
+struct RegisteredAdapter {
+  std::string name;
+  std::string source;
+  bool is_pinned = false;
+  int64_t created_s = 0;
+};
+
+struct KnownSource {
+  std::string revision;
+  AdapterId id;
+  int max_rank = 0;
+  int num_modules = 0;
+  size_t num_bytes = 0;
+};
+
+struct RegistryContent {
+  std::vector<RegisteredAdapter> adapters;
+  std::map<std::string, KnownSource> sources;  // by their text
+};
+
+class RegistryFile {
+ public:
+  explicit RegistryFile(std::string path) : path_(std::move(path)) {}  // empty: nothing is kept
+
+  // A missing file is empty; a broken one is kDataLoss, and is put aside under another name.
+  Result<RegistryContent> Read() const;
+  Status Write(const RegistryContent& content) const;
+
+ private:
+  std::string path_;
+};
+
+}  // namespace lorry::adapters

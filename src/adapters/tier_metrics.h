@@ -1,0 +1,44 @@
+// The metrics of the tiers below the page pool (engine/residency_metrics.h has the pool's, under
+// the same names). Owns: handles into the registry. Thread: the catalogue's.
+#pragma once
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <string>
+
+#include "adapters/disk_cache.h"
+#include "adapters/load_adapter.h"
+#include "request/adapter_service.h"
+
+namespace lorry::adapters {
+
+class TierMetrics {
+ public:
+  explicit TierMetrics(prometheus::Registry& registry);
+
+  void OnHit(AdapterTier tier);  // where a request found its adapter's weights
+  void OnLoaded(const Loaded& loaded);
+  void OnWritten(size_t num_bytes, Micros write_us);
+  void OnFailed(const Error& error);
+  void SetDisk(const DiskCacheStats& stats);
+  void SetHost(size_t num_images, size_t num_bytes, uint64_t num_evicted);
+  void SetNames(size_t num_names, size_t num_waiting);
+
+ private:
+  prometheus::Family<prometheus::Gauge>& bytes_;
+  prometheus::Family<prometheus::Gauge>& count_;
+  prometheus::Family<prometheus::Counter>& hits_;
+  prometheus::Family<prometheus::Counter>& loads_;
+  prometheus::Family<prometheus::Counter>& moved_bytes_;
+  prometheus::Family<prometheus::Counter>& evictions_;
+  prometheus::Family<prometheus::Counter>& failures_;
+  prometheus::Family<prometheus::Histogram>& load_seconds_;
+  prometheus::Gauge& names_;
+  prometheus::Gauge& waiting_;
+};
+
+}  // namespace lorry::adapters

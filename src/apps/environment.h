@@ -1,0 +1,18 @@
+// What the environment says in other people's names: the Hub's, the object stores', the user's cache.
+// Thread: before others start.
+#pragma once
+
+#include <string>
+
+#include "adapters/sources/source.h"
+
+namespace lorry::apps {
+
+// HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME, HF_HUB_OFFLINE; AWS_*, GOOGLE_* and AZURE_* for the
+// stores.
+void ReadSourceVariables(adapters::SourceOptions& sources);
+
+// $XDG_CACHE_HOME/lorry or ~/.cache/lorry; empty without a home.
+std::string DefaultCacheDir();
+
+}  // namespace lorry::apps
