@@ -55,10 +55,10 @@ tl::unexpected<Error> Broken(const std::string& path, std::string_view what) {
 }  // namespace
 
 uint64_t BaseFingerprint(const model::ModelSpec& spec) {
-  const std::string text = fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", kPackingVersion,
-                                       spec.family, spec.vocab_size, spec.hidden, spec.num_layers,
-                                       spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.ffn,
-                                       DTypeName(spec.dtype));
+  const std::string text =
+      fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", kPackingVersion, spec.family, spec.vocab_size,
+                  spec.hidden, spec.num_layers, spec.num_heads, spec.num_kv_heads, spec.head_dim,
+                  spec.ffn, DTypeName(spec.dtype));
   return XXH3_64bits(text.data(), text.size());
 }
 

@@ -99,8 +99,8 @@ void Catalogue::Publish() {
   }
   metrics_.SetNames(cards.size(), num_waiting);
   directory_.store(std::make_shared<const ModelDirectory>(options_.base_names, options_.base_root,
-                                                          std::move(cards),
-                                                          options_.max_model_len, created_s_));
+                                                          std::move(cards), options_.max_model_len,
+                                                          created_s_));
 }
 
 Micros Catalogue::NextDeadline() const {
@@ -349,7 +349,7 @@ void Catalogue::OnLoaded(const std::string& name, uint64_t load_number, Result<L
   entry.max_rank = image->max_rank;
   entry.num_modules = image->num_modules;
   entry.num_bytes = image->blob.size();
-  names_changed_ = names_changed_ || !std::exchange(entry.is_registered, true);
+  if (!std::exchange(entry.is_registered, true)) names_changed_ = true;
   registry_changed_ = true;
   known_sources_[entry.uri.text] = {entry.revision, entry.id, entry.max_rank, entry.num_modules,
                                     entry.num_bytes};
@@ -358,11 +358,12 @@ void Catalogue::OnLoaded(const std::string& name, uint64_t load_number, Result<L
     if (!before.IsBase()) DropContentIfUnnamed(before);
   }
   if (!loaded.from_cache) {
-    log::Info("adapter {}: {}, rank {}, {} bytes, fetched in {:.3f} s, checked and packed in "
-              "{:.3f} s",
-              name, loaded.summary, entry.max_rank, entry.num_bytes,
-              static_cast<double>(loaded.times.fetch_us) * 1e-6,
-              static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
+    log::Info(
+        "adapter {}: {}, rank {}, {} bytes, fetched in {:.3f} s, checked and packed in "
+        "{:.3f} s",
+        name, loaded.summary, entry.max_rank, entry.num_bytes,
+        static_cast<double>(loaded.times.fetch_us) * 1e-6,
+        static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
   }
   PublishIfChanged();  // whoever is told may ask for the name at once
   for (Waiter& waiter : std::exchange(entry.waiters, {})) waiter.done(image);
@@ -373,7 +374,8 @@ void Catalogue::OnLoaded(const std::string& name, uint64_t load_number, Result<L
 void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   Entry& entry = found->second;
   entry.is_loading = false;
-  error.message = fmt::format("adapter `{}` from {}: {}", entry.name, entry.uri.text, error.message);
+  error.message =
+      fmt::format("adapter `{}` from {}: {}", entry.name, entry.uri.text, error.message);
   log::Warning("{}", error.message);
   if (!entry.is_registered) return EraseEntry(found, error);
   const int doublings = std::min(entry.num_failures++, 20);

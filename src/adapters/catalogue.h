@@ -2,8 +2,8 @@
 //
 //     source ──loader──▶ disk cache ──loader──▶ host ──engine──▶ page pool
 //
-// A name points to a source, and once that has been read, to content (an AdapterId). Content is kept
-// once however many names it has. A request takes the content that its name stands for at that
+// A name points to a source, and once that has been read, to content (an AdapterId). Content is
+// kept once however many names it has. A request takes the content that its name stands for at that
 // moment and keeps it to its end (request/adapter_handle.h); a reload moves the name afterwards.
 //
 // Owns: names, requests that wait for weights, the host tier, the disk cache's books, the loader
@@ -95,7 +95,7 @@ class Catalogue final : public AdapterService {
     bool is_static = false, is_watched = false, is_pinned = false;
     bool is_registered = false;  // false: it becomes known to clients only once it has been read
     bool is_loading = false;
-    bool is_stale = false;       // to be read from the source again before the next use
+    bool is_stale = false;  // to be read from the source again before the next use
     int max_rank = 0, num_modules = 0;
     size_t num_bytes = 0;
     uint64_t num_requests = 0;

@@ -23,9 +23,9 @@ void Catalogue::AddStatic(const std::string& name, const SourceUri& uri, bool pi
   Post([this, name, uri, pin, ready = std::move(ready)]() mutable {
     const auto found = entries_.find(name);
     if (found != entries_.end() && found->second.is_static) {
-      return ready(Fail(ErrorCode::kConflict,
-                        fmt::format("adapter name `{}` is given twice: {} and {}", name,
-                                    found->second.uri.text, uri.text)));
+      return ready(
+          Fail(ErrorCode::kConflict, fmt::format("adapter name `{}` is given twice: {} and {}",
+                                                 name, found->second.uri.text, uri.text)));
     }
     // One registered in an earlier run gives way to the configuration.
     if (found != entries_.end()) EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});

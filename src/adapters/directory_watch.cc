@@ -57,8 +57,7 @@ Result<std::unique_ptr<DirectoryWatch>> DirectoryWatch::Start(std::vector<std::s
     }
     dir = fs::absolute(dir, error);
   }
-  auto watch =
-      std::unique_ptr<DirectoryWatch>(new DirectoryWatch(std::move(dirs), catalogue));
+  auto watch = std::unique_ptr<DirectoryWatch>(new DirectoryWatch(std::move(dirs), catalogue));
   watch->Look(true);
   watch->thread_ = std::thread([raw = watch.get()] { raw->Run(); });
   return watch;

@@ -69,9 +69,9 @@ void DiskCache::Scan() {
   });
   for (const Found& file : found) {
     is_written_[file.id] = true;
-    policy_->OnInsert(file.id, {.bytes = file.num_bytes,
-                                .bring_back_us =
-                                    static_cast<Micros>(file.num_bytes / kBytesPerMicro) + 1});
+    policy_->OnInsert(file.id,
+                      {.bytes = file.num_bytes,
+                       .bring_back_us = static_cast<Micros>(file.num_bytes / kBytesPerMicro) + 1});
   }
   while (policy_->resident_bytes() > max_bytes_) {
     Remove(*policy_->Victim());

@@ -43,21 +43,22 @@ Result<std::string> Unpack(const Fetched& fetched, const LoadRequest& request) {
   const std::string target = request.staging_dir + "/unpacked";
   std::error_code error;
   fs::remove_all(target, error);
-  RETURN_IF_ERROR(formats::ExtractArchive(fmt::format("{}/{}", fetched.dir, fetched.archive), target,
-                                          {.cancelled = request.cancelled}));
+  RETURN_IF_ERROR(formats::ExtractArchive(fmt::format("{}/{}", fetched.dir, fetched.archive),
+                                          target, {.cancelled = request.cancelled}));
   return target;
 }
 
 Status LoadFromSource(const LoadRequest& request, const LoadBase& base, Loaded& loaded) {
   Stopwatch watch;
-  ASSIGN_OR_RETURN(const Fetched fetched,
-                   Fetch({.uri = request.uri,
-                          .token = request.token,
-                          .staging_dir = request.staging_dir,
-                          .known_revision = request.cached_path.empty() ? "" : request.known_revision,
-                          .cancelled = request.cancelled,
-                          .progress = request.progress},
-                         base.sources));
+  ASSIGN_OR_RETURN(
+      const Fetched fetched,
+      Fetch({.uri = request.uri,
+             .token = request.token,
+             .staging_dir = request.staging_dir,
+             .known_revision = request.cached_path.empty() ? "" : request.known_revision,
+             .cancelled = request.cancelled,
+             .progress = request.progress},
+            base.sources));
   loaded.revision = fetched.revision;
   loaded.times.fetch_us = watch.Lap();
   if (fetched.unchanged) {
@@ -118,8 +119,7 @@ Result<Loaded> LoadAdapter(const LoadRequest& request, const LoadBase& base) {
   const Status status = LoadFromSource(from_source, base, loaded);
   if (status) return loaded;
   if (!from_source.cached_path.empty() && MayUseCacheAfter(status.error()) && open_cached()) {
-    log::Warning("{}: {}; the copy in the cache is used", request.uri.text,
-                 status.error().message);
+    log::Warning("{}: {}; the copy in the cache is used", request.uri.text, status.error().message);
     return loaded;
   }
   return tl::unexpected<Error>(status.error());

@@ -30,10 +30,10 @@ struct LoadRequest {
   SourceUri uri;
   std::string token;
   std::string staging_dir;
-  std::string cached_path;     // an image of known_id in the disk cache; empty: none
-  AdapterId known_id;          // what this source held at known_revision
+  std::string cached_path;  // an image of known_id in the disk cache; empty: none
+  AdapterId known_id;       // what this source held at known_revision
   std::string known_revision;
-  bool trust_cache = false;    // the cached image is good without asking the source
+  bool trust_cache = false;  // the cached image is good without asking the source
   const std::atomic<bool>* cancelled = nullptr;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
 };

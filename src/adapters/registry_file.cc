@@ -62,7 +62,8 @@ Result<RegistryContent> Parse(const std::string& path) {
   ASSIGN_OR_RETURN(const json::object object, formats::ReadJsonObject(path, kLimits));
   const formats::JsonFields fields(object, path);
   ASSIGN_OR_RETURN(const int64_t version, fields.Required<int64_t>("version"));
-  if (version != kVersion) return fields.FieldError("version", "is not known", ErrorCode::kDataLoss);
+  if (version != kVersion)
+    return fields.FieldError("version", "is not known", ErrorCode::kDataLoss);
   RegistryContent content;
   if (const json::value* adapters = fields.Find("adapters"); adapters && adapters->is_array()) {
     for (const json::value& value : adapters->get_array()) {

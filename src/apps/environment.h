@@ -1,5 +1,5 @@
-// What the environment says in other people's names: the Hub's, the object stores', the user's cache.
-// Thread: before others start.
+// What the environment says in other people's names: the Hub's, the object stores', the user's
+// cache. Thread: before others start.
 #pragma once
 
 #include <string>

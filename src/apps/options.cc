@@ -97,11 +97,12 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
   registry.Duration({.name = "adapter-timeout",
                      .help = "A request waits for its adapter's weights for so long, then 503."},
                     &stack->adapter_timeout_us);
-  registry.List({.name = "allow-private-host",
-                 .value_name = "HOST|BLOCK",
-                 .help = "A private address that an adapter's URL may lead to: a host, host:port or "
-                         "10.1.0.0/16; all others are refused."},
-                &stack->allow_private_hosts);
+  registry.List(
+      {.name = "allow-private-host",
+       .value_name = "HOST|BLOCK",
+       .help = "A private address that an adapter's URL may lead to: a host, host:port or "
+               "10.1.0.0/16; all others are refused."},
+      &stack->allow_private_hosts);
   registry.Bytes({.name = "adapter-floor-bytes",
                   .help = "Of the page pool, kept for adapters however much KV cache is wanted."},
                  &stack->engine.adapter_floor_bytes);

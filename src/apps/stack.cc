@@ -141,17 +141,16 @@ class Builder {
     if (engine.pool_bytes == 0) {
       const int max_len =
           engine.max_model_len > 0 ? engine.max_model_len : model_->spec().max_positions;
-      engine.pool_bytes = ChoosePoolBytes({model_->spec().Kv(engine.page_tokens).PageBytes(),
-                                           engine.page_tokens, max_len, engine.max_num_seqs,
-                                           BytesOfManyAdapters(model_->spec()),
-                                           AvailableMemoryBytes()});
+      engine.pool_bytes = ChoosePoolBytes(
+          {model_->spec().Kv(engine.page_tokens).PageBytes(), engine.page_tokens, max_len,
+           engine.max_num_seqs, BytesOfManyAdapters(model_->spec()), AvailableMemoryBytes()});
     }
     catalogue_.base.config = model_->config();
     catalogue_.base.checkpoint = &model_->checkpoint();
     catalogue_.base.spec = model_->spec();
-    ASSIGN_OR_RETURN(stack_->engine,
-                     engine::Engine::Create(engine, engine::MakeStepModel(std::move(model_)),
-                                            &stack_->metrics));
+    ASSIGN_OR_RETURN(
+        stack_->engine,
+        engine::Engine::Create(engine, engine::MakeStepModel(std::move(model_)), &stack_->metrics));
     stack_->memory.pool_bytes = stack_->engine->pool_bytes();
     stack_->memory.host_bytes = options_.adapter_host_bytes;
     const size_t available = AvailableMemoryBytes();
@@ -177,15 +176,14 @@ class Builder {
     catalogue_.num_loaders = options_.adapter_loaders;
     catalogue_.max_waiting = options_.max_adapter_waiting;
     catalogue_.wait_timeout_us = options_.adapter_timeout_us;
-    ASSIGN_OR_RETURN(
-        stack_->catalogue,
-        adapters::Catalogue::Create(
-            std::move(catalogue_),
-            {.pin = [engine](auto adapter) { engine->Pin(std::move(adapter)); },
-             .unpin = [engine](auto adapter) { engine->Unpin(std::move(adapter)); },
-             .drop = [engine](AdapterId adapter) { engine->Drop(adapter); },
-             .resident = [engine] { return engine->resident_adapters(); }},
-            stack_->metrics));
+    ASSIGN_OR_RETURN(stack_->catalogue,
+                     adapters::Catalogue::Create(
+                         std::move(catalogue_),
+                         {.pin = [engine](auto adapter) { engine->Pin(std::move(adapter)); },
+                          .unpin = [engine](auto adapter) { engine->Unpin(std::move(adapter)); },
+                          .drop = [engine](AdapterId adapter) { engine->Drop(adapter); },
+                          .resident = [engine] { return engine->resident_adapters(); }},
+                         stack_->metrics));
     return {};
   }
 
@@ -196,9 +194,9 @@ class Builder {
       ASSIGN_OR_RETURN(const adapters::SourceUri uri, SourceOf(adapter));
       auto loaded = std::make_shared<std::promise<Result<AdapterStatus>>>();
       loads.push_back(loaded->get_future());
-      stack_->catalogue->AddStatic(adapter.name, uri, false, [loaded](Result<AdapterStatus> status) {
-        loaded->set_value(std::move(status));
-      });
+      stack_->catalogue->AddStatic(
+          adapter.name, uri, false,
+          [loaded](Result<AdapterStatus> status) { loaded->set_value(std::move(status)); });
     }
     for (size_t i = 0; i < loads.size(); ++i) {
       Result<AdapterStatus> status = loads[i].get();
@@ -229,8 +227,8 @@ class Builder {
 
   Status WatchDirectories() {
     if (options_.adapter_dirs.empty()) return {};
-    ASSIGN_OR_RETURN(stack_->watch, adapters::DirectoryWatch::Start(options_.adapter_dirs,
-                                                                    *stack_->catalogue));
+    ASSIGN_OR_RETURN(stack_->watch,
+                     adapters::DirectoryWatch::Start(options_.adapter_dirs, *stack_->catalogue));
     return {};
   }
 

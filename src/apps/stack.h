@@ -38,7 +38,7 @@ struct StackOptions {
   int max_adapter_waiting = 256;
   Micros adapter_timeout_us = 120'000'000;
   std::vector<std::string> allow_private_hosts;  // that a URL may lead to
-  std::string chat_template;  // a file; empty: the model's own
+  std::string chat_template;                     // a file; empty: the model's own
   std::string dtype = "auto";
   std::string cpu = "auto";    // instruction set (kernels/isa.h)
   int threads = 0;             // compute threads; 0: the cores that this process may use
@@ -79,8 +79,8 @@ struct Stack {
   std::unique_ptr<adapters::DirectoryWatch> watch;  // null: nothing is watched
 };
 
-// Half of what is free, but no more than all sequences at full length and many adapters need, and at
-// least one sequence.
+// Half of what is free, but no more than all sequences at full length and many adapters need, and
+// at least one sequence.
 struct PoolDemand {
   size_t page_bytes = 0;
   int page_tokens = 16;

@@ -58,7 +58,7 @@ class Engine final : public Generator {
   const EngineOptions& options() const { return options_; }  // with max_model_len resolved
   int max_model_len() const { return options_.max_model_len; }
   size_t max_adapter_bytes() const;  // that the pool has for adapters when no KV needs it
-  size_t pool_bytes() const;  // of the page pool, resident where touched
+  size_t pool_bytes() const;         // of the page pool, resident where touched
 
  private:
   Engine(EngineOptions options, std::unique_ptr<StepModel> model, PagePool pool,
@@ -75,8 +75,8 @@ class Engine final : public Generator {
   void Handle(const StopMessage& message);
 
   const EngineOptions options_;
-  Mailbox<Message> mailbox_;  // before the core, whose copier sends to it
-  std::unique_ptr<EngineCore> core_;  // the engine thread's, while it runs
+  Mailbox<Message> mailbox_;                // before the core, whose copier sends to it
+  std::unique_ptr<EngineCore> core_;        // the engine thread's, while it runs
   std::vector<Message> inbox_;              // the engine thread's
   std::optional<Micros> stop_deadline_us_;  // the engine thread's
   std::atomic<bool> stopping_ = false;

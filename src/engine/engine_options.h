@@ -24,7 +24,7 @@ struct EngineOptions {
   // Admission counts on a sequence to draw at most this many further tokens. Smaller: more
   // sequences at once, and more preemptions when many of them go on for longer.
   int max_reserved_output_tokens = 512;
-  int page_tokens = 16;  // KV tokens of a page, a multiple of 16
+  int page_tokens = 16;                   // KV tokens of a page, a multiple of 16
   size_t pool_bytes = size_t{256} << 20;  // of the page pool: KV cache and adapters
   size_t adapter_floor_bytes = 0;  // of the pool, kept for adapters however much KV is wanted
   // A request whose adapter has found no room in the pool for so long is refused.

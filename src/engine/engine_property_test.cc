@@ -47,9 +47,10 @@ struct Setup {
 // A core, and what the engine's thread does for it between steps.
 struct Core {
   Core(const Setup& setup, prometheus::Registry& registry)
-      : core(setup.options, std::make_unique<FakeStepModel>(setup.fake),
-             *PagePool::Create(256, setup.num_pages),
-             [this](AdapterCopied message) { copied.SendAlways(std::move(message)); }, registry) {}
+      : core(
+            setup.options, std::make_unique<FakeStepModel>(setup.fake),
+            *PagePool::Create(256, setup.num_pages),
+            [this](AdapterCopied message) { copied.SendAlways(std::move(message)); }, registry) {}
 
   // A step, or the wait for an adapter. False: everything has been answered.
   bool Step() {

@@ -83,7 +83,8 @@ class EngineTest : public ::testing::Test {
     const auto image = adapter < 0 ? nullptr : FakeAdapter(adapter);
     std::vector<TokenId> output;
     for (int i = 0; i < num_new; ++i) {
-      const std::vector<float> logits = model_->LogitsAfter(tokens, image ? &*image->weights : nullptr);
+      const std::vector<float> logits =
+          model_->LogitsAfter(tokens, image ? &*image->weights : nullptr);
       output.push_back(std::max_element(logits.begin(), logits.end()) - logits.begin());
       tokens.push_back(output.back());
     }
@@ -284,8 +285,8 @@ TEST_F(EngineTest, RefusesWhatItCannotServe) {
 
 TEST_F(EngineTest, RefusesOptionsThatDoNotFit) {
   const auto param = [this](EngineOptions options) {
-    const auto engine = Engine::Create(options, std::make_unique<FakeStepModel>(FakeModelOptions()),
-                                       &registry_);
+    const auto engine =
+        Engine::Create(options, std::make_unique<FakeStepModel>(FakeModelOptions()), &registry_);
     return engine ? "" : engine.error().param;
   };
   EXPECT_EQ(param(SmallEngine()), "");

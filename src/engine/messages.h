@@ -5,8 +5,8 @@
 #include <variant>
 
 #include "base/clock.h"
-#include "request/generate_request.h"
 #include "engine/adapter_copier.h"
+#include "request/generate_request.h"
 #include "request/token_event.h"
 
 namespace lorry::engine {

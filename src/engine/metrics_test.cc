@@ -29,9 +29,9 @@ class MetricsTest : public ::testing::Test {
     options.clock = &clock_;
     auto model = std::make_unique<FakeStepModel>(FakeModelOptions());
     model->before_forward = [this] { clock_.Advance(10'000); };
-    core_ = std::make_unique<EngineCore>(options, std::move(model), *PagePool::Create(256, 12),
-                                         [this](AdapterCopied c) { copied_.SendAlways(std::move(c)); },
-                                         registry_);
+    core_ = std::make_unique<EngineCore>(
+        options, std::move(model), *PagePool::Create(256, 12),
+        [this](AdapterCopied c) { copied_.SendAlways(std::move(c)); }, registry_);
   }
 
   void Submit(const std::string& adapter, int num_prompt, int max_tokens) {

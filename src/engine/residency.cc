@@ -14,10 +14,7 @@ constexpr double kBytesPerMicro = 2000;
 }  // namespace
 
 Residency::Residency(PagePool* pool, ResidencyOptions options, StartCopy start_copy, Free free)
-    : pool_(pool),
-      options_(options),
-      start_copy_(std::move(start_copy)),
-      free_(std::move(free)) {
+    : pool_(pool), options_(options), start_copy_(std::move(start_copy)), free_(std::move(free)) {
   CHECK_LE(options.kv_floor_pages + options.adapter_floor_pages, pool->num_pages());
 }
 
@@ -80,13 +77,13 @@ void Residency::SetWanted(AdapterId id, Entry& entry) {
 
 bool Residency::EndWants() {
   return std::erase_if(wanted_, [this](const AdapterId& id) {
-    Entry& entry = Find(id);
-    if (entry.wanted_round == round_) return false;
-    entry.is_wanted = false;
-    policy_.Unpin(id);
-    DropIfIdle(id);
-    return true;
-  }) > 0;
+           Entry& entry = Find(id);
+           if (entry.wanted_round == round_) return false;
+           entry.is_wanted = false;
+           policy_.Unpin(id);
+           DropIfIdle(id);
+           return true;
+         }) > 0;
 }
 
 const model::AdapterWeights* Residency::Enter(AdapterId id) {

@@ -1,9 +1,9 @@
-// Residency: which adapters lie in the page pool, which are on their way there, and who has to leave.
-// Adapters take pages from the pool that the KV cache draws on too. One that a running sequence
-// uses, or that is pinned, stays; the others leave when somebody needs their pages, the least
-// valuable first (adapters/eviction_policy.h). Owns: the adapters' pages and memory. Thread: the engine's.
-// Never: leaves less than kv_floor_pages to the KV cache, so that the oldest sequence can always
-// go on.
+// Residency: which adapters lie in the page pool, which are on their way there, and who has to
+// leave. Adapters take pages from the pool that the KV cache draws on too. One that a running
+// sequence uses, or that is pinned, stays; the others leave when somebody needs their pages, the
+// least valuable first (adapters/eviction_policy.h). Owns: the adapters' pages and memory. Thread:
+// the engine's. Never: leaves less than kv_floor_pages to the KV cache, so that the oldest sequence
+// can always go on.
 #pragma once
 
 #include <functional>
@@ -31,10 +31,10 @@ struct ResidencyOptions {
 
 struct ResidencyStats {
   int num_resident = 0;
-  int num_pages = 0;         // lent to adapters, resident or loading
-  size_t num_bytes = 0;      // of resident adapters, as they are
-  uint64_t num_hits = 0;     // requests that found their adapter resident
-  uint64_t num_loads = 0;    // copies begun
+  int num_pages = 0;       // lent to adapters, resident or loading
+  size_t num_bytes = 0;    // of resident adapters, as they are
+  uint64_t num_hits = 0;   // requests that found their adapter resident
+  uint64_t num_loads = 0;  // copies begun
   uint64_t loaded_bytes = 0;
   uint64_t num_evicted_for_kv = 0;
   uint64_t num_evicted_for_adapters = 0;
@@ -95,9 +95,9 @@ class Residency {
   struct Entry {
     bool is_loading = true;
     bool is_pinned = false;
-    bool is_wanted = false;    // by a waiting sequence, in the last round
-    bool is_dropped = false;   // leaves when idle
-    int num_running = 0;       // sequences
+    bool is_wanted = false;   // by a waiting sequence, in the last round
+    bool is_dropped = false;  // leaves when idle
+    int num_running = 0;      // sequences
     uint64_t wanted_round = 0;
     std::vector<PageId> pages;
     AdapterCopy copy;
@@ -114,11 +114,12 @@ class Residency {
   const ResidencyOptions options_;
   const StartCopy start_copy_;
   const Free free_;
-  adapters::EvictionPolicy policy_;  // a pin for each running sequence, one for loading, wanted and pinned each
+  adapters::EvictionPolicy
+      policy_;  // a pin for each running sequence, one for loading, wanted and pinned each
   Entries entries_;
-  std::vector<AdapterId> wanted_;  // entries with is_wanted
+  std::vector<AdapterId> wanted_;         // entries with is_wanted
   std::unordered_set<AdapterId> pinned_;  // also those that are not here yet
-  std::vector<Image> to_load_;  // without being asked for
+  std::vector<Image> to_load_;            // without being asked for
   uint64_t round_ = 0;
   int num_loading_ = 0;
   ResidencyStats stats_;

@@ -69,7 +69,7 @@ class SequenceTable {
   std::deque<Sequence*> waiting_;   // oldest first
   std::vector<Sequence*> ready_;    // of these, the ones that the last View showed
   Sequence* hopeless_ = nullptr;
-  std::vector<RequestId> ended_;    // since the last Sweep
+  std::vector<RequestId> ended_;  // since the last Sweep
   bool any_finished_ = false;
   uint64_t next_seq_id_ = 0;
   std::vector<sched::SchedSeq> running_view_, waiting_view_;

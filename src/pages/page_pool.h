@@ -36,8 +36,8 @@ class PagePool {
   // The borrower has given the touched places back to the system.
   void TakeBack(std::span<const PageId> pages);
 
-  void Share(PageId page);          // one more reference
-  void Release(PageId page);        // one less; the last frees the page
+  void Share(PageId page);    // one more reference
+  void Release(PageId page);  // one less; the last frees the page
 
   std::byte* arena() const { return arena_.data(); }
   size_t page_bytes() const { return page_bytes_; }

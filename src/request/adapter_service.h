@@ -43,15 +43,15 @@ struct AdapterStatus {
   AdapterId id;          // all zero: not read yet
   AdapterTier tier = AdapterTier::kNone;
   bool is_loading = false;
-  bool is_pinned = false;   // never evicted
-  bool is_static = false;   // from the command line or the configuration: not to be removed
-  int max_rank = 0;         // these three: 0 until it has been read
-  int num_modules = 0;      // applied, of as many
-  size_t num_bytes = 0;     // in the pool
+  bool is_pinned = false;  // never evicted
+  bool is_static = false;  // from the command line or the configuration: not to be removed
+  int max_rank = 0;        // these three: 0 until it has been read
+  int num_modules = 0;     // applied, of as many
+  size_t num_bytes = 0;    // in the pool
   uint64_t num_requests = 0;
-  int num_waiting = 0;      // requests that wait for its weights
-  int64_t created_s = 0;    // Unix time
-  int64_t last_used_s = 0;  // Unix time; 0: never
+  int num_waiting = 0;         // requests that wait for its weights
+  int64_t created_s = 0;       // Unix time
+  int64_t last_used_s = 0;     // Unix time; 0: never
   std::optional<Error> error;  // the last attempt failed so, and
   int64_t failed_until_s = 0;  // is not repeated before
 };
@@ -59,10 +59,10 @@ struct AdapterStatus {
 struct AdapterRegistration {
   std::string name;
   std::string source;
-  std::string token;             // for the source; kept in memory only
+  std::string token;  // for the source; kept in memory only
   bool is_pinned = false;
-  bool load = true;              // at once; else at its first request
-  bool replace = false;          // the name may exist: it moves to the new content once that is read
+  bool load = true;      // at once; else at its first request
+  bool replace = false;  // the name may exist: it moves to the new content once that is read
 };
 
 struct AdapterUpdate {

@@ -16,9 +16,9 @@ namespace lorry {
 struct GenerateRequest {
   RequestId id;
   std::shared_ptr<const AdapterHandle> adapter;  // null: the base
-  std::string adapter_name;     // for metrics and logs
-  std::vector<TokenId> prompt;  // at least one token
-  int num_sequences = 1;        // OpenAI's n; sequence i draws with (seed, i)
+  std::string adapter_name;                      // for metrics and logs
+  std::vector<TokenId> prompt;                   // at least one token
+  int num_sequences = 1;                         // OpenAI's n; sequence i draws with (seed, i)
   SamplingParams sampling;
   Micros arrival_us = 0;
 };

@@ -15,13 +15,13 @@
 namespace lorry {
 
 struct AdapterCard {
-  std::string name;  // 1-256 of A-Z a-z 0-9 . _ - /, starts with a letter or digit
+  std::string name;       // 1-256 of A-Z a-z 0-9 . _ - /, starts with a letter or digit
   std::string root;       // where it comes from, as the operator named it
   int64_t created_s = 0;  // Unix time
 };
 
 struct ModelChoice {
-  std::string name;   // the display name: the base's or the adapter's
+  std::string name;  // the display name: the base's or the adapter's
   bool is_adapter = false;
   std::shared_ptr<const AdapterHandle> adapter;  // its weights, once they are at hand
 };

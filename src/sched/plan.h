@@ -40,8 +40,8 @@ struct SchedSeq {
 struct SchedView {
   std::span<const SchedSeq> running;  // oldest first
   std::span<const SchedSeq> waiting;  // oldest first; the first max_num_seqs of them are enough
-  int num_free_pages = 0;  // also those that idle adapters would give
-  int num_held_pages = 0;  // of num_pages, those of adapters that stay
+  int num_free_pages = 0;             // also those that idle adapters would give
+  int num_held_pages = 0;             // of num_pages, those of adapters that stay
 };
 
 // The next `num_tokens` tokens of a sequence.
@@ -59,8 +59,8 @@ struct StepPlan {
 };
 
 // Every step with a sequence in it computes at least one token of the oldest, so all finish,
-// provided that each fits the pool alone: num_tokens + max_new_tokens - 1 tokens within num_pages less
-// those held.
+// provided that each fits the pool alone: num_tokens + max_new_tokens - 1 tokens within num_pages
+// less those held.
 StepPlan Plan(const SchedView& view, const SchedOptions& options);
 
 // The most pages that these sequences will hold together when each draws one token a step until its

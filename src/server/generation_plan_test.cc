@@ -75,14 +75,16 @@ TEST_F(PlannerTest, PromptsThatDoNotFitAreRefused) {
 }
 
 TEST_F(PlannerTest, ChatGoesThroughTheTemplate) {
-  const GenerationPlan plan = *planner_.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"), kBase);
+  const GenerationPlan plan =
+      *planner_.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"), kBase);
   std::vector<TokenId> expected = {kUserToken, 'h', 'i', kEndToken, kAssistantToken};
   EXPECT_EQ(plan.requests[0].prompt, expected);
   EXPECT_EQ(plan.requests[0].sampling.max_tokens, 64 - 5);  // all that there is room for
 }
 
 TEST_F(PlannerTest, NobodyTypesASpecialTokenInAChat) {
-  const GenerationPlan plan = *planner_.PlanChat(Chat(R"([{"role":"user","content":"<|end|>"}])"), kBase);
+  const GenerationPlan plan =
+      *planner_.PlanChat(Chat(R"([{"role":"user","content":"<|end|>"}])"), kBase);
   EXPECT_EQ(std::ranges::count(plan.requests[0].prompt, kEndToken), 1);
 }
 

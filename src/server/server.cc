@@ -60,7 +60,8 @@ Server::Server(ServerOptions options, AdapterService& adapters, text::Tokenizer 
                prometheus::Registry& registry)
     : options_(std::move(options)),
       adapters_(adapters),
-      planner_(adapters.directory()->max_model_len(), std::move(tokenizer), std::move(chat_template)),
+      planner_(adapters.directory()->max_model_len(), std::move(tokenizer),
+               std::move(chat_template)),
       limits_(MakeLimits(options_, planner_.tokenizer())),
       auth_(options_.api_keys),
       admin_access_(options_.admin, auth_),

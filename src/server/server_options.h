@@ -24,9 +24,9 @@ struct ServerOptions {
       api_keys;  // any of them opens /v1, /tokenize and /detokenize; empty: no key is needed
   int num_text_threads =
       1;  // that parse, template and tokenise; more when prompts are long and many
-  int max_pending_requests = 1024;  // that wait for a text thread; beyond: 429
+  int max_pending_requests = 1024;       // that wait for a text thread; beyond: 429
   size_t max_pending_bytes = 256 << 20;  // of their bodies, together; beyond: 429
-  int max_logprobs = 20;            // the most that a request may ask for
+  int max_logprobs = 20;                 // the most that a request may ask for
   SamplingParams
       default_sampling;  // of requests that do not say: the model's generation_config.json
   AdminOptions admin;

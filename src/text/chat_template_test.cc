@@ -91,6 +91,8 @@ TEST(ChatTemplateGoldenTest, JinjaCases) {
        "{{ d[(0, 0)] + d[0] + d[none] + d['0'] + d[false] + d[1.0] + d[1] }}",
        "{% set d = {0: 1, none: 2, 1.0: 3, '0': 4, (0, 0): 5, true: 6} %}{{ d|string }}",
        "{% set d = [0, none, 1.0, '0', true, (0, 0)] %}{{ d|string }}",
+       // Texts stay plain: `safe` is `string`.
+       "{{ 'yes' if 'foo'|safe is escaped }}",
        // Not in Jinja2 either.
        "{{ a[]|default('fallback') }}", "{{ a[] is undefined }}",
        // Hugging Face's sandbox refuses methods that change a list as well.

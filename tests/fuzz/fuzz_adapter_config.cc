@@ -24,7 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)formats::ParseGenerationConfig(*json, "input");
   const auto config = formats::ParsePeftLoraConfig(*json, "input");
   for (const bool tied : {false, true}) {
-    if (config) (void)formats::PlanPeftModules(*config, formats::ModelFamily::kLlama, modules, tied);
+    if (config)
+      (void)formats::PlanPeftModules(*config, formats::ModelFamily::kLlama, modules, tied);
   }
   return 0;
 }

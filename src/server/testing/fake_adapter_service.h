@@ -59,8 +59,7 @@ class FakeAdapterService final : public AdapterService {
     for (const auto& [name, status] : adapters_) {
       cards.push_back({.name = name, .root = status.source});
     }
-    return std::make_shared<ModelDirectory>(base_names_,
-                                            "/models/demo", std::move(cards),
+    return std::make_shared<ModelDirectory>(base_names_, "/models/demo", std::move(cards),
                                             /*max_model_len=*/64, /*created_s=*/1700000000);
   }
 

@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(of(&[("x-amz-checksum-crc32", "y/Q5Jg==")]), crc(CrcAlgorithm::Crc32IsoHdlc));
         assert_eq!(of(&[("x-amz-checksum-crc32c", "4waSgw==")]), crc(CrcAlgorithm::Crc32Iscsi));
         assert_eq!(
-            of(&[("x-amz-checksum-crc64nvme", "rosUhgp5lIg=")]),
+            of(&[("x-amz-checksum-crc64nvme", "rosUhgp5mIg=")]),
             crc(CrcAlgorithm::Crc64Nvme)
         );
         assert_eq!(
