@@ -3,6 +3,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "formats/output_file.h"
@@ -48,18 +49,39 @@ XXH128_canonical_t Checksum(FileHeader header, std::span<const std::byte> parts,
   return canonical;
 }
 
+// From the middle of each stretch, so that no two samples touch.
+void UpdateWithSample(XXH3_state_t& state, std::span<const std::byte> bytes) {
+  constexpr size_t kSampleBytes = 4096;
+  constexpr size_t kStretchBytes = size_t{64} << 20;
+  for (size_t begin = 0; begin < bytes.size(); begin += kStretchBytes) {
+    const auto stretch = bytes.subspan(begin, std::min(kStretchBytes, bytes.size() - begin));
+    const size_t num_bytes = std::min(kSampleBytes, stretch.size());
+    const auto sample = stretch.subspan((stretch.size() - num_bytes) / 2, num_bytes);
+    XXH3_64bits_update(&state, sample.data(), sample.size());
+  }
+}
+
 tl::unexpected<Error> Broken(const std::string& path, std::string_view what) {
   return Fail(ErrorCode::kDataLoss, fmt::format("{}: {}", path, what));
 }
 
 }  // namespace
 
-uint64_t BaseFingerprint(const model::ModelSpec& spec) {
+uint64_t BaseFingerprint(const model::ModelSpec& spec, const formats::Checkpoint& checkpoint) {
   const std::string text =
-      fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", kPackingVersion, spec.family, spec.vocab_size,
+      fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", kPackingVersion, spec.family, spec.vocab_size,
                   spec.hidden, spec.num_layers, spec.num_heads, spec.num_kv_heads, spec.head_dim,
-                  spec.ffn, DTypeName(spec.dtype));
-  return XXH3_64bits(text.data(), text.size());
+                  spec.ffn, spec.tied_embeddings, DTypeName(spec.dtype));
+  XXH3_state_t state;
+  XXH3_64bits_reset(&state);
+  XXH3_64bits_update(&state, text.data(), text.size());
+  for (const std::string& name : checkpoint.TensorNames()) {
+    const formats::TensorView tensor = checkpoint.Get(name).value();
+    const std::string about = fmt::format("{}|{}", name, tensor.Describe());
+    XXH3_64bits_update(&state, about.data(), about.size());
+    UpdateWithSample(state, tensor.bytes);
+  }
+  return XXH3_64bits_digest(&state);
 }
 
 std::string ImageFileName(const ImageKey& key) {

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/test_files.h"
+
 namespace lorry::adapters {
 namespace {
 
@@ -96,6 +98,34 @@ TEST_F(AdapterFileTest, LeavesNothingBehindWhereItCannotWrite) {
   const fs::path nowhere = dir_ / "no" / "such" / "directory.image";
   EXPECT_FALSE(WriteImageFile(image_, key_.base, nowhere));
   EXPECT_TRUE(fs::is_empty(dir_));
+}
+
+uint64_t FingerprintOf(const model::ModelSpec& spec,
+                       const std::vector<formats::TestTensor>& tensors) {
+  formats::TempDir dir;
+  dir.Write("model.safetensors", formats::MakeSafetensors(tensors));
+  return BaseFingerprint(spec, formats::Checkpoint::Open(dir.path()).value());
+}
+
+TEST(BaseFingerprintTest, TellsBasesOfOneShapeApart) {
+  model::ModelSpec spec = {.family = "llama", .vocab_size = 8, .hidden = 64};
+  const std::string weights(size_t{64} << 10, 'w');
+  const std::vector<formats::TestTensor> base = {{"a", "F32", "[128, 128]", weights},
+                                                 {"b", "F32", "[2]", formats::FloatBytes({1, 2})}};
+  const uint64_t fingerprint = FingerprintOf(spec, base);
+  EXPECT_EQ(FingerprintOf(spec, base), fingerprint);
+
+  auto trained = base;
+  for (char& byte : trained[0].data) byte ^= 1;
+  EXPECT_NE(FingerprintOf(spec, trained), fingerprint);
+  auto one_norm = base;
+  one_norm[1].data = formats::FloatBytes({1, 3});  // a small tensor is read whole
+  EXPECT_NE(FingerprintOf(spec, one_norm), fingerprint);
+  auto renamed = base;
+  renamed[1].name = "c";
+  EXPECT_NE(FingerprintOf(spec, renamed), fingerprint);
+  spec.dtype = DType::kF32;
+  EXPECT_NE(FingerprintOf(spec, base), fingerprint);
 }
 
 }  // namespace

