@@ -146,6 +146,7 @@ Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& pat
   }
   image->blob = blob;
   image->weights = BindWeights(image->parts, blob.data(), num_layers);
+  image->vocab_size = image->weights->vocab_size();
   image->file = std::move(file);
   return std::shared_ptr<const AdapterImage>(std::move(image));
 }

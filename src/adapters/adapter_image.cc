@@ -167,6 +167,7 @@ Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::Peft
   image->blob = {image->buffer.data(), builder.blob_bytes()};
   builder.Write(image->buffer.data());
   image->weights = BindWeights(image->parts, image->blob.data(), spec.num_layers);
+  image->vocab_size = image->weights->vocab_size();
   return std::shared_ptr<const AdapterImage>(std::move(image));
 }
 

@@ -112,7 +112,7 @@ Engine::Engine(EngineOptions options, std::unique_ptr<StepModel> model, PagePool
 Engine::~Engine() { Stop(std::chrono::milliseconds(0)); }
 
 Status Engine::CheckRequest(const GenerateRequest& request) const {
-  const int vocab_size = core_->model().spec().vocab_size;
+  const int vocab_size = VocabSize(request, core_->model().spec());
   const SamplingParams& sampling = request.sampling;
   const auto refuse = [](std::string message, const char* param) {
     return Fail(ErrorCode::kInvalidArgument, std::move(message), param);

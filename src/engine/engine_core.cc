@@ -54,7 +54,8 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> 
             copier_.Copy(std::move(image), std::move(touched));
           },
           [this](AdapterCopy copy) { copier_.Free(std::move(copy)); }),
-      sampler_(model_->spec().vocab_size, model_->max_logit_rows(), options.num_threads),
+      sampler_(model_->spec().vocab_size + model::kMaxAddedTokens, model_->max_logit_rows(),
+               options.num_threads),
       table_(&pool_, &residency_, options.page_tokens, options.max_num_seqs, options.max_model_len),
       builder_(options.max_num_batched_tokens, options.max_num_seqs, model_->max_logit_rows(),
                {pool_.arena(), model_->spec().Kv(options.page_tokens)}),
@@ -79,8 +80,11 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> 
 
 void EngineCore::Submit(SubmitMessage message) {
   RequestState& state = table_.Add(std::move(message));
+  state.vocab_size = VocabSize(state.request, model_->spec());
   state.banned = state.request.sampling.stop_token_ids;
-  state.banned.insert(state.banned.end(), eos_ids_.begin(), eos_ids_.end());
+  for (const auto* ids : {&eos_ids_, &state.request.eos_ids}) {
+    state.banned.insert(state.banned.end(), ids->begin(), ids->end());
+  }
   state.counters = metrics_.CountersFor(state.request.adapter_name);
   metrics_.OnRequest(state);
 }
@@ -214,13 +218,18 @@ void EngineCore::Sample() {
   if (options_.observer != nullptr) {
     for (size_t i = 0; i < owners.size(); ++i) {
       const Sequence& sequence = *owners[i].sequence;
-      options_.observer->OnLogits(
-          sequence.request->request.id, sequence.seq_idx, owners[i].position,
-          {logits_ + i * model_->logits_stride(), size_t(model_->spec().vocab_size)});
+      options_.observer->OnLogits(sequence.request->request.id, sequence.seq_idx,
+                                  owners[i].position, LogitsOf(i));
     }
   }
   TellPromptLogprobs();
   DrawTokens();
+}
+
+// As many as the row's model has tokens: what lies behind them belongs to other rows' adapters.
+sampling::Sampler::Row EngineCore::LogitsOf(size_t logit_row) const {
+  return {logits_ + logit_row * model_->logits_stride(),
+          static_cast<size_t>(builder_.logits()[logit_row].sequence->request->vocab_size)};
 }
 
 // Rows of one sequence lie together; each sequence has its own number of alternatives.
@@ -233,7 +242,7 @@ void EngineCore::TellPromptLogprobs() {
     size_t end = begin;
     for (; end < owners.size() && owners[end].sequence == &sequence; ++end) {
       if (owners[end].draws) continue;
-      rows_.push_back(logits_ + end * model_->logits_stride());
+      rows_.push_back(LogitsOf(end));
       targets_.push_back(sequence.tokens[owners[end].position + 1]);
     }
     begin = end;
@@ -258,7 +267,7 @@ void EngineCore::DrawTokens() {
     const SamplingParams& params = state.request.sampling;
     const bool is_short = sequence.num_output() < params.min_tokens;
     draws_.push_back(&owners[i]);
-    rows_.push_back(logits_ + i * model_->logits_stride());
+    rows_.push_back(LogitsOf(i));
     inputs_.push_back(
         {&params, sequence.prompt(), sequence.output(), sequence.seq_idx,
          is_short ? std::span<const TokenId>(state.banned) : std::span<const TokenId>()});
@@ -294,7 +303,9 @@ void EngineCore::TakeToken(Sequence& sequence, TokenOutput output, Micros now_us
 
   TokenEvent event = EventOf(sequence);
   const TokenId token = output.token;
-  if ((!params.ignore_eos && Contains(eos_ids_, token)) || Contains(params.stop_token_ids, token)) {
+  const bool is_eos =
+      Contains(eos_ids_, token) || Contains(sequence.request->request.eos_ids, token);
+  if ((!params.ignore_eos && is_eos) || Contains(params.stop_token_ids, token)) {
     event.stop_token = token;
     return End(sequence, std::move(event), FinishReason::kStop, now_us);
   }

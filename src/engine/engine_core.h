@@ -62,6 +62,7 @@ class EngineCore {
   void FailHopeless();
   void Fail(Sequence& sequence, const Error& error);
   void Sample();
+  sampling::Sampler::Row LogitsOf(size_t logit_row) const;
   void TellPromptLogprobs();
   void DrawTokens();
   void Advance(std::span<const sched::Chunk> chunks, Micros now_us);
@@ -83,13 +84,13 @@ class EngineCore {
   EngineMetrics metrics_;
   ResidencyMetrics residency_metrics_;
   const sched::SchedOptions sched_options_;
-  std::vector<TokenId> eos_ids_;
+  std::vector<TokenId> eos_ids_;  // of the base; an adapter's are its requests'
 
   // Scratch of a step, sized once; [logit rows].
   const float* logits_ = nullptr;
   std::vector<const LogitRow*> draws_;
   std::vector<sampling::RowInput> inputs_;
-  std::vector<const float*> rows_;
+  std::vector<sampling::Sampler::Row> rows_;
   std::vector<TokenId> targets_;
   std::vector<TokenOutput> outputs_;
 

@@ -137,6 +137,85 @@ TEST_F(EngineTest, AdaptersShareSteps) {
   EXPECT_EQ(engine_->stats().max_adapters_in_step, 4);
 }
 
+// Greedy, with logprobs, on the base and on vocabularies that are larger and smaller, in one step.
+TEST_F(EngineTest, RowsOfEveryVocabularyShareSteps) {
+  Start();
+  constexpr int kVocabs[] = {0, kVocab + 9, 10, kVocab};  // 0: the base's
+  std::vector<GenerateRequest> requests;
+  std::vector<std::shared_ptr<Collector>> sinks;
+  CloseGate();
+  for (int i = 0; i < 4; ++i) {
+    requests.push_back(Request(5, 60));
+    for (TokenId& token : requests[i].prompt) token %= 10;
+    requests[i].sampling.num_logprobs = 0;
+    requests[i].sampling.prompt_logprobs = true;
+    if (i > 0) requests[i].adapter = FakeAdapter(i, kVocabs[i]);
+    sinks.push_back(Submit(requests[i]));
+  }
+  OpenGate();
+  for (int i = 0; i < 4; ++i) {
+    const auto image = i == 0 ? nullptr : FakeAdapter(i, kVocabs[i]);
+    const auto* weights = image ? &*image->weights : nullptr;
+    const Answer answer = sinks[i]->Get();
+    std::vector<TokenId> tokens = requests[i].prompt;
+    ASSERT_EQ(answer.tokens.size(), 60u);
+    for (size_t k = 0; k < 60; ++k) {
+      const std::vector<float> logits = model_->LogitsAfter(tokens, weights);
+      const auto best = std::max_element(logits.begin(), logits.end());
+      ASSERT_EQ(answer.tokens[k], best - logits.begin()) << i << " " << k;
+      double sum = 0;
+      for (float logit : logits) sum += std::exp(logit);
+      EXPECT_NEAR(answer.logprobs[k], *best - std::log(sum), 1e-4);
+      tokens.push_back(answer.tokens[k]);
+    }
+    const int vocab_size = kVocabs[i] == 0 ? kVocab : kVocabs[i];
+    const TokenId largest = *std::max_element(tokens.begin(), tokens.end());
+    EXPECT_LT(largest, vocab_size);
+    EXPECT_GE(largest, vocab_size - 5) << "the end of the vocabulary was never drawn";
+    for (const TokenOutput& prompt : answer.prompt_logprobs) EXPECT_GT(prompt.logprob, -10);
+  }
+}
+
+TEST_F(EngineTest, TokensAreCheckedAgainstTheAdaptersVocabulary) {
+  Start();
+  const auto param_of = [this](GenerateRequest request) { return Refusal(request).param; };
+  GenerateRequest request = Request(3, 2);
+  request.adapter = FakeAdapter(1, kVocab + 9);
+  request.prompt = {kVocab + 8};
+  request.sampling.logit_bias = {{kVocab + 8, 100.0f}};
+  request.sampling.stop_token_ids = {kVocab + 7};
+  EXPECT_EQ(Submit(request)->Get().tokens, std::vector<TokenId>(2, kVocab + 8));
+  request.id = RequestId{++last_id_};
+  request.adapter = nullptr;
+  EXPECT_EQ(param_of(request), "prompt");
+  request.adapter = FakeAdapter(2, 10);
+  request.prompt = {10};
+  EXPECT_EQ(param_of(request), "prompt");
+  request.prompt = {9};
+  EXPECT_EQ(param_of(request), "stop_token_ids");
+  request.sampling.stop_token_ids = {9};
+  EXPECT_EQ(param_of(request), "logit_bias");
+  EXPECT_THAT(Refusal(request).message, HasSubstr("has 10 tokens"));
+}
+
+TEST_F(EngineTest, EndsAtTheRequestsOwnEndOfSequence) {
+  Start();
+  GenerateRequest request = Request(5, 50);
+  request.adapter = FakeAdapter(1, kVocab + 9);
+  request.sampling.ignore_eos = false;
+  request.sampling.logit_bias = {{kVocab + 3, 100.0f}};
+  request.eos_ids = {kVocab + 3};
+  request.sampling.min_tokens = 4;
+  Answer answer = Submit(request)->Get();
+  EXPECT_EQ(answer.tokens.size(), 4u);
+  EXPECT_EQ(answer.finish, FinishReason::kStop);
+  EXPECT_EQ(answer.stop_token, kVocab + 3);
+  request.id = RequestId{++last_id_};
+  request.sampling.ignore_eos = true;
+  answer = Submit(request)->Get();
+  EXPECT_EQ(answer.tokens.size(), 50u);
+}
+
 TEST_F(EngineTest, EndsAtAnEndOfSequenceId) {
   Start();
   GenerateRequest request = Request(5, 200);

@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -31,8 +33,8 @@ inline uint64_t Mix(uint64_t hash, uint64_t value) {
 }
 
 // An adapter of one to three pages of 256 bytes. Its part spans the blob and says so in n; what the
-// fake computes depends on every byte.
-inline std::shared_ptr<const adapters::AdapterImage> FakeAdapter(int number) {
+// fake computes depends on every byte. vocab_size 0: the base's.
+inline std::shared_ptr<const adapters::AdapterImage> FakeAdapter(int number, int vocab_size = 0) {
   auto image = std::make_shared<adapters::AdapterImage>();
   image->id.bytes[0] = static_cast<uint8_t>(number + 1);
   const size_t num_bytes = 200 + 256 * (number % 3);
@@ -42,6 +44,12 @@ inline std::shared_ptr<const adapters::AdapterImage> FakeAdapter(int number) {
     image->buffer.As<uint8_t>()[i] = static_cast<uint8_t>(Mix(number, i) >> 32);
   }
   image->parts = {{.rank = 1, .n = static_cast<int32_t>(num_bytes), .num_bytes = num_bytes}};
+  if (vocab_size != 0) {
+    image->parts.push_back({.kind = adapters::AdapterPart::Kind::kVocabulary,
+                            .site = adapters::AdapterPart::Site::kNone,
+                            .n = vocab_size});
+  }
+  image->vocab_size = vocab_size;
   image->weights = adapters::BindWeights(image->parts, image->blob.data(), 1);
   return image;
 }
@@ -58,7 +66,7 @@ inline uint64_t FakeMark(const model::AdapterWeights* adapter) {
 class FakeStepModel final : public StepModel {
  public:
   explicit FakeStepModel(const FakeModelOptions& options)
-      : options_(options), logits_(size_t(options.max_logit_rows) * options.vocab_size) {
+      : options_(options), logits_(size_t(options.max_logit_rows) * logits_stride()) {
     spec_.vocab_size = options.vocab_size;
     spec_.num_layers = 1;
     spec_.num_kv_heads = 1;
@@ -72,7 +80,7 @@ class FakeStepModel final : public StepModel {
   int max_step_rows() const override { return options_.max_step_rows; }
   int max_logit_rows() const override { return options_.max_logit_rows; }
   int max_positions() const override { return options_.max_positions; }
-  int logits_stride() const override { return options_.vocab_size; }
+  int logits_stride() const override { return options_.vocab_size + kMaxAdded; }
 
   const float* Forward(const Stream&, const model::ForwardBatch& batch) override {
     if (before_forward) before_forward();
@@ -85,8 +93,11 @@ class FakeStepModel final : public StepModel {
                            FakeMark(AdapterOf(batch, row))};
         std::memcpy(SlotAt(batch, sequence, slot.position), &slot, sizeof(slot));
         if (logit_idx == batch.logit_rows.size() || batch.logit_rows[logit_idx] != row) continue;
+        const std::span row_logits =
+            std::span(logits_).subspan(logit_idx++ * logits_stride(), logits_stride());
+        std::ranges::fill(row_logits, std::numeric_limits<float>::max());  // not to be looked at
         Logits(HashUpTo(batch, sequence, slot.position),
-               std::span(logits_).subspan(logit_idx++ * options_.vocab_size, options_.vocab_size));
+               row_logits.first(VocabOf(AdapterOf(batch, row))));
       }
     }
     EXPECT_EQ(logit_idx, batch.logit_rows.size());
@@ -98,7 +109,7 @@ class FakeStepModel final : public StepModel {
                                  const model::AdapterWeights* adapter = nullptr) const {
     uint64_t hash = 1;
     for (TokenId token : tokens) hash = Mix(Mix(hash, token), FakeMark(adapter));
-    std::vector<float> logits(options_.vocab_size);
+    std::vector<float> logits(VocabOf(adapter));
     Logits(hash, logits);
     return logits;
   }
@@ -112,6 +123,12 @@ class FakeStepModel final : public StepModel {
     uint64_t adapter_mark;
   };
   static_assert(sizeof(Slot) == 16);
+  static constexpr int kMaxAdded = 16;
+
+  size_t VocabOf(const model::AdapterWeights* adapter) const {
+    const bool has_own = adapter != nullptr && adapter->vocab_size() != 0;
+    return has_own ? adapter->vocab_size() : options_.vocab_size;
+  }
 
   static std::byte* SlotAt(const model::ForwardBatch& batch, const kernels::SequenceRows& sequence,
                            int position) {
@@ -167,7 +184,7 @@ class FakeStepModel final : public StepModel {
 
   FakeModelOptions options_;
   model::ModelSpec spec_;
-  std::vector<float> logits_;  // [max_logit_rows, vocab]
+  std::vector<float> logits_;  // [max_logit_rows, vocab + kMaxAdded]
 };
 
 }  // namespace lorry::engine

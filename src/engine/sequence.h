@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "model/model_spec.h"
 #include "pages/sequence_pages.h"
 #include "request/generate_request.h"
 #include "request/token_event.h"
@@ -20,6 +21,12 @@ class AdapterWeights;
 }
 
 namespace lorry::engine {
+
+// Tokens that the sequences of a request may hold and draw.
+inline int VocabSize(const GenerateRequest& request, const model::ModelSpec& base) {
+  const bool has_own = request.adapter != nullptr && request.adapter->vocab_size != 0;
+  return has_own ? request.adapter->vocab_size : base.vocab_size;
+}
 
 struct RequestState;
 struct AdapterCounters;  // engine/metrics.h
@@ -62,6 +69,7 @@ struct RequestState {
   std::shared_ptr<const adapters::AdapterImage> image;  // null: the base
   const model::AdapterWeights* adapter = nullptr;       // in the pool while a sequence runs
   int adapter_idx = 0;                                  // 0: the base
+  int vocab_size = 0;           // tokens that its sequences may hold and draw
   std::vector<TokenId> banned;  // end-of-sequence and stop ids: not drawn before min_tokens
   AdapterCounters* counters = nullptr;
   std::vector<Sequence> sequences;  // [num_sequences], never resized

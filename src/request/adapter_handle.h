@@ -11,6 +11,7 @@ class AdapterHandle {
  public:
   virtual ~AdapterHandle() = default;
   AdapterId id;
+  int vocab_size = 0;  // tokens that its sequences may hold and draw; 0: the base's
 };
 
 }  // namespace lorry

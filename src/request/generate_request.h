@@ -20,6 +20,7 @@ struct GenerateRequest {
   std::vector<TokenId> prompt;                   // at least one token
   int num_sequences = 1;                         // OpenAI's n; sequence i draws with (seed, i)
   SamplingParams sampling;
+  std::vector<TokenId> eos_ids;  // end a text beside the model's own: the adapter's
   Micros arrival_us = 0;
 };
 

@@ -31,16 +31,19 @@ double Sum(std::span<const Candidate> candidates) {
 
 }  // namespace
 
-RowFilter::RowFilter(int vocab_size)
-    : vocab_size_(vocab_size),
-      block_max_(static_cast<size_t>(NumBlocks(vocab_size))),
-      block_sum_(block_max_.size()) {
-  selection_.reserve(block_max_.size());
+RowFilter::RowFilter(int max_vocab_size) {
+  const auto max_blocks = static_cast<size_t>(NumBlocks(max_vocab_size));
+  block_max_.reserve(max_blocks);
+  block_sum_.reserve(max_blocks);
+  selection_.reserve(max_blocks);
 }
 
-void RowFilter::Take(const float* logits) {
-  logits_ = logits;
-  SelectedRowScan().block_max(logits, vocab_size_, block_max_.data());
+void RowFilter::Take(std::span<const float> logits) {
+  logits_ = logits.data();
+  vocab_size_ = static_cast<int>(logits.size());
+  block_max_.resize(static_cast<size_t>(NumBlocks(vocab_size_)));
+  block_sum_.resize(block_max_.size());
+  SelectedRowScan().block_max(logits_, vocab_size_, block_max_.data());
   max_ = *std::ranges::max_element(block_max_);
 }
 

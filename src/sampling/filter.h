@@ -35,11 +35,11 @@ struct FilterParams {
 
 class RowFilter {
  public:
-  explicit RowFilter(int vocab_size);
+  explicit RowFilter(int max_vocab_size);
 
-  // Takes a row and finds its maximum; the other functions work on the row last taken, which must
-  // stay.
-  void Take(const float* logits);
+  // Takes a row of at most max_vocab_size and finds its maximum; the other functions work on the
+  // row last taken, which must stay.
+  void Take(std::span<const float> logits);
   float max() const { return max_; }  // -inf: nothing but -inf and NaN
 
   TokenId Best() const;  // the first of the largest; 0 if max() is -inf
@@ -66,7 +66,7 @@ class RowFilter {
   float Threshold(int num_tokens);
   double SumWeights();
 
-  const int vocab_size_;
+  int vocab_size_ = 0;
   const float* logits_ = nullptr;
   float max_ = 0;
   WeightScale scale_;

@@ -115,8 +115,7 @@ TokenId SampleOne(std::span<const float> logits, const RowInput& row) {
   const Stream stream(1);
   Sampler sampler(static_cast<int>(logits.size()), 1, 1);
   TokenOutput out;
-  const float* row_logits = logits.data();
-  sampler.Sample(stream, {&row, 1}, {&row_logits, 1}, {&out, 1});
+  sampler.Sample(stream, {&row, 1}, {&logits, 1}, {&out, 1});
   return out.token;
 }
 
@@ -322,29 +321,31 @@ TEST_P(SamplerTest, DrawsDependOnSeedSequenceAndPosition) {
 
 TEST_P(SamplerTest, NeighboursAndThreadsChangeNothing) {
   std::mt19937 random(17);
-  constexpr int kVocab = 3001, kRows = 64;
+  constexpr int kMaxVocab = 3001, kRows = 64;
   std::vector<std::vector<float>> logits;
   std::vector<SamplingParams> params;
   for (int i = 0; i < kRows; ++i) {
-    logits.push_back(RandomLogits(random, kVocab, 2, i % 2 == 0));
-    params.push_back(RandomParams(random, kVocab));
+    const int vocab_size = i % 3 == 0 ? 8 + static_cast<int>(random() % 2900) : kMaxVocab;
+    logits.push_back(RandomLogits(random, vocab_size, 2, i % 2 == 0));
+    params.push_back(RandomParams(random, vocab_size));
     params.back().num_logprobs = static_cast<int>(random() % 5) - 1;
   }
   std::vector<RowInput> rows;
-  std::vector<const float*> pointers;
+  std::vector<Sampler::Row> pointers;
   const std::vector<TokenId> text = {1, 2, 3, 2, 1, 7};
   for (int i = 0; i < kRows; ++i) {
     rows.push_back({.params = &params[i], .prompt = text, .output = text, .seq_idx = i});
-    pointers.push_back(logits[i].data());
+    pointers.emplace_back(logits[i]);
   }
   const Stream stream(3);
   const Stream alone_stream(1);
-  Sampler sampler(kVocab, kRows, 3);
+  Sampler sampler(kMaxVocab, kRows, 3);
   std::vector<TokenOutput> together(kRows);
   sampler.Sample(stream, rows, pointers, together);
   for (int i = 0; i < kRows; ++i) {
     TokenOutput alone;
-    sampler.Sample(alone_stream, {&rows[i], 1}, {&pointers[i], 1}, {&alone, 1});
+    Sampler own(static_cast<int>(logits[i].size()), 1, 1);
+    own.Sample(alone_stream, {&rows[i], 1}, {&pointers[i], 1}, {&alone, 1});
     EXPECT_EQ(alone.token, together[i].token);
     EXPECT_EQ(alone.logprob, together[i].logprob);
     ASSERT_EQ(alone.top.size(), together[i].top.size());
@@ -369,9 +370,9 @@ TEST_P(SamplerTest, LogprobsAreTheLogSoftmax) {
     for (const float logit : logits) total += std::exp(double{logit});
     for (const int num_top : {0, 1, 5, 20}) {
       const TokenId token = static_cast<TokenId>(random() % vocab_size);
-      const float* pointer = logits.data();
+      const Sampler::Row row = logits;
       TokenOutput out;
-      sampler.Logprobs(stream, {&pointer, 1}, {&token, 1}, num_top, {&out, 1});
+      sampler.Logprobs(stream, {&row, 1}, {&token, 1}, num_top, {&out, 1});
       EXPECT_EQ(out.token, token);
       EXPECT_NEAR(out.logprob, logits[token] - std::log(total), 2e-6);
       ASSERT_EQ(out.top.size(), static_cast<size_t>(std::min(num_top, vocab_size)));
@@ -388,19 +389,19 @@ TEST_P(SamplerTest, LogprobsStayNumbers) {
   Sampler sampler(100, 1, 1);
   for (const float bad : {kNan, kInf, -kInf}) {
     std::vector<float> logits(100, bad);
-    const float* pointer = logits.data();
+    const Sampler::Row row = logits;
     const TokenId token = 3;
     TokenOutput out;
-    sampler.Logprobs(stream, {&pointer, 1}, {&token, 1}, 5, {&out, 1});
+    sampler.Logprobs(stream, {&row, 1}, {&token, 1}, 5, {&out, 1});
     EXPECT_EQ(out.logprob, Sampler::kMinLogprob);
     EXPECT_TRUE(out.top.empty());
   }
   std::vector<float> logits(100, 0.0f);
   logits[3] = kNan;
-  const float* pointer = logits.data();
+  const Sampler::Row row = logits;
   const TokenId token = 3;
   TokenOutput out;
-  sampler.Logprobs(stream, {&pointer, 1}, {&token, 1}, 100, {&out, 1});
+  sampler.Logprobs(stream, {&row, 1}, {&token, 1}, 100, {&out, 1});
   EXPECT_EQ(out.logprob, Sampler::kMinLogprob);
   EXPECT_EQ(out.top.size(), 99u);
 }
