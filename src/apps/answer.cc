@@ -57,8 +57,7 @@ Result<Answer> Generate(Stack& stack, const ModelChoice& model, std::vector<Toke
 
   GenerateRequest request;
   request.id = NextRequestId();
-  request.adapter = model.adapter;
-  if (model.is_adapter) request.adapter_name = model.name;
+  request.adapters = model.adapters;
   request.prompt = std::move(prompt);
   request.sampling = std::move(sampling);
   request.arrival_us = Clock::Steady().NowUs();

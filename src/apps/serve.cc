@@ -97,7 +97,7 @@ Status ShowDemoTable(const Stack& stack, const ServeOptions& options, int port) 
   ASSIGN_OR_RETURN(std::vector<DemoPrompt> prompts, FirstPrompts(stack.prompts_file));
   std::erase_if(prompts, [&](const DemoPrompt& prompt) {  // the base's own, and adapters not loaded
     const auto choice = stack.directory()->Resolve(prompt.adapter);
-    return !choice || !choice->is_adapter;
+    return !choice || !choice->is_adapter();
   });
   if (prompts.empty()) return {};
   const auto& keys = options.http.api_keys;

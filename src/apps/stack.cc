@@ -17,6 +17,7 @@
 #include "engine/model_step.h"
 #include "kernels/isa.h"
 #include "model/model.h"
+#include "request/want_adapters.h"
 
 namespace lorry::apps {
 namespace {
@@ -211,7 +212,7 @@ class Builder {
       }
       stack_->adapter_names.push_back(adapters_[i].name);
       ASSIGN_OR_RETURN(const ModelChoice choice, stack_->Choose(adapters_[i].name));
-      stack_->engine->Warm(choice.adapter);
+      stack_->engine->Warm(choice.adapters.front().handle);
     }
     return {};
   }
@@ -253,12 +254,11 @@ Stack::~Stack() {
 
 Result<ModelChoice> Stack::Choose(const std::string& model) {
   ASSIGN_OR_RETURN(ModelChoice choice, directory()->Resolve(model));
-  if (!choice.is_adapter) return choice;
-  using Handle = std::shared_ptr<const AdapterHandle>;
-  auto wanted = std::make_shared<std::promise<Result<Handle>>>();
-  catalogue->Want(choice.name,
-                  [wanted](Result<Handle> handle) { wanted->set_value(std::move(handle)); });
-  ASSIGN_OR_RETURN(choice.adapter, wanted->get_future().get());
+  using Terms = std::vector<AdapterTerm>;
+  auto wanted = std::make_shared<std::promise<Result<Terms>>>();
+  WantAdapters(*catalogue, std::move(choice.adapters),
+               [wanted](Result<Terms> terms) { wanted->set_value(std::move(terms)); });
+  ASSIGN_OR_RETURN(choice.adapters, wanted->get_future().get());
   return choice;
 }
 

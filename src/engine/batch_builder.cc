@@ -1,6 +1,10 @@
 #include "engine/batch_builder.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "base/check.h"
+#include "request/adapter_term.h"
 
 namespace lorry::engine {
 
@@ -8,7 +12,8 @@ BatchBuilder::BatchBuilder(int max_rows, int max_sequences, int max_logit_rows, 
     : max_rows_(max_rows), max_logit_rows_(max_logit_rows) {
   tokens_.reserve(max_rows);
   sequences_.reserve(max_sequences);
-  segments_.reserve(max_sequences);
+  segments_.reserve(size_t{kMaxAdapterTerms} * max_sequences);
+  adapters_.reserve(segments_.capacity());
   logit_rows_.reserve(max_logit_rows);
   logits_.reserve(max_logit_rows);
   batch_.kv = kv;
@@ -21,6 +26,7 @@ const model::ForwardBatch& BatchBuilder::Build(std::span<Sequence* const> runnin
   segments_.clear();
   logit_rows_.clear();
   logits_.clear();
+  last_adapter_idx_ = 0;
   num_decode_rows_ = 0;
   for (const sched::Chunk& chunk : chunks) AddRows(running[chunk.running_idx], chunk.num_tokens);
 
@@ -30,6 +36,7 @@ const model::ForwardBatch& BatchBuilder::Build(std::span<Sequence* const> runnin
   batch_.sequences = sequences_;
   batch_.segments = segments_;
   batch_.logit_rows = logit_rows_;
+  num_adapters_ = CountAdapters();
   return batch_;
 }
 
@@ -42,14 +49,27 @@ void BatchBuilder::AddRows(Sequence* sequence, int num_rows) {
       {row_begin, num_rows, sequence->num_computed, sequence->pages.table().data()});
   if (sequence->num_uncomputed() == 1 && sequence->num_output() > 0) ++num_decode_rows_;
 
-  const model::AdapterWeights* adapter = sequence->request->adapter;
-  if (adapter != nullptr) {
-    if (segments_.empty() || segments_.back().adapter != adapter) {
-      segments_.push_back({row_begin, row_begin, adapter});
-    }
-    segments_.back().row_end = row_begin + num_rows;
-  }
+  AddSegments(*sequence->request, row_begin, num_rows);
   AddLogits(sequence, row_begin, num_rows);
+}
+
+// One for each adapter of the sum; rows of the same sum lie together.
+void BatchBuilder::AddSegments(const RequestState& state, int row_begin, int num_rows) {
+  if (state.adapter_idx != std::exchange(last_adapter_idx_, state.adapter_idx)) {
+    for (const SummedAdapter& part : state.adapters) {
+      segments_.push_back({row_begin, row_begin, part.weights, part.weight});
+    }
+  }
+  for (size_t i = 1; i <= state.adapters.size(); ++i) {
+    segments_[segments_.size() - i].row_end = row_begin + num_rows;
+  }
+}
+
+int BatchBuilder::CountAdapters() {
+  adapters_.clear();
+  for (const model::AdapterSegment& segment : segments_) adapters_.push_back(segment.adapter);
+  std::sort(adapters_.begin(), adapters_.end());
+  return static_cast<int>(std::unique(adapters_.begin(), adapters_.end()) - adapters_.begin());
 }
 
 void BatchBuilder::AddLogits(Sequence* sequence, int row_begin, int num_rows) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "engine/sequence.h"
+#include "model/adapter_weights.h"
 #include "model/forward_batch.h"
 #include "sched/plan.h"
 
@@ -42,11 +43,13 @@ class BatchBuilder {
                                    std::span<const sched::Chunk> chunks);
 
   std::span<const LogitRow> logits() const { return logits_; }  // [batch.logit_rows]
-  int num_adapters() const { return static_cast<int>(segments_.size()); }
+  int num_adapters() const { return num_adapters_; }            // distinct
   int num_decode_rows() const { return num_decode_rows_; }
 
  private:
   void AddRows(Sequence* sequence, int num_rows);
+  void AddSegments(const RequestState& state, int row_begin, int num_rows);
+  int CountAdapters();
   void AddLogits(Sequence* sequence, int row_begin, int num_rows);
 
   const int max_rows_;
@@ -56,6 +59,9 @@ class BatchBuilder {
   std::vector<model::AdapterSegment> segments_;
   std::vector<int32_t> logit_rows_;
   std::vector<LogitRow> logits_;
+  std::vector<const model::AdapterWeights*> adapters_;  // scratch
+  int last_adapter_idx_ = 0;                            // of the rows so far
+  int num_adapters_ = 0;
   int num_decode_rows_ = 0;
   model::ForwardBatch batch_;
 };

@@ -18,7 +18,8 @@ class BatchBuilderTest : public ::testing::Test {
   Sequence* Add(int adapter, TokenId first_token, int num_prompt, int num_tokens,
                 int num_computed) {
     auto state = std::make_unique<RequestState>();
-    state->adapter = adapter < 0 ? nullptr : Weights(adapter);
+    state->adapter_idx = adapter + 1;
+    if (adapter >= 0) state->adapters = {{images_[adapter], 1, Weights(adapter)}};
     Sequence& sequence = state->sequences.emplace_back(state.get(), SequencePages(&pool_, 16, 100));
     sequence.tokens.resize(num_tokens);
     std::iota(sequence.tokens.begin(), sequence.tokens.end(), first_token);
@@ -107,6 +108,22 @@ TEST_F(BatchBuilderTest, SequencesOfAnAdapterShareASegment) {
   const model::ForwardBatch& batch =
       builder_.Build(running_, std::vector<sched::Chunk>{{0, 1}, {1, 4}});
   EXPECT_THAT(Segments(batch), ElementsAre(std::tuple(0, 5, Weights(3))));
+}
+
+TEST_F(BatchBuilderTest, ASumIsASegmentForEachOfItsAdapters) {
+  Add(1, 1, 4, 5, 4);
+  Add(3, 1, 4, 5, 4)->request->adapters = {{images_[1], 0.5f, Weights(1)},
+                                           {images_[2], -2.f, Weights(2)}};
+  Add(3, 1, 4, 4, 0)->request->adapters = running_[1]->request->adapters;
+  const model::ForwardBatch& batch =
+      builder_.Build(running_, std::vector<sched::Chunk>{{0, 1}, {1, 1}, {2, 4}});
+  EXPECT_THAT(Segments(batch),
+              ElementsAre(std::tuple(0, 1, Weights(1)), std::tuple(1, 6, Weights(1)),
+                          std::tuple(1, 6, Weights(2))));
+  EXPECT_EQ(batch.segments[0].weight, 1);
+  EXPECT_EQ(batch.segments[1].weight, 0.5f);
+  EXPECT_EQ(batch.segments[2].weight, -2);
+  EXPECT_EQ(builder_.num_adapters(), 2);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/thread_name.h"
+#include "engine/adapter_sum.h"
 #include "engine/engine_core.h"
 #include "pages/page_pool.h"
 
@@ -112,7 +113,8 @@ Engine::Engine(EngineOptions options, std::unique_ptr<StepModel> model, PagePool
 Engine::~Engine() { Stop(std::chrono::milliseconds(0)); }
 
 Status Engine::CheckRequest(const GenerateRequest& request) const {
-  const int vocab_size = VocabSize(request, core_->model().spec());
+  RETURN_IF_ERROR(CheckSum(request.adapters));
+  const int vocab_size = VocabSize(SumOf(request.adapters), core_->model().spec());
   const SamplingParams& sampling = request.sampling;
   const auto refuse = [](std::string message, const char* param) {
     return Fail(ErrorCode::kInvalidArgument, std::move(message), param);

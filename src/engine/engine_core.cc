@@ -32,6 +32,22 @@ bool Contains(std::span<const TokenId> ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
+bool UsesAdapter(const Sequence& sequence, const AdapterId& id) {
+  const auto& sum = sequence.request->adapters;
+  return std::any_of(sum.begin(), sum.end(),
+                     [&](const SummedAdapter& part) { return part.image->id == id; });
+}
+
+// "The adapter `a`", "The adapters `a`, `b`": as the request named them.
+std::string NamesOf(const Sequence& sequence) {
+  const auto& terms = sequence.request->request.adapters;
+  std::string names = terms.size() == 1 ? "adapter" : "adapters";
+  for (size_t i = 0; i < terms.size(); ++i) {
+    names += fmt::format("{} `{}`", i == 0 ? "" : ",", terms[i].name);
+  }
+  return names;
+}
+
 TokenEvent EventOf(const Sequence& sequence) {
   TokenEvent event;
   event.request = sequence.request->request.id;
@@ -80,12 +96,12 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> 
 
 void EngineCore::Submit(SubmitMessage message) {
   RequestState& state = table_.Add(std::move(message));
-  state.vocab_size = VocabSize(state.request, model_->spec());
+  state.vocab_size = VocabSize(state.adapters, model_->spec());
   state.banned = state.request.sampling.stop_token_ids;
   for (const auto* ids : {&eos_ids_, &state.request.eos_ids}) {
     state.banned.insert(state.banned.end(), ids->begin(), ids->end());
   }
-  state.counters = metrics_.CountersFor(state.request.adapter_name);
+  state.counters = metrics_.CountersFor(state.request.adapters);
   metrics_.OnRequest(state);
 }
 
@@ -123,8 +139,7 @@ void EngineCore::OnCopied(AdapterCopied copied) {
   const std::optional<Error> error = residency_.OnCopied(std::move(copied));
   if (!error) return;
   for (Sequence* sequence : table_.waiting()) {
-    const auto& image = sequence->request->image;
-    if (image != nullptr && image->id == id && !sequence->is_finished) Fail(*sequence, *error);
+    if (UsesAdapter(*sequence, id) && !sequence->is_finished) Fail(*sequence, *error);
   }
   table_.Sweep();
 }
@@ -138,22 +153,23 @@ void EngineCore::Fail(Sequence& sequence, const Error& error) {
 // Who waits for an adapter that cannot come.
 void EngineCore::FailHopeless() {
   while (Sequence* sequence = table_.hopeless()) {
-    const size_t num_bytes = sequence->request->image->blob.size();
-    Fail(*sequence, {ErrorCode::kTooLarge,
-                     fmt::format("The adapter `{}` needs {} bytes; the page pool has {} for "
-                                 "adapters: start the server with a larger --kv-memory.",
-                                 sequence->request->request.adapter_name, num_bytes,
-                                 residency_.max_pages() * pool_.page_bytes()),
-                     "model"});
+    const int num_pages = table_.AdapterPages(*sequence->request);
+    Fail(*sequence,
+         {ErrorCode::kTooLarge,
+          fmt::format("The request needs {1} bytes for the {0}; the page pool has {2} for "
+                      "adapters: start the server with a larger --kv-memory.",
+                      NamesOf(*sequence), num_pages * pool_.page_bytes(),
+                      residency_.max_pages() * pool_.page_bytes()),
+          "model"});
     table_.Sweep();
     table_.View();
   }
   const Micros now_us = options_.clock->NowUs();
   while (Sequence* oldest = table_.overdue(now_us - options_.max_adapter_wait_us)) {
     Fail(*oldest, {ErrorCode::kUnavailable,
-                   fmt::format("There is no room in memory for the adapter `{}` at the moment: "
-                               "others are in use. Try again later.",
-                               oldest->request->request.adapter_name),
+                   fmt::format("There is no room in memory for the {} at the moment: others are "
+                               "in use. Try again later.",
+                               NamesOf(*oldest)),
                    "model"});
     table_.Sweep();
     table_.View();

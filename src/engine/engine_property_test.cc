@@ -74,7 +74,7 @@ Setup RandomSetup(std::mt19937& random) {
   setup.options.max_prompt_chunk = random() % 3 == 0 ? 1 + random() % 20 : 0;
   setup.options.max_reserved_output_tokens = 1 + random() % 30;
   setup.fake.max_logit_rows = setup.options.max_num_seqs + random() % 20;
-  setup.num_pages = kMaxModelLen / 16 + 3 + random() % 30;  // the largest adapter has three
+  setup.num_pages = kMaxModelLen / 16 + 6 + random() % 30;  // the largest sum has six
   if (random() % 2 == 0) setup.options.adapter_floor_bytes = 256 * (random() % 8);
   return setup;
 }
@@ -84,7 +84,10 @@ GenerateRequest RandomRequest(std::mt19937& random, uint64_t id) {
   request.id = RequestId{id};
   request.prompt.resize(1 + random() % 80);
   for (TokenId& token : request.prompt) token = random() % kVocab;
-  if (random() % 3 != 0) request.adapter = FakeAdapter(random() % 9);
+  if (random() % 3 != 0) request.adapters = {{.handle = FakeAdapter(random() % 9)}};
+  if (random() % 4 == 0) {
+    request.adapters.push_back({.weight = 0.5f, .handle = FakeAdapter(random() % 9)});
+  }
   request.num_sequences = random() % 5 == 0 ? 3 : 1;
   SamplingParams& sampling = request.sampling;
   sampling.temperature = random() % 2 == 0 ? 0.0f : 0.9f;
@@ -111,7 +114,7 @@ std::vector<Answer> Alone(const GenerateRequest& request) {
   setup.options.max_model_len = kMaxModelLen;
   setup.options.max_num_seqs = 1;
   setup.options.max_num_batched_tokens = 64;
-  setup.num_pages = kMaxModelLen / 16 + 3;
+  setup.num_pages = kMaxModelLen / 16 + 6;
   prometheus::Registry registry;
   Core core(setup, registry);
   const auto sink = std::make_shared<Collector>(request.num_sequences);

@@ -119,7 +119,7 @@ TEST_F(EngineTest, AdaptersShareSteps) {
   Start();
   for (int i = 0; i < 4; ++i) {  // all are in the pool, none on its way
     GenerateRequest request = Request(2, 1);
-    request.adapter = FakeAdapter(i);
+    request.adapters = {{.handle = FakeAdapter(i)}};
     Submit(request)->Get();
   }
   CloseGate();
@@ -127,7 +127,7 @@ TEST_F(EngineTest, AdaptersShareSteps) {
   std::vector<std::shared_ptr<Collector>> sinks;
   for (int i = 0; i < 8; ++i) {
     requests.push_back(Request(2 + i % 2, 20));
-    if (i > 0) requests.back().adapter = FakeAdapter(i % 4);
+    if (i > 0) requests.back().adapters = {{.handle = FakeAdapter(i % 4)}};
     sinks.push_back(Submit(requests.back()));
   }
   OpenGate();
@@ -149,7 +149,7 @@ TEST_F(EngineTest, RowsOfEveryVocabularyShareSteps) {
     for (TokenId& token : requests[i].prompt) token %= 10;
     requests[i].sampling.num_logprobs = 0;
     requests[i].sampling.prompt_logprobs = true;
-    if (i > 0) requests[i].adapter = FakeAdapter(i, kVocabs[i]);
+    if (i > 0) requests[i].adapters = {{.handle = FakeAdapter(i, kVocabs[i])}};
     sinks.push_back(Submit(requests[i]));
   }
   OpenGate();
@@ -180,15 +180,15 @@ TEST_F(EngineTest, TokensAreCheckedAgainstTheAdaptersVocabulary) {
   Start();
   const auto param_of = [this](GenerateRequest request) { return Refusal(request).param; };
   GenerateRequest request = Request(3, 2);
-  request.adapter = FakeAdapter(1, kVocab + 9);
+  request.adapters = {{.handle = FakeAdapter(1, kVocab + 9)}};
   request.prompt = {kVocab + 8};
   request.sampling.logit_bias = {{kVocab + 8, 100.0f}};
   request.sampling.stop_token_ids = {kVocab + 7};
   EXPECT_EQ(Submit(request)->Get().tokens, std::vector<TokenId>(2, kVocab + 8));
   request.id = RequestId{++last_id_};
-  request.adapter = nullptr;
+  request.adapters.clear();
   EXPECT_EQ(param_of(request), "prompt");
-  request.adapter = FakeAdapter(2, 10);
+  request.adapters = {{.handle = FakeAdapter(2, 10)}};
   request.prompt = {10};
   EXPECT_EQ(param_of(request), "prompt");
   request.prompt = {9};
@@ -201,7 +201,7 @@ TEST_F(EngineTest, TokensAreCheckedAgainstTheAdaptersVocabulary) {
 TEST_F(EngineTest, EndsAtTheRequestsOwnEndOfSequence) {
   Start();
   GenerateRequest request = Request(5, 50);
-  request.adapter = FakeAdapter(1, kVocab + 9);
+  request.adapters = {{.handle = FakeAdapter(1, kVocab + 9)}};
   request.sampling.ignore_eos = false;
   request.sampling.logit_bias = {{kVocab + 3, 100.0f}};
   request.eos_ids = {kVocab + 3};
@@ -541,7 +541,7 @@ TEST_F(EngineTest, ManyThreadsSubmitAndCancel) {
       request.prompt.assign(1 + (i * 13 + number) % 60, number);
       request.num_sequences = 1 + i % 3;
       request.sampling.max_tokens = 1 + i % 20;
-      if (i % 2 == 0) request.adapter = FakeAdapter(i % 5);
+      if (i % 2 == 0) request.adapters = {{.handle = FakeAdapter(i % 5)}};
       const auto sink = std::make_shared<Collector>(request.num_sequences);
       if (!engine_->Submit(request, sink)) continue;
       if (i % 4 == 0) engine_->Cancel(request.id, i % 8 == 0 ? -1 : 0);

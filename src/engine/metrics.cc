@@ -1,5 +1,6 @@
 #include "engine/metrics.h"
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 
@@ -128,9 +129,23 @@ prometheus::Histogram& EngineMetrics::AddHistogram(const char* name, const char*
                                                                                     buckets);
 }
 
-AdapterCounters* EngineMetrics::CountersFor(const std::string& adapter_name) {
+std::vector<AdapterCounters*> EngineMetrics::CountersFor(std::span<const AdapterTerm> adapters) {
+  if (adapters.empty()) return {CountersOf("")};
+  std::vector<AdapterCounters*> all;
+  for (const AdapterTerm& term : adapters) {
+    AdapterCounters* counters = CountersOf(term.name);
+    if (std::find(all.begin(), all.end(), counters) == all.end()) all.push_back(counters);
+  }
+  return all;
+}
+
+AdapterCounters* EngineMetrics::CountersOf(const std::string& adapter_name) {
   const auto entry = adapters_.find(adapter_name);
   if (entry != adapters_.end()) return &entry->second;
+  // Clients may bring names of their own: a scrape stays readable.
+  constexpr size_t kMaxNames = 4096;
+  const std::string others = "(others)";
+  if (adapters_.size() >= kMaxNames && adapter_name != others) return CountersOf(others);
   Labels labels = labels_;
   labels["adapter"] = adapter_name.empty() ? model_name_ : adapter_name;
   const AdapterCounters counters = {&adapter_requests_.Add(labels),
@@ -140,14 +155,16 @@ AdapterCounters* EngineMetrics::CountersFor(const std::string& adapter_name) {
 }
 
 void EngineMetrics::OnRequest(const RequestState& state) {
-  state.counters->requests->Increment();
+  for (AdapterCounters* counters : state.counters) counters->requests->Increment();
   request_n_.Observe(state.request.num_sequences);
   request_max_tokens_.Observe(state.request.sampling.max_tokens);
 }
 
 void EngineMetrics::OnPrompt(const Sequence& sequence) {
   prompt_tokens_.Increment(sequence.num_prompt);
-  sequence.request->counters->prompt_tokens->Increment(sequence.num_prompt);
+  for (AdapterCounters* counters : sequence.request->counters) {
+    counters->prompt_tokens->Increment(sequence.num_prompt);
+  }
 }
 
 void EngineMetrics::OnToken(const Sequence& sequence, Micros now_us) {
@@ -158,7 +175,7 @@ void EngineMetrics::OnToken(const Sequence& sequence, Micros now_us) {
     inter_token_seconds_.Observe(SecondsBetween(sequence.last_token_us, now_us));
   }
   generation_tokens_.Increment();
-  state.counters->generation_tokens->Increment();
+  for (AdapterCounters* counters : state.counters) counters->generation_tokens->Increment();
 }
 
 void EngineMetrics::OnFinish(const Sequence& sequence, FinishReason reason, Micros now_us) {
@@ -194,8 +211,7 @@ void EngineMetrics::SetQueues(int num_running, int num_waiting, double kv_usage)
 void EngineMetrics::SetAdapters(const SequenceTable& table) {
   std::set<std::string> running, waiting;
   const auto add = [](const Sequence* sequence, std::set<std::string>& names) {
-    const GenerateRequest& request = sequence->request->request;
-    if (request.adapter != nullptr) names.insert(request.adapter_name);
+    for (const AdapterTerm& term : sequence->request->request.adapters) names.insert(term.name);
   };
   for (const Sequence* sequence : table.running()) add(sequence, running);
   for (const Sequence* sequence : table.waiting()) add(sequence, waiting);

@@ -12,8 +12,10 @@
 
 #include <array>
 #include <map>
+#include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "base/clock.h"
 #include "engine/engine_observer.h"
@@ -41,9 +43,8 @@ class EngineMetrics {
   EngineMetrics(prometheus::Registry& registry, const std::string& model_name,
                 const CacheConfig& cache);
 
-  // Where requests of this name (empty: the base) are counted. Names come from the operator, so
-  // there are few.
-  AdapterCounters* CountersFor(const std::string& adapter_name);
+  // Where requests of these adapters are counted: each once; the base if there is none.
+  std::vector<AdapterCounters*> CountersFor(std::span<const AdapterTerm> adapters);
 
   void OnRequest(const RequestState& state);
   void OnPrompt(const Sequence& sequence);                // computed to its end
@@ -57,6 +58,7 @@ class EngineMetrics {
  private:
   using Labels = std::map<std::string, std::string>;
 
+  AdapterCounters* CountersOf(const std::string& adapter_name);  // empty: the base
   prometheus::Gauge& AddGauge(const char* name, const char* help);
   prometheus::Counter& AddCounter(const char* name, const char* help);
   prometheus::Histogram& AddHistogram(const char* name, const char* help,

@@ -37,8 +37,9 @@ class MetricsTest : public ::testing::Test {
   void Submit(const std::string& adapter, int num_prompt, int max_tokens) {
     GenerateRequest request;
     request.id = RequestId{++last_id_};
-    request.adapter_name = adapter;
-    if (!adapter.empty()) request.adapter = FakeAdapter(adapter.back() - '0');
+    if (!adapter.empty()) {
+      request.adapters = {{.name = adapter, .handle = FakeAdapter(adapter.back() - '0')}};
+    }
     request.prompt.assign(num_prompt, 3);
     request.sampling.max_tokens = max_tokens;
     request.sampling.ignore_eos = true;

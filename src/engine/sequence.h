@@ -22,12 +22,6 @@ class AdapterWeights;
 
 namespace lorry::engine {
 
-// Tokens that the sequences of a request may hold and draw.
-inline int VocabSize(const GenerateRequest& request, const model::ModelSpec& base) {
-  const bool has_own = request.adapter != nullptr && request.adapter->vocab_size != 0;
-  return has_own ? request.adapter->vocab_size : base.vocab_size;
-}
-
 struct RequestState;
 struct AdapterCounters;  // engine/metrics.h
 
@@ -63,16 +57,22 @@ struct Sequence {
   Micros last_token_us = 0;
 };
 
+// An adapter of the sum that a request runs on.
+struct SummedAdapter {
+  std::shared_ptr<const adapters::AdapterImage> image;
+  float weight = 1;
+  const model::AdapterWeights* weights = nullptr;  // in the pool while a sequence runs
+};
+
 struct RequestState {
   GenerateRequest request;  // its prompt has moved to the sequences
   std::shared_ptr<EventSink> sink;
-  std::shared_ptr<const adapters::AdapterImage> image;  // null: the base
-  const model::AdapterWeights* adapter = nullptr;       // in the pool while a sequence runs
-  int adapter_idx = 0;                                  // 0: the base
-  int vocab_size = 0;           // tokens that its sequences may hold and draw
-  std::vector<TokenId> banned;  // end-of-sequence and stop ids: not drawn before min_tokens
-  AdapterCounters* counters = nullptr;
-  std::vector<Sequence> sequences;  // [num_sequences], never resized
+  std::vector<SummedAdapter> adapters;  // adapter_sum.h; empty: the base
+  int adapter_idx = 0;                  // 0: the base; the same number: the same sum
+  int vocab_size = 0;                   // tokens that its sequences may hold and draw
+  std::vector<TokenId> banned;          // end-of-sequence and stop ids: not drawn before min_tokens
+  std::vector<AdapterCounters*> counters;  // of each name that was asked for, or of the base
+  std::vector<Sequence> sequences;         // [num_sequences], never resized
   int num_unfinished = 0;
 };
 

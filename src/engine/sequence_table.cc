@@ -37,11 +37,9 @@ RequestState& SequenceTable::Add(SubmitMessage message) {
   state->request = std::move(message.request);
   state->sink = std::move(message.sink);
   GenerateRequest& request = state->request;
-  state->image = ImageOf(request.adapter);
-  if (state->image != nullptr) {
-    state->adapter_idx = AdapterIdx(state->image->id);
-    residency_->OnRequest(state->image->id);
-  }
+  state->adapters = SumOf(request.adapters);
+  state->adapter_idx = sums_.Take(state->adapters);
+  for (const SummedAdapter& part : state->adapters) residency_->OnRequest(part.image->id);
   const std::vector<TokenId> prompt = std::move(request.prompt);
   const int num_prompt = static_cast<int>(prompt.size());
   const int max_output = std::min(request.sampling.max_tokens, max_model_len_ - num_prompt);
@@ -101,8 +99,7 @@ bool SequenceTable::WantAdapters(size_t max_ready) {
   for (Sequence* sequence : waiting_) {
     if (ready_.size() == max_ready) break;
     if (sequence->is_finished) continue;
-    const auto& image = sequence->request->image;
-    const auto answer = image == nullptr ? Residency::Answer::kResident : residency_->Want(image);
+    const Residency::Answer answer = Want(*sequence->request);
     if (answer == Residency::Answer::kResident) ready_.push_back(sequence);
     if (answer == Residency::Answer::kTooLarge) hopeless_ = sequence;
     if (answer == Residency::Answer::kNoRoom) return false;
@@ -110,12 +107,33 @@ bool SequenceTable::WantAdapters(size_t max_ready) {
   return true;
 }
 
+int SequenceTable::AdapterPages(const RequestState& state) const {
+  int num_pages = 0;
+  for (const SummedAdapter& part : state.adapters) {
+    num_pages += residency_->PagesFor(part.image->blob.size());
+  }
+  return num_pages;
+}
+
+Residency::Answer SequenceTable::Want(const RequestState& state) {
+  if (AdapterPages(state) > residency_->max_pages()) return Residency::Answer::kTooLarge;
+  Residency::Answer all = Residency::Answer::kResident;
+  for (const SummedAdapter& part : state.adapters) {
+    const Residency::Answer answer = residency_->Want(part.image);
+    if (answer == Residency::Answer::kNoRoom) return answer;
+    if (answer != Residency::Answer::kResident) all = answer;
+  }
+  return all;
+}
+
 Sequence* SequenceTable::overdue(Micros since_us) const {
   if (waiting_.empty()) return nullptr;
   const RequestState& state = *waiting_.front()->request;
-  const bool is_overdue = state.image != nullptr && state.request.arrival_us < since_us &&
-                          !residency_->IsResident(state.image->id);
-  return is_overdue ? waiting_.front() : nullptr;
+  if (state.request.arrival_us >= since_us) return nullptr;
+  const bool is_resident = std::all_of(
+      state.adapters.begin(), state.adapters.end(),
+      [this](const SummedAdapter& part) { return residency_->IsResident(part.image->id); });
+  return is_resident ? nullptr : waiting_.front();
 }
 
 void SequenceTable::Apply(const sched::StepPlan& plan) {
@@ -147,13 +165,14 @@ void SequenceTable::EvictFor(const Sequence& sequence, int num_tokens) {
 
 void SequenceTable::Enter(Sequence& sequence) {
   sequence.is_running = true;
-  RequestState& state = *sequence.request;
-  if (state.image != nullptr) state.adapter = residency_->Enter(state.image->id);
+  for (SummedAdapter& part : sequence.request->adapters) {
+    part.weights = residency_->Enter(part.image->id);
+  }
 }
 
 void SequenceTable::Leave(Sequence& sequence) {
   if (!std::exchange(sequence.is_running, false)) return;
-  if (const auto& image = sequence.request->image) residency_->Leave(image->id);
+  for (const SummedAdapter& part : sequence.request->adapters) residency_->Leave(part.image->id);
 }
 
 void SequenceTable::Finish(Sequence& sequence) {
@@ -171,14 +190,13 @@ void SequenceTable::Sweep() {
   const auto is_finished = [](const Sequence* sequence) { return sequence->is_finished; };
   std::erase_if(running_, is_finished);
   std::erase_if(waiting_, is_finished);
-  for (RequestId id : ended_) requests_.erase(id);
+  for (RequestId id : ended_) {
+    const auto ended = requests_.find(id);
+    sums_.GiveBack(ended->second->adapter_idx);
+    requests_.erase(ended);
+  }
   ended_.clear();
   any_finished_ = false;
-}
-
-int SequenceTable::AdapterIdx(AdapterId adapter) {
-  if (adapter.IsBase()) return 0;
-  return adapter_idx_.try_emplace(adapter, static_cast<int>(adapter_idx_.size()) + 1).first->second;
 }
 
 }  // namespace lorry::engine

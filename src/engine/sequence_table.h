@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/adapter_sum.h"
 #include "engine/messages.h"
 #include "engine/residency.h"
 #include "engine/sequence.h"
@@ -33,6 +34,8 @@ class SequenceTable {
   Sequence* hopeless() const { return hopeless_; }
   // The oldest waiting sequence, if it has waited for its adapter since before `since_us`.
   Sequence* overdue(Micros since_us) const;
+  // That all adapters of a request take together.
+  int AdapterPages(const RequestState& state) const;
   // Preempts and admits as planned, and gives the chunks' sequences the pages for them.
   void Apply(const sched::StepPlan& plan);
 
@@ -49,8 +52,7 @@ class SequenceTable {
   }
 
  private:
-  int AdapterIdx(AdapterId adapter);
-
+  Residency::Answer Want(const RequestState& state);
   void CollectReady(size_t max_ready);
   bool WantAdapters(size_t max_ready);  // false: one found no room
   void EvictFor(const Sequence& sequence, int num_tokens);
@@ -63,8 +65,7 @@ class SequenceTable {
   const int max_num_seqs_;
   const int max_model_len_;
   std::unordered_map<RequestId, std::unique_ptr<RequestState>> requests_;
-  std::unordered_map<AdapterId, int>
-      adapter_idx_;                 // in order of their first request, the base is 0
+  AdapterSums sums_;
   std::vector<Sequence*> running_;  // oldest first
   std::deque<Sequence*> waiting_;   // oldest first
   std::vector<Sequence*> ready_;    // of these, the ones that the last View showed

@@ -2,23 +2,20 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
-#include "request/adapter_handle.h"
+#include "request/adapter_term.h"
 #include "request/sampling_params.h"
 
 namespace lorry {
 
 struct GenerateRequest {
   RequestId id;
-  std::shared_ptr<const AdapterHandle> adapter;  // null: the base
-  std::string adapter_name;                      // for metrics and logs
-  std::vector<TokenId> prompt;                   // at least one token
-  int num_sequences = 1;                         // OpenAI's n; sequence i draws with (seed, i)
+  std::vector<AdapterTerm> adapters;  // summed, their weights at hand; empty: the base
+  std::vector<TokenId> prompt;        // at least one token
+  int num_sequences = 1;              // OpenAI's n; sequence i draws with (seed, i)
   SamplingParams sampling;
   std::vector<TokenId> eos_ids;  // end a text beside the model's own: the adapter's
   Micros arrival_us = 0;

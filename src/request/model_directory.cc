@@ -7,6 +7,8 @@ bool IsLetterOrDigit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
+ModelChoice ChoiceOf(const AdapterCard& card) { return {card.name, {{.name = card.name}}}; }
+
 }  // namespace
 
 ModelDirectory::ModelDirectory(std::vector<std::string> base_names, std::string base_root,
@@ -30,11 +32,11 @@ Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
   for (const std::string& base : base_names_) {
     if (model == base) return ModelChoice{base};
   }
-  if (const AdapterCard* card = FindAdapter(model)) return ModelChoice{card->name, true};
+  if (const AdapterCard* card = FindAdapter(model)) return ChoiceOf(*card);
   for (const std::string& base : base_names_) {
     if (model.size() > base.size() && model.starts_with(base) && model[base.size()] == ':') {
       const AdapterCard* card = FindAdapter(model.substr(base.size() + 1));
-      if (card != nullptr) return ModelChoice{card->name, true};
+      if (card != nullptr) return ChoiceOf(*card);
     }
   }
   return Fail(ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", model), "model");

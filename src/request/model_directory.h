@@ -3,14 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
-#include "request/adapter_handle.h"
+#include "request/adapter_term.h"
 
 namespace lorry {
 
@@ -21,9 +20,10 @@ struct AdapterCard {
 };
 
 struct ModelChoice {
-  std::string name;  // the display name: the base's or the adapter's
-  bool is_adapter = false;
-  std::shared_ptr<const AdapterHandle> adapter;  // its weights, once they are at hand
+  std::string name;                   // the display name: the base's or the adapter's
+  std::vector<AdapterTerm> adapters;  // empty: the base
+
+  bool is_adapter() const { return !adapters.empty(); }
 };
 
 class ModelDirectory {

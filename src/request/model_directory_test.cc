@@ -11,10 +11,10 @@ ModelDirectory Directory() {
 
 TEST(ModelDirectoryTest, ResolvesEveryForm) {
   const ModelDirectory directory = Directory();
-  EXPECT_FALSE(directory.Resolve("")->is_adapter);
+  EXPECT_FALSE(directory.Resolve("")->is_adapter());
   EXPECT_EQ(directory.Resolve("")->name, "base");
-  EXPECT_FALSE(directory.Resolve("alias")->is_adapter);
-  EXPECT_TRUE(directory.Resolve("sql")->is_adapter);
+  EXPECT_FALSE(directory.Resolve("alias")->is_adapter());
+  EXPECT_TRUE(directory.Resolve("sql")->is_adapter());
   EXPECT_EQ(directory.Resolve("alias:sql")->name, "sql");
 }
 

@@ -40,8 +40,7 @@ Status AddPrompt(const CommonRequest& request, std::vector<TokenId> tokens, Cont
   use.requested_tokens = request.max_tokens;
   GenerateRequest generate;
   ASSIGN_OR_RETURN(const int max_tokens, ResolveMaxTokens(use));
-  generate.adapter = plan.model.adapter;
-  if (plan.model.is_adapter) generate.adapter_name = plan.model.name;
+  generate.adapters = plan.model.adapters;
   generate.prompt = std::move(tokens);
   generate.num_sequences = request.n;
   generate.sampling = request.sampling;

@@ -33,11 +33,13 @@ TEST_F(PlannerTest, CompletionHasTheAdapterTheTokensAndTheDefaults) {
   CompletionRequest request = Completion("hi");
   const auto handle = std::make_shared<AdapterHandle>();
   request.seed = -1;
-  const GenerationPlan plan = *planner_.PlanCompletion(request, {"team/fr", true, handle});
+  const GenerationPlan plan =
+      *planner_.PlanCompletion(request, {"team/fr", {{.name = "team/fr", .handle = handle}}});
   ASSERT_EQ(plan.requests.size(), 1u);
   EXPECT_EQ(plan.model.name, "team/fr");
-  EXPECT_EQ(plan.requests[0].adapter, handle);
-  EXPECT_EQ(plan.requests[0].adapter_name, "team/fr");
+  ASSERT_EQ(plan.requests[0].adapters.size(), 1u);
+  EXPECT_EQ(plan.requests[0].adapters[0].handle, handle);
+  EXPECT_EQ(plan.requests[0].adapters[0].name, "team/fr");
   EXPECT_EQ(plan.requests[0].prompt, BytesOf("hi"));
   EXPECT_EQ(plan.requests[0].sampling.max_tokens, 16);
   EXPECT_EQ(plan.requests[0].sampling.seed, ~uint64_t{0});

@@ -4,6 +4,7 @@
 
 #include "api/error_map.h"
 #include "base/log.h"
+#include "request/want_adapters.h"
 
 namespace lorry::server {
 namespace {
@@ -259,21 +260,21 @@ std::optional<ModelChoice> Server::FindModel(const std::string& model, TextTask&
     task.exchange->SendError(choice.error());
     return std::nullopt;
   }
-  if (choice->is_adapter && task.adapter == nullptr) {
-    Park(choice->name, std::move(task));
+  if (choice->is_adapter() && task.adapters.empty()) {
+    Park(std::move(choice->adapters), std::move(task));
     return std::nullopt;
   }
-  choice->adapter = std::move(task.adapter);
+  choice->adapters = std::move(task.adapters);
   return std::move(*choice);
 }
 
-// The request waits with the adapter, not on this thread. Its body is parsed again afterwards: that
-// is cheap, and most adapters are there at once.
-void Server::Park(const std::string& adapter, TextTask task) {
+// The request waits with its adapters, not on this thread. Its body is parsed again afterwards:
+// that is cheap, and most adapters are there at once.
+void Server::Park(std::vector<AdapterTerm> adapters, TextTask task) {
   const auto parked = std::make_shared<TextTask>(std::move(task));
-  adapters_.Want(adapter, [this, parked](Result<std::shared_ptr<const AdapterHandle>> handle) {
-    if (!handle) return parked->exchange->SendError(handle.error());
-    parked->adapter = std::move(*handle);
+  WantAdapters(adapters_, std::move(adapters), [this, parked](auto at_hand) {
+    if (!at_hand) return parked->exchange->SendError(at_hand.error());
+    parked->adapters = std::move(*at_hand);
     if (!text_threads_.TrySend(std::move(*parked))) parked->exchange->SendError(TooManyWait());
   });
 }

@@ -63,10 +63,10 @@ class Server {
   void Answer(const RouteMatch& match, net::HttpRequest request,
               std::unique_ptr<Exchange> exchange);
   void DoTextWork(TextTask task);  // text threads
-  // The model that a request names, its weights at hand; or the request waits for them, and
+  // The model that a request names, all weights at hand; or the request waits for them, and
   // nullopt.
   std::optional<ModelChoice> FindModel(const std::string& model, TextTask& task);
-  void Park(const std::string& adapter, TextTask task);
+  void Park(std::vector<AdapterTerm> adapters, TextTask task);
   void Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange);
 
   Result<std::string> TokenizeBody(const std::string& body) const;

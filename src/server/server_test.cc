@@ -89,7 +89,8 @@ TEST(Server, CompletionCountsTheEnd) {
             json::parse(R"({"prompt_tokens":3,"completion_tokens":3,"total_tokens":6})"));
   const std::vector<GenerateRequest> submitted = server.echo().TakeSubmitted();
   ASSERT_EQ(submitted.size(), 1u);
-  EXPECT_EQ(submitted[0].adapter_name, "sql");
+  ASSERT_EQ(submitted[0].adapters.size(), 1u);
+  EXPECT_EQ(submitted[0].adapters[0].name, "sql");
   EXPECT_GT(submitted[0].arrival_us, 0);
 }
 

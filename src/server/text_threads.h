@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/mailbox.h"
-#include "request/adapter_handle.h"
+#include "request/adapter_term.h"
 #include "server/exchange.h"
 #include "server/router.h"
 
@@ -21,7 +21,7 @@ struct TextTask {
   Endpoint endpoint = Endpoint::kCompletions;
   std::string body;
   std::unique_ptr<Exchange> exchange;
-  std::shared_ptr<const AdapterHandle> adapter;  // set when the request has waited for its weights
+  std::vector<AdapterTerm> adapters;  // set when the request has waited for their weights
 };
 
 struct TextLimits {

@@ -165,8 +165,8 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     const auto draw = [&random](int low, int high) {
       return low + static_cast<int>(random() % static_cast<unsigned>(high - low + 1));
     };
-    GenerateRequest request{.id = {static_cast<uint64_t>(i + 1)},
-                            .adapter = images_[i % images_.size()]};
+    GenerateRequest request{.id = {static_cast<uint64_t>(i + 1)}};
+    if (const auto& image = images_[i % images_.size()]) request.adapters = {{.handle = image}};
     request.prompt.resize(draw(1, 90));
     for (TokenId& token : request.prompt) token = draw(0, kVocab - 1);
     request.sampling.max_tokens = draw(1, 40);

@@ -55,7 +55,7 @@ Result<std::string> FormatModel(const ModelDirectory& directory, std::string_vie
   // "base:adapter" shows the adapter, as it does in requests; "" is nobody's id here.
   if (id.empty()) return Fail(ErrorCode::kNotFound, "The model's name is missing.", "model");
   ASSIGN_OR_RETURN(const ModelChoice choice, directory.Resolve(id));
-  const std::string_view shown = choice.is_adapter ? std::string_view(choice.name) : id;
+  const std::string_view shown = choice.is_adapter() ? std::string_view(choice.name) : id;
   for (const ModelCard& card : AllCards(directory)) {
     if (card.id != shown) continue;
     std::string out;

@@ -1,0 +1,45 @@
+#include "request/want_adapters.h"
+
+#include <atomic>
+#include <memory>
+#include <utility>
+
+namespace lorry {
+namespace {
+
+using Handle = std::shared_ptr<const AdapterHandle>;
+
+struct Wait {
+  Wait(std::vector<AdapterTerm> wanted,
+       std::function<void(Result<std::vector<AdapterTerm>>)> callback)
+      : terms(std::move(wanted)), num_missing(terms.size()), done(std::move(callback)) {}
+
+  void Take(size_t term_idx, Result<Handle> handle) {
+    if (!handle) {
+      if (!has_failed.exchange(true)) done(tl::unexpected<Error>(std::move(handle.error())));
+      return;
+    }
+    terms[term_idx].handle = std::move(*handle);
+    if (num_missing.fetch_sub(1) == 1) done(std::move(terms));
+  }
+
+  std::vector<AdapterTerm> terms;
+  std::atomic<size_t> num_missing;  // never 0 after a failure
+  std::atomic<bool> has_failed = false;
+  const std::function<void(Result<std::vector<AdapterTerm>>)> done;
+};
+
+}  // namespace
+
+void WantAdapters(AdapterService& adapters, std::vector<AdapterTerm> terms,
+                  std::function<void(Result<std::vector<AdapterTerm>>)> done) {
+  if (terms.empty()) return done(std::move(terms));
+  std::vector<std::string> names;
+  for (const AdapterTerm& term : terms) names.push_back(term.name);
+  const auto wait = std::make_shared<Wait>(std::move(terms), std::move(done));
+  for (size_t i = 0; i < names.size(); ++i) {
+    adapters.Want(names[i], [wait, i](Result<Handle> handle) { wait->Take(i, std::move(handle)); });
+  }
+}
+
+}  // namespace lorry
