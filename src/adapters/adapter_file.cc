@@ -1,11 +1,15 @@
 #include "adapters/adapter_file.h"
 
 #define XXH_INLINE_ALL
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
+#include "formats/file_descriptor.h"
 #include "formats/output_file.h"
 
 namespace lorry::adapters {
@@ -110,6 +114,30 @@ Status WriteImageFile(const AdapterImage& image, uint64_t base, const std::strin
   RETURN_IF_ERROR(file.Sync());
   return file.Publish();
 }
+
+Result<ImageFileInfo> ReadImageFileInfo(const std::string& path) {
+  FileHeader header;
+  ASSIGN_OR_RETURN(const formats::OpenedFile file, formats::OpenRegular(path));
+  ASSIGN_OR_RETURN(
+      const size_t num_read,
+      formats::ReadAt(file.fd, path, 0, std::as_writable_bytes(std::span(&header, 1))));
+  if (num_read < sizeof(header) || std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
+    return Broken(path, "not an adapter image of this version");
+  }
+  if (header.num_parts > kMaxParts ||
+      file.size_bytes != BlobOffset(header.num_parts) + header.blob_bytes) {
+    return Broken(path, "its length is not what its header says");
+  }
+  struct stat status;
+  if (::fstat(file.fd.get(), &status) != 0) return formats::SystemFailure(path, errno);
+  return ImageFileInfo{.key = {header.id, header.base},
+                       .max_rank = header.max_rank,
+                       .num_modules = header.num_modules,
+                       .num_bytes = file.size_bytes,
+                       .last_used_s = status.st_mtim.tv_sec};
+}
+
+void TouchImageFile(const std::string& path) { ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0); }
 
 Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
                                                           const ImageKey& key, int num_layers) {

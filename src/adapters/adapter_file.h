@@ -31,6 +31,20 @@ std::string ImageFileName(const ImageKey& key);
 // Writes beside `path`, syncs and renames. kResourceExhausted: the disk is full.
 Status WriteImageFile(const AdapterImage& image, uint64_t base, const std::string& path);
 
+// What a file's header says, and who used it last.
+struct ImageFileInfo {
+  ImageKey key;
+  int max_rank = 0;
+  int num_modules = 0;
+  uint64_t num_bytes = 0;   // of the file
+  int64_t last_used_s = 0;  // Unix time
+};
+// Reads the header alone. kDataLoss: not an image of this version, or cut short.
+Result<ImageFileInfo> ReadImageFileInfo(const std::string& path);
+
+// Marks the file as used now, which puts it last in the order of its cache's next scan.
+void TouchImageFile(const std::string& path);
+
 // Maps and checks the whole file: kDataLoss if a byte differs from what was written.
 Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
                                                           const ImageKey& key, int num_layers);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "adapters/cache_layout.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/thread_name.h"
@@ -29,11 +30,9 @@ Result<std::unique_ptr<Catalogue>> Catalogue::Create(CatalogueOptions options, P
                                                      prometheus::Registry& registry) {
   const bool has_disk = !options.cache_dir.empty() && options.max_disk_bytes > 0;
   ASSIGN_OR_RETURN(DiskCache cache,
-                   DiskCache::Open(options.cache_dir + "/images", options.base.fingerprint,
+                   DiskCache::Open(ImagesDir(options.cache_dir), options.base.fingerprint,
                                    has_disk ? options.max_disk_bytes : 0));
-  RegistryFile file(has_disk ? fmt::format("{}/registry-{:016x}.json", options.cache_dir,
-                                           options.base.fingerprint)
-                             : "");
+  RegistryFile file(has_disk ? RegistryPath(options.cache_dir, options.base.fingerprint) : "");
   auto catalogue = std::unique_ptr<Catalogue>(new Catalogue(
       std::move(options), std::move(pool), std::move(cache), std::move(file), registry));
   catalogue->RestoreRegistered();
@@ -61,6 +60,10 @@ void Catalogue::Stop() {
   Post([] {});
   thread_.join();
   loaders_.Stop();
+  if (registry_changed_ || registry_saving_) {  // the loaders may have dropped the last save
+    const Status status = registry_file_.Change(RegistryNow());
+    if (!status) log::Warning("adapter registry: {}", status.error().message);
+  }
   mailbox_.Close();
   std::vector<std::function<void()>> dropped;
   mailbox_.Drain(dropped);
@@ -82,7 +85,7 @@ void Catalogue::Run() {
     for (const auto& item : work) item();
     FailOverdue();
     PublishIfChanged();
-    if (std::exchange(registry_changed_, false)) SaveRegistry();
+    if (registry_changed_ && !registry_saving_) SaveRegistry();
   }
 }
 
@@ -176,19 +179,29 @@ void Catalogue::RecallSource(Entry& entry) {
   entry.num_bytes = known->second.num_bytes;
 }
 
-void Catalogue::SaveRegistry() {
-  RegistryContent content;
+// What the file is to say; sources that other processes have read stay in it.
+std::function<void(RegistryContent&)> Catalogue::RegistryNow() const {
+  std::vector<RegisteredAdapter> adapters;
   for (const auto& [name, entry] : entries_) {
     if (entry.is_static || entry.is_watched || !entry.is_registered) continue;
-    content.adapters.push_back({name, entry.uri.text, entry.is_pinned, entry.created_s});
+    adapters.push_back({name, entry.uri.text, entry.is_pinned, entry.created_s});
   }
-  content.sources = known_sources_;
+  return [adapters = std::move(adapters), sources = known_sources_](RegistryContent& content) {
+    content.adapters = adapters;
+    for (const auto& [text, source] : sources) content.sources[text] = source;
+  };
+}
+
+void Catalogue::SaveRegistry() {
+  registry_changed_ = false;
+  registry_saving_ = true;
   loaders_.Add(
-      [this, content = std::move(content)](const std::atomic<bool>&) {
-        const Status status = registry_file_.Write(content);
+      [this, change = RegistryNow()](const std::atomic<bool>&) {
+        const Status status = registry_file_.Change(change);
         if (!status) log::Warning("adapter registry: {}", status.error().message);
+        Post([this] { registry_saving_ = false; });
       },
-      false);
+      true);
 }
 
 // ---- tiers
@@ -286,12 +299,17 @@ void Catalogue::DoWant(const std::string& name, HandleCallback done) {
 
 // ---- loading
 
+std::string Catalogue::StagingRoot() const {
+  if (!options_.cache_dir.empty()) return options_.cache_dir;
+  return std::filesystem::temp_directory_path().string() + "/lorry";
+}
+
 void Catalogue::StartLoad(Entry& entry) {
   entry.is_loading = true;
   entry.load_number = ++last_load_number_;
   LoadRequest request = {.uri = entry.uri,
                          .token = entry.token,
-                         .staging_dir = StagingDir(entry.uri),
+                         .staging_dir = StagingDir(StagingRoot(), entry.uri),
                          .known_id = entry.id,
                          .known_revision = entry.revision,
                          .trust_cache = !entry.is_stale};
@@ -313,13 +331,6 @@ void Catalogue::StartLoad(Entry& entry) {
         });
       },
       is_urgent);
-}
-
-std::string Catalogue::StagingDir(const SourceUri& uri) const {
-  const std::string root = options_.cache_dir.empty()
-                               ? std::filesystem::temp_directory_path().string() + "/lorry"
-                               : options_.cache_dir;
-  return fmt::format("{}/staging/{:016x}", root, std::hash<std::string>()(uri.text));
 }
 
 void Catalogue::OnLoaded(const std::string& name, uint64_t load_number, Result<Loaded> result) {

@@ -128,6 +128,7 @@ class Catalogue final : public AdapterService {
   void EraseEntry(Entries::iterator entry, const Error& reason);
   void RestoreRegistered();
   void RecallSource(Entry& entry);
+  std::function<void(RegistryContent&)> RegistryNow() const;
   void SaveRegistry();
 
   std::shared_ptr<const AdapterImage> HostImage(const AdapterId& id);
@@ -141,7 +142,7 @@ class Catalogue final : public AdapterService {
 
   void DoWant(const std::string& name, HandleCallback done);
   void StartLoad(Entry& entry);
-  std::string StagingDir(const SourceUri& uri) const;
+  std::string StagingRoot() const;
   void OnLoaded(const std::string& name, uint64_t load_number, Result<Loaded> result);
   void OnLoadFailed(Entries::iterator entry, Error error);
   void WriteToDisk(const std::shared_ptr<const AdapterImage>& image, const LoadTimes& times);
@@ -160,6 +161,7 @@ class Catalogue final : public AdapterService {
   uint64_t num_host_evicted_ = 0;
   bool names_changed_ = true;
   bool registry_changed_ = false;
+  bool registry_saving_ = false;  // one at a time, so that the newest is the last
   uint64_t last_load_number_ = 0;
   const int64_t created_s_;
   std::atomic<std::shared_ptr<const ModelDirectory>> directory_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "formats/output_file.h"
 
 namespace lorry::adapters {
 namespace {
@@ -61,27 +62,27 @@ void DiskCache::Scan() {
     if (id && num_bytes > 0) {
       found.push_back({entry.last_write_time(error), *id, num_bytes});
     } else if (name.ends_with(".part")) {
-      fs::remove(entry.path(), error);
+      formats::RemoveIfAbandoned(entry.path());
     }
   }
   std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
     return std::tie(a.used, a.id) < std::tie(b.used, b.id);
   });
   for (const Found& file : found) {
-    is_written_[file.id] = true;
+    files_[file.id].state = State::kReady;
     policy_->OnInsert(file.id,
                       {.bytes = file.num_bytes,
                        .bring_back_us = static_cast<Micros>(file.num_bytes / kBytesPerMicro) + 1});
   }
   while (policy_->resident_bytes() > max_bytes_) {
-    Remove(*policy_->Victim());
+    Erase(*policy_->Victim());
     ++num_evicted_;
   }
 }
 
 bool DiskCache::Contains(const AdapterId& id) const {
-  const auto file = is_written_.find(id);
-  return file != is_written_.end() && file->second;
+  const auto file = files_.find(id);
+  return file != files_.end() && file->second.state == State::kReady;
 }
 
 std::string DiskCache::PathOf(const AdapterId& id) const {
@@ -89,32 +90,50 @@ std::string DiskCache::PathOf(const AdapterId& id) const {
 }
 
 bool DiskCache::Reserve(const AdapterId& id, size_t num_bytes, Micros bring_back_us) {
-  if (num_bytes > max_bytes_ || is_written_.contains(id)) return false;
+  if (num_bytes > max_bytes_ || files_.contains(id)) return false;
   const size_t after = policy_->resident_bytes() + num_bytes;
   if (after > max_bytes_) {
     const auto victims = policy_->Victims(after - max_bytes_);
     if (!victims) return false;
-    for (const AdapterId& victim : *victims) Remove(victim);
+    for (const AdapterId& victim : *victims) Erase(victim);
     num_evicted_ += victims->size();
   }
-  is_written_[id] = false;
+  files_[id] = File();
   policy_->OnInsert(id, {.bytes = num_bytes, .bring_back_us = std::max<Micros>(bring_back_us, 1)});
   policy_->Pin(id);
   return true;
 }
 
 void DiskCache::Written(const AdapterId& id) {
-  is_written_[id] = true;
+  files_[id].state = State::kReady;
   policy_->Unpin(id);
 }
 
 void DiskCache::Abandoned(const AdapterId& id) {
   policy_->Unpin(id);
-  Remove(id);
+  Erase(id);
+}
+
+void DiskCache::Pin(const AdapterId& id) {
+  ++files_[id].num_readers;
+  policy_->Pin(id);
+}
+
+void DiskCache::Unpin(const AdapterId& id) {
+  File& file = files_[id];
+  policy_->Unpin(id);
+  if (--file.num_readers == 0 && file.state == State::kBroken) Erase(id);
 }
 
 void DiskCache::Remove(const AdapterId& id) {
-  if (is_written_.erase(id) == 0) return;
+  const auto found = files_.find(id);
+  if (found == files_.end() || found->second.state == State::kWriting) return;
+  if (found->second.num_readers == 0) return Erase(id);
+  found->second.state = State::kBroken;
+}
+
+void DiskCache::Erase(const AdapterId& id) {
+  files_.erase(id);
   policy_->OnRemove(id);
   std::error_code error;
   fs::remove(PathOf(id), error);
@@ -122,7 +141,7 @@ void DiskCache::Remove(const AdapterId& id) {
 }
 
 DiskCacheStats DiskCache::stats() const {
-  return {is_written_.size(), policy_->resident_bytes(), num_evicted_};
+  return {files_.size(), policy_->resident_bytes(), num_evicted_};
 }
 
 }  // namespace lorry::adapters

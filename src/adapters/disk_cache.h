@@ -1,6 +1,7 @@
 // DiskCache: adapter images on disk by content, ready to copy. Survives restarts; bounded in bytes.
-// Owns: DIR/<base>/*.image. Thread: the catalogue's; writing and opening the files is the loaders'
-// (adapter_file.h). Never: removes a file that a loader reads or writes.
+// Owns: DIR/<base>/*.image, but other processes may add and remove some at any time: they appear
+// whole, and who has one open keeps it. Thread: the catalogue's; writing and opening the files is
+// the loaders' (adapter_file.h). Never: removes a file that a loader reads or writes.
 #pragma once
 
 #include <memory>
@@ -36,21 +37,29 @@ class DiskCache {
   void Abandoned(const AdapterId& id);
 
   // While a loader opens it.
-  void Pin(const AdapterId& id) { policy_->Pin(id); }
-  void Unpin(const AdapterId& id) { policy_->Unpin(id); }
-  void Remove(const AdapterId& id);  // it is broken, and not pinned
+  void Pin(const AdapterId& id);
+  void Unpin(const AdapterId& id);
+  // The file is broken or gone. It leaves when its last reader has.
+  void Remove(const AdapterId& id);
 
   DiskCacheStats stats() const;
 
  private:
+  enum class State { kWriting, kReady, kBroken };
+  struct File {
+    State state = State::kWriting;
+    int num_readers = 0;
+  };
+
   DiskCache(std::string dir, uint64_t base, size_t max_bytes);
   void Scan();
+  void Erase(const AdapterId& id);
 
   std::string dir_;
   uint64_t base_;
   size_t max_bytes_;
   std::unique_ptr<EvictionPolicy> policy_ = std::make_unique<EvictionPolicy>();
-  std::unordered_map<AdapterId, bool> is_written_;
+  std::unordered_map<AdapterId, File> files_;
   uint64_t num_evicted_ = 0;
 };
 

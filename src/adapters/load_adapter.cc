@@ -1,15 +1,11 @@
 #include "adapters/load_adapter.h"
 
-#include <filesystem>
-
+#include "adapters/source_files.h"
 #include "base/log.h"
-#include "formats/archive.h"
 #include "formats/peft_adapter.h"
 
 namespace lorry::adapters {
 namespace {
-
-namespace fs = std::filesystem;
 
 class Stopwatch {
  public:
@@ -37,49 +33,39 @@ Status CheckLimits(const formats::PeftAdapter& adapter, const LoadBase& base) {
   return {};
 }
 
-// The directory with the adapter's files, whatever they came in.
-Result<std::string> Unpack(const Fetched& fetched, const LoadRequest& request) {
-  if (fetched.archive.empty()) return fetched.dir;
-  const std::string target = request.staging_dir + "/unpacked";
-  std::error_code error;
-  fs::remove_all(target, error);
-  RETURN_IF_ERROR(formats::ExtractArchive(fmt::format("{}/{}", fetched.dir, fetched.archive),
-                                          target, {.cancelled = request.cancelled}));
-  return target;
-}
-
 Status LoadFromSource(const LoadRequest& request, const LoadBase& base, Loaded& loaded) {
   Stopwatch watch;
   ASSIGN_OR_RETURN(
-      const Fetched fetched,
-      Fetch({.uri = request.uri,
-             .token = request.token,
-             .staging_dir = request.staging_dir,
-             .known_revision = request.cached_path.empty() ? "" : request.known_revision,
-             .cancelled = request.cancelled,
-             .progress = request.progress},
-            base.sources));
-  loaded.revision = fetched.revision;
+      SourceFiles files,
+      BringSourceFiles({.uri = request.uri,
+                        .token = request.token,
+                        .staging_dir = request.staging_dir,
+                        .known_revision = request.cached_path.empty() ? "" : request.known_revision,
+                        .cancelled = request.cancelled,
+                        .progress = request.progress},
+                       base.sources, Packed::kUnpack));
+  loaded.revision = files.fetched.revision;
   loaded.times.fetch_us = watch.Lap();
-  if (fetched.unchanged) {
+  if (files.fetched.unchanged) {
     auto image = OpenImageFile(request.cached_path, {request.known_id, base.fingerprint},
                                base.spec.num_layers);
     loaded.times.open_us = watch.Lap();
     if (image) {
+      TouchImageFile(request.cached_path);
       loaded.image = std::move(*image);
       loaded.from_cache = true;
       return {};
     }
     log::Warning("adapter cache: {}: it is made anew", image.error().message);
     loaded.cache_was_broken = true;
+    files.lock.reset();
     LoadRequest again = request;
     again.cached_path.clear();
     return LoadFromSource(again, base, loaded);
   }
-  ASSIGN_OR_RETURN(const std::string dir, Unpack(fetched, request));
   formats::AdapterFit fit;
   ASSIGN_OR_RETURN(const formats::PeftAdapter adapter,
-                   formats::OpenPeftAdapter(dir, base.config, &fit));
+                   formats::OpenPeftAdapter(files.dir, base.config, &fit));
   RETURN_IF_ERROR(CheckLimits(adapter, base));
   loaded.summary = fit.Summary();
   loaded.times.check_us = watch.Lap();
@@ -103,6 +89,7 @@ Result<Loaded> LoadAdapter(const LoadRequest& request, const LoadBase& base) {
     ASSIGN_OR_RETURN(loaded.image,
                      OpenImageFile(request.cached_path, {request.known_id, base.fingerprint},
                                    base.spec.num_layers));
+    TouchImageFile(request.cached_path);
     loaded.times.open_us = watch.Lap();
     loaded.revision = request.known_revision;
     loaded.from_cache = true;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "formats/file_lock.h"
 #include "formats/json.h"
 #include "formats/output_file.h"
 
@@ -91,8 +92,15 @@ Result<RegistryContent> RegistryFile::Read() const {
               fmt::format("{} (put aside as {})", content.error().message, aside));
 }
 
-Status RegistryFile::Write(const RegistryContent& content) const {
+Status RegistryFile::Change(const std::function<void(RegistryContent&)>& change) const {
   if (path_.empty()) return {};
+  ASSIGN_OR_RETURN(const formats::FileLock lock, formats::FileLock::Acquire(path_ + ".lock"));
+  RegistryContent content = Read().value_or(RegistryContent());
+  change(content);
+  return Write(content);
+}
+
+Status RegistryFile::Write(const RegistryContent& content) const {
   json::array adapters;
   for (const RegisteredAdapter& adapter : content.adapters) {
     adapters.push_back({{"name", adapter.name},

@@ -1,8 +1,10 @@
 // RegistryFile: what was registered while the server ran, so that a restart knows it, and what each
 // source held when it was last read, so that nothing unchanged is read again.
-// Owns: one JSON file, replaced as a whole. Thread: any one at a time. Never: holds a token.
+// Owns: one JSON file, replaced as a whole. Thread: any; processes too, which take turns. Never:
+// holds a token.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -38,9 +40,12 @@ class RegistryFile {
 
   // A missing file is empty; a broken one is kDataLoss, and is put aside under another name.
   Result<RegistryContent> Read() const;
-  Status Write(const RegistryContent& content) const;
+  // Reads, changes and writes it while nobody else does. A broken file counts as empty.
+  Status Change(const std::function<void(RegistryContent&)>& change) const;
 
  private:
+  Status Write(const RegistryContent& content) const;
+
   std::string path_;
 };
 

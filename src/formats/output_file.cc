@@ -1,6 +1,8 @@
 #include "formats/output_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -18,7 +20,20 @@ std::string NextPartialPath(const std::string& path) {
   return fmt::format("{}.{}-{}.part", path, ::getpid(), counter.fetch_add(1));
 }
 
+// False: somebody took the new file for an abandoned one before it was locked.
+bool LockNew(const FileDescriptor& fd) {
+  struct stat status;
+  ::flock(fd.get(), LOCK_EX | LOCK_NB);  // not everywhere are there locks; then nobody has any
+  return ::fstat(fd.get(), &status) == 0 && status.st_nlink > 0;
+}
+
 }  // namespace
+
+void RemoveIfAbandoned(const std::string& partial_path) {
+  const FileDescriptor fd(::open(partial_path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (fd.get() < 0 || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return;
+  ::unlink(partial_path.c_str());
+}
 
 OutputFile::OutputFile(std::string path, std::string partial_path, FileDescriptor fd)
     : path_(std::move(path)), partial_path_(std::move(partial_path)), fd_(std::move(fd)) {}
@@ -36,6 +51,7 @@ Result<OutputFile> OutputFile::Create(std::string path) {
   for (;;) {
     std::string partial_path = NextPartialPath(path);
     FileDescriptor fd(::open(partial_path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (fd.get() >= 0 && !LockNew(fd)) continue;
     if (fd.get() >= 0) return OutputFile(std::move(path), std::move(partial_path), std::move(fd));
     // An earlier process with this id left one when it crashed.
     if (errno != EEXIST) return SystemFailure(path, errno);

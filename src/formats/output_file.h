@@ -1,6 +1,7 @@
 // A file that comes to stand under its name whole or not at all: written beside it, then renamed.
 // Owns: the descriptor, and the partial file until Publish. Thread: one at a time. Never: leaves a
-// partial file behind, but for a crash; such a one ends in ".part" and nobody reads it.
+// partial file behind, but for a crash; such a one ends in ".part" and nobody reads it. Its writer
+// holds a lock on it, which tells others that it lives.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +41,9 @@ class OutputFile {
   std::string partial_path_;  // empty once published
   FileDescriptor fd_;
 };
+
+// Removes what a writer left that did not come to its end; the file of one that lives stays.
+void RemoveIfAbandoned(const std::string& partial_path);
 
 // A file of this text, whole or not at all.
 Status WriteTextFile(const std::string& path, std::string_view text, bool sync);

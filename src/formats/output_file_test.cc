@@ -50,6 +50,20 @@ TEST(OutputFile, LeavesNothingWhenGivenUp) {
   EXPECT_EQ(NumEntries(dir), 0u);
 }
 
+TEST(OutputFile, OnlyWhatIsAbandonedGoes) {
+  const TempDir dir;
+  dir.Write("file.1-0.part", "of a writer that crashed");
+  Result<OutputFile> file = OutputFile::Create(dir.Path("file"));
+  ASSERT_TRUE(file);
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+    RemoveIfAbandoned(entry.path());
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir.Path("file.1-0.part")));
+  ASSERT_TRUE(file->WriteAt(0, Bytes("whole")));
+  ASSERT_TRUE(file->Publish());
+  EXPECT_EQ(ReadWhole(dir.Path("file")), "whole");
+}
+
 TEST(OutputFile, TwoWritersOfOneNameDoNotMix) {
   const TempDir dir;
   Result<OutputFile> first = OutputFile::Create(dir.Path("file"));

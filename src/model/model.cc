@@ -14,7 +14,7 @@
 #include "kernels/silu_mul.h"
 #include "model/activations.h"
 #include "model/adapter_tasks.h"
-#include "model/families/family.h"
+#include "model/model_files.h"
 
 namespace lorry::model {
 namespace {
@@ -39,23 +39,6 @@ struct RotaryTables {
     }
   }
 };
-
-Result<DType> ChooseDType(const std::string& option, const formats::HfConfig& config,
-                          const formats::Checkpoint& checkpoint) {
-  if (option == "bfloat16") return DType::kBF16;
-  if (option == "float32") return DType::kF32;
-  if (option != "auto") {
-    return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("--dtype {}: choose auto, bfloat16 or float32", option), "dtype");
-  }
-  // The weights themselves decide; config.json's word is a default that conversions often leave
-  // stale.
-  ASSIGN_OR_RETURN(const auto embedding, checkpoint.Get("model.embed_tokens.weight"));
-  const DType stored = formats::IsFloatWeight(embedding.dtype)
-                           ? embedding.dtype
-                           : config.dtype.value_or(DType::kBF16);
-  return stored == DType::kF32 ? DType::kF32 : DType::kBF16;
-}
 
 }  // namespace
 
@@ -230,10 +213,8 @@ Model::~Model() = default;
 
 Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, const LoadOptions& options,
                                            const Stream& stream) {
-  ASSIGN_OR_RETURN(formats::HfConfig config, formats::ReadHfConfig(directory));
-  ASSIGN_OR_RETURN(ModelSpec spec, MakeSpec(config));
-  ASSIGN_OR_RETURN(formats::Checkpoint checkpoint, formats::Checkpoint::Open(directory));
-  ASSIGN_OR_RETURN(spec.dtype, ChooseDType(options.dtype, config, checkpoint));
+  ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(directory, options.dtype));
+  auto& [config, checkpoint, spec] = files;
   const int max_positions = options.max_positions > 0
                                 ? std::min(options.max_positions, spec.max_positions)
                                 : spec.max_positions;

@@ -1,0 +1,24 @@
+// A model directory before its weights are loaded: what adapters are made to fit.
+// Owns: the mapped checkpoint. Thread: any. Never: reads weights.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "formats/checkpoint.h"
+#include "formats/hf_config.h"
+#include "model/model_spec.h"
+
+namespace lorry::model {
+
+struct ModelFiles {
+  formats::HfConfig config;
+  formats::Checkpoint checkpoint;
+  ModelSpec spec;
+};
+
+// `dtype`: auto | bfloat16 | float32; auto follows the checkpoint (f16 becomes bf16). What is not
+// supported is refused here.
+Result<ModelFiles> OpenModelFiles(const std::string& directory, const std::string& dtype);
+
+}  // namespace lorry::model
