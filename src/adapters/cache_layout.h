@@ -5,15 +5,35 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <functional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "adapters/sources/source_uri.h"
+#include "formats/content_hash.h"
 
 namespace lorry::adapters {
 
 // Images of all bases, each base's in a directory of its own (disk_cache.h).
 inline std::string ImagesDir(const std::string& cache_dir) { return cache_dir + "/images"; }
+
+// Of all that says what is read, a URL's query included: no two sources share it.
+inline std::string SourceDigest(const SourceUri& uri) {
+  const auto part = [](std::string_view name, std::string_view text) {
+    return formats::ContentPart{name, std::as_bytes(std::span(text))};
+  };
+  const formats::ContentPart parts[] = {part("kind", SourceKindName(uri.kind)),
+                                        part("location", uri.location), part("path", uri.path),
+                                        part("revision", uri.revision)};
+  return formats::HashAdapterContent(parts).Hex();
+}
+
+// A source's key in the registry file: as it is shown, and where that leaves something out of a
+// URL, with the digest of the whole.
+inline std::string SourceKey(const SourceUri& uri) {
+  if (uri.kind != SourceKind::kHttp || uri.text == uri.location) return uri.text;
+  return fmt::format("{}#{}", uri.text, SourceDigest(uri));
+}
 
 // What is known with one base (registry_file.h).
 inline std::string RegistryPath(const std::string& cache_dir, uint64_t base) {
@@ -23,7 +43,7 @@ inline std::string RegistryPath(const std::string& cache_dir, uint64_t base) {
 // Where a source's files are on their way, and stay, unless they have a cache of their own (the
 // Hub's).
 inline std::string StagingDir(const std::string& cache_dir, const SourceUri& uri) {
-  return fmt::format("{}/staging/{:016x}", cache_dir, std::hash<std::string>()(uri.text));
+  return fmt::format("{}/staging/{}", cache_dir, SourceDigest(uri));
 }
 
 }  // namespace lorry::adapters

@@ -2,16 +2,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
 
 #include "adapters/cache_layout.h"
-#include "base/check.h"
 #include "base/log.h"
 #include "base/thread_name.h"
+#include "formats/file_descriptor.h"
 
 namespace lorry::adapters {
 namespace {
+
+namespace fs = std::filesystem;
 
 int64_t UnixSeconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -35,6 +38,7 @@ Result<std::unique_ptr<Catalogue>> Catalogue::Create(CatalogueOptions options, P
   RegistryFile file(has_disk ? RegistryPath(options.cache_dir, options.base.fingerprint) : "");
   auto catalogue = std::unique_ptr<Catalogue>(new Catalogue(
       std::move(options), std::move(pool), std::move(cache), std::move(file), registry));
+  RETURN_IF_ERROR(catalogue->ChooseStaging());
   catalogue->RestoreRegistered();
   catalogue->Publish();
   catalogue->thread_ = std::thread([raw = catalogue.get()] { raw->Run(); });
@@ -49,27 +53,56 @@ Catalogue::Catalogue(CatalogueOptions options, PoolHooks pool, DiskCache cache,
       registry_file_(std::move(registry_file)),
       metrics_(registry),
       created_s_(UnixSeconds()),
-      loaders_(options_.num_loaders, [this](int thread_idx) {
-        Post([this, thread_idx] { loaders_.Dispatch(thread_idx); });
-      }) {}
+      fetchers_("fetcher", options_.num_fetchers,
+                [this](int idx) { Post([this, idx] { fetchers_.Dispatch(idx); }); }),
+      loaders_("loader", options_.num_loaders,
+               [this](int idx) { Post([this, idx] { loaders_.Dispatch(idx); }); }),
+      writer_("writer", 1, [this](int idx) { Post([this, idx] { writer_.Dispatch(idx); }); }) {}
 
-Catalogue::~Catalogue() { Stop(); }
+Catalogue::~Catalogue() {
+  Stop();
+  std::error_code error;
+  if (!temporary_dir_.empty()) fs::remove_all(temporary_dir_, error);
+}
+
+Status Catalogue::ChooseStaging() {
+  staging_root_ = options_.cache_dir;
+  if (!staging_root_.empty()) {
+    PruneStaging(staging_root_);
+    return {};
+  }
+  std::error_code error;
+  temporary_dir_ = fs::temp_directory_path(error) / "lorry-XXXXXX";
+  if (::mkdtemp(temporary_dir_.data()) == nullptr) {
+    return formats::SystemFailure(std::exchange(temporary_dir_, {}), errno);
+  }
+  staging_root_ = temporary_dir_;
+  return {};
+}
 
 void Catalogue::Stop() {
   if (stopping_.exchange(true)) return;
   Post([] {});
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  for (auto& [name, entry] : entries_) {
+    if (entry.load) *entry.load->cancelled = true;
+  }
+  fetchers_.Stop();
   loaders_.Stop();
-  if (registry_changed_ || registry_saving_) {  // the loaders may have dropped the last save
+  writer_.Stop();
+  mailbox_.Close();
+  std::vector<std::function<void()>> left;
+  mailbox_.Drain(left);
+  for (const auto& item : left) item();
+  if (registry_changed_ || is_saving_) {  // the writer may have dropped the last save
     const Status status = registry_file_.Change(RegistryNow());
     if (!status) log::Warning("adapter registry: {}", status.error().message);
   }
-  mailbox_.Close();
-  std::vector<std::function<void()>> dropped;
-  mailbox_.Drain(dropped);
   for (auto& [name, entry] : entries_) {
+    std::vector<StatusCallback> listeners;
+    CancelLoad(entry, &listeners);
     for (Waiter& waiter : entry.waiters) waiter.done(tl::unexpected<Error>(ShuttingDown()));
-    for (StatusCallback& done : entry.on_loaded) done(tl::unexpected<Error>(ShuttingDown()));
+    for (StatusCallback& done : listeners) done(tl::unexpected<Error>(ShuttingDown()));
   }
 }
 
@@ -79,13 +112,16 @@ void Catalogue::Run() {
   NameThisThread("catalogue");
   std::vector<std::function<void()>> work;
   while (!stopping_) {
-    const Micros left_us = NextDeadline() - options_.clock->NowUs();
+    const Micros hour_us = options_.clock->NowUs() + 3'600'000'000;
+    const Micros next_us = deadlines_.empty() ? hour_us : deadlines_.begin()->first;
+    const Micros left_us = next_us - options_.clock->NowUs();
     if (left_us > 0) mailbox_.WaitFor(std::chrono::microseconds(left_us));
     mailbox_.Drain(work);
     for (const auto& item : work) item();
     FailOverdue();
     PublishIfChanged();
-    if (registry_changed_ && !registry_saving_) SaveRegistry();
+    metrics_.SetWaiting(num_waiting_);
+    if (registry_changed_ && !is_saving_) SaveRegistry();
   }
 }
 
@@ -95,37 +131,13 @@ void Catalogue::PublishIfChanged() {
 
 void Catalogue::Publish() {
   std::vector<AdapterCard> cards;
-  size_t num_waiting = 0;
   for (const auto& [name, entry] : entries_) {
-    num_waiting += entry.waiters.size();
     if (entry.is_registered) cards.push_back({name, entry.uri.text, entry.created_s});
   }
-  metrics_.SetNames(cards.size(), num_waiting);
+  metrics_.SetNames(cards.size());
   directory_.store(std::make_shared<const ModelDirectory>(options_.base_names, options_.base_root,
                                                           std::move(cards), options_.max_model_len,
                                                           created_s_));
-}
-
-Micros Catalogue::NextDeadline() const {
-  Micros next_us = options_.clock->NowUs() + 3'600'000'000;
-  for (const auto& [name, entry] : entries_) {
-    if (!entry.waiters.empty()) next_us = std::min(next_us, entry.waiters.front().deadline_us);
-  }
-  return next_us;
-}
-
-void Catalogue::FailOverdue() {
-  const Micros now_us = options_.clock->NowUs();
-  for (auto& [name, entry] : entries_) {
-    while (!entry.waiters.empty() && entry.waiters.front().deadline_us <= now_us) {
-      entry.waiters.front().done(
-          Fail(ErrorCode::kUnavailable,
-               fmt::format("The adapter `{}` is still being loaded from {}. Try again later.", name,
-                           entry.uri.text),
-               "model"));
-      entry.waiters.pop_front();
-    }
-  }
 }
 
 Catalogue::Entry& Catalogue::AddEntry(const std::string& name, const SourceUri& uri) {
@@ -138,11 +150,13 @@ Catalogue::Entry& Catalogue::AddEntry(const std::string& name, const SourceUri& 
 }
 
 void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
-  auto node = entries_.extract(entry);
-  Entry& erased = node.mapped();
-  for (Waiter& waiter : erased.waiters) waiter.done(tl::unexpected<Error>(reason));
-  for (StatusCallback& done : erased.on_loaded) done(tl::unexpected<Error>(reason));
-  if (!erased.id.IsBase()) DropContentIfUnnamed(erased.id);
+  std::vector<StatusCallback> listeners;
+  CancelLoad(entry->second, &listeners);
+  for (Waiter& waiter : TakeWaiters(entry->second)) waiter.done(tl::unexpected<Error>(reason));
+  for (StatusCallback& done : listeners) done(tl::unexpected<Error>(reason));
+  const AdapterId id = entry->second.id;
+  entries_.erase(entry);
+  DropContentIfUnnamed(id);
   names_changed_ = true;
 }
 
@@ -164,13 +178,15 @@ void Catalogue::RestoreRegistered() {
     entry.created_s = adapter.created_s;
     entry.is_stale = true;
     RecallSource(entry);
-    if (entry.is_pinned) StartLoad(entry);
+    if (entry.is_pinned) {
+      StartLoad(entry, {.uri = entry.uri, .token = {}, .asks_source = true, .done = {}});
+    }
   }
 }
 
 // What its source held when it was last read, which may be in the disk cache.
 void Catalogue::RecallSource(Entry& entry) {
-  const auto known = known_sources_.find(entry.uri.text);
+  const auto known = known_sources_.find(SourceKey(entry.uri));
   if (known == known_sources_.end()) return;
   entry.id = known->second.id;
   entry.revision = known->second.revision;
@@ -179,27 +195,37 @@ void Catalogue::RecallSource(Entry& entry) {
   entry.num_bytes = known->second.num_bytes;
 }
 
-// What the file is to say; sources that other processes have read stay in it.
+// What the file is to say. Sources that other processes have read stay in it, those of no use
+// leave: nobody names them, and no image is there.
 std::function<void(RegistryContent&)> Catalogue::RegistryNow() const {
   std::vector<RegisteredAdapter> adapters;
+  std::set<std::string> named;
   for (const auto& [name, entry] : entries_) {
-    if (entry.is_static || entry.is_watched || !entry.is_registered) continue;
+    named.insert(SourceKey(entry.uri));
+    // A URL's query may be a secret, and without it the URL means something else.
+    const bool has_secret = SourceKey(entry.uri) != entry.uri.text;
+    if (entry.is_static || entry.is_watched || !entry.is_registered || has_secret) continue;
     adapters.push_back({name, entry.uri.text, entry.is_pinned, entry.created_s});
   }
-  return [adapters = std::move(adapters), sources = known_sources_](RegistryContent& content) {
+  return [this, adapters = std::move(adapters), named = std::move(named),
+          sources = known_sources_](RegistryContent& content) {
     content.adapters = adapters;
-    for (const auto& [text, source] : sources) content.sources[text] = source;
+    for (const auto& [key, source] : sources) content.sources[key] = source;
+    std::erase_if(content.sources, [&](const auto& source) {
+      std::error_code error;
+      return !named.contains(source.first) && !fs::exists(cache_.PathOf(source.second.id), error);
+    });
   };
 }
 
 void Catalogue::SaveRegistry() {
   registry_changed_ = false;
-  registry_saving_ = true;
-  loaders_.Add(
-      [this, change = RegistryNow()](const std::atomic<bool>&) {
+  is_saving_ = true;
+  writer_.Add(
+      [this, change = RegistryNow()] {
         const Status status = registry_file_.Change(change);
         if (!status) log::Warning("adapter registry: {}", status.error().message);
-        Post([this] { registry_saving_ = false; });
+        Post([this] { is_saving_ = false; });
       },
       true);
 }
@@ -216,8 +242,9 @@ std::shared_ptr<const AdapterImage> Catalogue::HostImage(const AdapterId& id) {
 void Catalogue::KeepOnHost(const std::shared_ptr<const AdapterImage>& image) {
   Content& content = contents_[image->id];
   if (content.host != nullptr) return;
-  content.host = image;
   content.used = image;
+  if (image->blob.size() > options_.max_host_bytes) return;  // all others would leave for nothing
+  content.host = image;
   host_policy_.OnInsert(image->id,
                         {.bytes = image->blob.size(),
                          .bring_back_us = static_cast<Micros>(image->blob.size() / 1000) + 1});
@@ -235,25 +262,43 @@ void Catalogue::TrimHost() {
   metrics_.SetHost(host_policy_.num_resident(), host_policy_.resident_bytes(), num_host_evicted_);
 }
 
+bool Catalogue::IsNamed(const AdapterId& id, bool by_pinned) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return entry.second.id == id && (entry.second.is_pinned || !by_pinned);
+  });
+}
+
 void Catalogue::DropContentIfUnnamed(const AdapterId& id) {
-  const bool is_named = std::any_of(entries_.begin(), entries_.end(),
-                                    [&](const auto& entry) { return entry.second.id == id; });
-  if (is_named) return;
-  const auto content = contents_.find(id);
-  if (content != contents_.end()) {
-    if (content->second.host != nullptr) host_policy_.OnRemove(id);
-    contents_.erase(content);
-  }
+  if (id.IsBase()) return;
+  if (IsNamed(id, false)) return SyncPin(id);
+  contents_.erase(id);
+  host_policy_.Forget(id);
+  metrics_.SetHost(host_policy_.num_resident(), host_policy_.resident_bytes(), num_host_evicted_);
   pool_.drop(id);
 }
 
-AdapterTier Catalogue::TierOf(const AdapterId& id) const {
-  if (id.IsBase()) return AdapterTier::kNone;
-  if (const auto resident = pool_.resident()) {
-    if (std::find(resident->begin(), resident->end(), id) != resident->end()) {
-      return AdapterTier::kPool;
-    }
+// In the page pool content is pinned while one of its names is.
+void Catalogue::SyncPin(const AdapterId& id) {
+  const auto content = contents_.find(id);
+  if (content == contents_.end()) return;
+  const bool is_pinned = IsNamed(id, true);
+  const auto image = HostImage(id);
+  if (is_pinned == content->second.is_pinned || (is_pinned && image == nullptr)) return;
+  content->second.is_pinned = is_pinned;
+  if (is_pinned) {
+    pool_.pin(image);
+  } else {
+    pool_.unpin(id);
   }
+}
+
+AdapterTier Catalogue::TierOf(const AdapterId& id) {
+  if (const auto now = pool_.resident(); now != pool_list_) {
+    pool_list_ = now;
+    pool_ids_.clear();
+    if (now != nullptr) pool_ids_.insert(now->begin(), now->end());
+  }
+  if (pool_ids_.contains(id)) return AdapterTier::kPool;
   const auto content = contents_.find(id);
   if (content != contents_.end() && !content->second.used.expired()) return AdapterTier::kHost;
   return cache_.Contains(id) ? AdapterTier::kDisk : AdapterTier::kNone;
@@ -282,8 +327,8 @@ void Catalogue::DoWant(const std::string& name, HandleCallback done) {
       return done(std::shared_ptr<const AdapterHandle>(std::move(image)));
     }
   }
-  const Micros now_us = options_.clock->NowUs();
-  if (entry.error && now_us < entry.failed_until_us) {
+  const bool is_on_disk = !entry.is_stale && cache_.Contains(entry.id);
+  if (entry.error && !is_on_disk && options_.clock->NowUs() < entry.failed_until_us) {
     return done(tl::unexpected<Error>(*entry.error));
   }
   if (static_cast<int>(entry.waiters.size()) >= options_.max_waiting) {
@@ -293,138 +338,47 @@ void Catalogue::DoWant(const std::string& name, HandleCallback done) {
                      "model"));
   }
   metrics_.OnHit(cache_.Contains(entry.id) ? AdapterTier::kDisk : AdapterTier::kNone);
-  entry.waiters.push_back({std::move(done), now_us + options_.wait_timeout_us});
-  if (!entry.is_loading) StartLoad(entry);
-}
-
-// ---- loading
-
-std::string Catalogue::StagingRoot() const {
-  if (!options_.cache_dir.empty()) return options_.cache_dir;
-  return std::filesystem::temp_directory_path().string() + "/lorry";
-}
-
-void Catalogue::StartLoad(Entry& entry) {
-  entry.is_loading = true;
-  entry.load_number = ++last_load_number_;
-  LoadRequest request = {.uri = entry.uri,
-                         .token = entry.token,
-                         .staging_dir = StagingDir(StagingRoot(), entry.uri),
-                         .known_id = entry.id,
-                         .known_revision = entry.revision,
-                         .trust_cache = !entry.is_stale};
-  if (cache_.Contains(entry.id)) {
-    request.cached_path = cache_.PathOf(entry.id);
-    cache_.Pin(entry.id);
-  }
-  const bool is_urgent = !entry.waiters.empty();
-  loaders_.Add(
-      [this, name = entry.name, number = entry.load_number,
-       request = std::move(request)](const std::atomic<bool>& cancelled) mutable {
-        request.cancelled = &cancelled;
-        const bool had_cache = !request.cached_path.empty();
-        auto result = LoadAdapter(request, options_.base);
-        Post([this, name, number, had_cache, id = request.known_id,
-              result = std::move(result)]() mutable {
-          if (had_cache) cache_.Unpin(id);
-          OnLoaded(name, number, std::move(result));
-        });
-      },
-      is_urgent);
-}
-
-void Catalogue::OnLoaded(const std::string& name, uint64_t load_number, Result<Loaded> result) {
-  const auto found = entries_.find(name);
-  const bool is_current = found != entries_.end() && found->second.load_number == load_number;
-  if (!result) {
-    metrics_.OnFailed(result.error());
-    if (is_current) OnLoadFailed(found, std::move(result.error()));
-    return;
-  }
-  const Loaded& loaded = *result;
-  metrics_.OnLoaded(loaded);
-  if (loaded.cache_was_broken) cache_.Remove(loaded.image->id);
-  if (!is_current) return;  // removed, or read again meanwhile
-
-  Entry& entry = found->second;
-  const AdapterId before = std::exchange(entry.id, loaded.image->id);
-  // Content that is here already under another name is used instead.
-  auto image = HostImage(loaded.image->id);
-  if (image == nullptr) image = loaded.image;
-  KeepOnHost(image);
-  entry.is_loading = false;
-  entry.is_stale = false;
-  entry.error.reset();
-  entry.num_failures = 0;
-  entry.revision = loaded.revision;
-  entry.max_rank = image->max_rank;
-  entry.num_modules = image->num_modules;
-  entry.num_bytes = image->blob.size();
-  if (!std::exchange(entry.is_registered, true)) names_changed_ = true;
-  registry_changed_ = true;
-  known_sources_[entry.uri.text] = {entry.revision, entry.id, entry.max_rank, entry.num_modules,
-                                    entry.num_bytes};
-  if (before != entry.id) {
-    if (entry.is_pinned) pool_.pin(image);
-    if (!before.IsBase()) DropContentIfUnnamed(before);
-  }
-  if (!loaded.from_cache) {
-    log::Info(
-        "adapter {}: {}, rank {}, {} bytes, fetched in {:.3f} s, checked and packed in "
-        "{:.3f} s",
-        name, loaded.summary, entry.max_rank, entry.num_bytes,
-        static_cast<double>(loaded.times.fetch_us) * 1e-6,
-        static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
-  }
-  PublishIfChanged();  // whoever is told may ask for the name at once
-  for (Waiter& waiter : std::exchange(entry.waiters, {})) waiter.done(image);
-  for (StatusCallback& done : std::exchange(entry.on_loaded, {})) done(StatusOf(entry));
-  WriteToDisk(image, loaded.times);
-}
-
-void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
-  Entry& entry = found->second;
-  entry.is_loading = false;
-  error.message =
-      fmt::format("adapter `{}` from {}: {}", entry.name, entry.uri.text, error.message);
-  log::Warning("{}", error.message);
-  if (!entry.is_registered) return EraseEntry(found, error);
-  const int doublings = std::min(entry.num_failures++, 20);
-  entry.failed_until_us = options_.clock->NowUs() +
-                          std::min(options_.first_retry_us << doublings, options_.max_retry_us);
-  entry.error = error;
-  for (Waiter& waiter : std::exchange(entry.waiters, {})) {
-    waiter.done(tl::unexpected<Error>(error));
-  }
-  for (StatusCallback& done : std::exchange(entry.on_loaded, {})) {
-    done(tl::unexpected<Error>(error));
+  AddWaiter(entry, std::move(done));
+  if (!entry.load) {
+    StartLoad(entry,
+              {.uri = entry.uri, .token = entry.token, .asks_source = entry.is_stale, .done = {}});
+  } else if (entry.load->threads != nullptr) {
+    entry.load->threads->Promote(entry.load->job_number);
   }
 }
 
-// After the requests have been answered: they need not wait for it.
-void Catalogue::WriteToDisk(const std::shared_ptr<const AdapterImage>& image,
-                            const LoadTimes& times) {
-  const Micros bring_back_us = times.fetch_us + times.check_us + times.pack_us;
-  if (image->file || !cache_.Reserve(image->id, image->blob.size(), bring_back_us)) return;
-  metrics_.SetDisk(cache_.stats());
-  loaders_.Add(
-      [this, image, path = cache_.PathOf(image->id)](const std::atomic<bool>&) {
-        const Micros begin_us = Clock::Steady().NowUs();
-        const Status status = WriteImageFile(*image, options_.base.fingerprint, path);
-        const Micros write_us = Clock::Steady().NowUs() - begin_us;
-        if (!status) log::Warning("adapter cache: {}", status.error().message);
-        Post([this, id = image->id, num_bytes = image->blob.size(), write_us,
-              is_written = status.has_value()] {
-          if (is_written) {
-            cache_.Written(id);
-            metrics_.OnWritten(num_bytes, write_us);
-          } else {
-            cache_.Abandoned(id);
-          }
-          metrics_.SetDisk(cache_.stats());
-        });
-      },
-      false);
+void Catalogue::AddWaiter(Entry& entry, HandleCallback done) {
+  const Micros deadline_us = options_.clock->NowUs() + options_.wait_timeout_us;
+  if (entry.waiters.empty()) deadlines_.insert({deadline_us, entry.name});
+  entry.waiters.push_back({std::move(done), deadline_us});
+  ++num_waiting_;
+}
+
+std::deque<Catalogue::Waiter> Catalogue::TakeWaiters(Entry& entry) {
+  if (entry.waiters.empty()) return {};
+  deadlines_.erase({entry.waiters.front().deadline_us, entry.name});
+  num_waiting_ -= entry.waiters.size();
+  return std::exchange(entry.waiters, {});
+}
+
+void Catalogue::FailOverdue() {
+  const Micros now_us = options_.clock->NowUs();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_us) {
+    Entry& entry = entries_.find(deadlines_.begin()->second)->second;
+    deadlines_.erase(deadlines_.begin());
+    while (!entry.waiters.empty() && entry.waiters.front().deadline_us <= now_us) {
+      entry.waiters.front().done(
+          Fail(ErrorCode::kUnavailable,
+               fmt::format("The adapter `{}` is still being loaded from {}. Try again later.",
+                           entry.name, entry.uri.text),
+               "model"));
+      entry.waiters.pop_front();
+      --num_waiting_;
+    }
+    if (!entry.waiters.empty()) {
+      deadlines_.insert({entry.waiters.front().deadline_us, entry.name});
+    }
+  }
 }
 
 }  // namespace lorry::adapters

@@ -6,9 +6,12 @@
 // kept once however many names it has. A request takes the content that its name stands for at that
 // moment and keeps it to its end (request/adapter_handle.h); a reload moves the name afterwards.
 //
-// Owns: names, requests that wait for weights, the host tier, the disk cache's books, the loader
-// threads. Thread: one of its own; the others send it closures. Never: blocks on a disk or a socket
-// (loaders do), or lets one adapter's failure touch another's requests.
+// Three kinds of threads work for it, so that none waits for another: fetchers for sources that are
+// elsewhere, loaders for what takes the processor, a writer for the disk.
+//
+// Owns: names, requests that wait for weights, the host tier, the disk cache's books, these
+// threads. Thread: one of its own; the others send it closures. Never: blocks on a disk or a
+// socket, or lets one adapter's failure touch another's requests.
 #pragma once
 
 #include <atomic>
@@ -16,9 +19,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "adapters/disk_cache.h"
@@ -42,8 +48,10 @@ struct CatalogueOptions {
   LoadBase base;
   std::string cache_dir;  // empty: nothing is kept on disk
   size_t max_disk_bytes = size_t{20} << 30;
-  size_t max_host_bytes = size_t{2} << 30;  // of images that nobody uses at the moment
-  int num_loaders = 2;
+  size_t max_host_bytes = size_t{2} << 30;         // of images that nobody uses at the moment
+  int num_fetchers = 16;                           // sources elsewhere that are waited for at once
+  int num_loaders = 2;                             // adapters that are checked and packed at once
+  size_t max_unwritten_bytes = size_t{256} << 20;  // of images that wait for their cache file
   int max_waiting = 256;                 // requests that wait for one adapter; beyond: refused
   Micros wait_timeout_us = 120'000'000;  // of such a request
   Micros first_retry_us = 2'000'000;     // after a failure; doubles
@@ -53,8 +61,8 @@ struct CatalogueOptions {
 
 // What the page pool is told, and asked. Any thread.
 struct PoolHooks {
-  std::function<void(std::shared_ptr<const AdapterHandle>)> pin, unpin;
-  std::function<void(AdapterId)> drop;
+  std::function<void(std::shared_ptr<const AdapterHandle>)> pin;
+  std::function<void(AdapterId)> unpin, drop;
   std::function<std::shared_ptr<const std::vector<AdapterId>>()> resident;
 };
 
@@ -85,6 +93,24 @@ class Catalogue final : public AdapterService {
     HandleCallback done;
     Micros deadline_us;
   };
+  // What is to be read for a name.
+  struct LoadOrder {
+    SourceUri uri;
+    std::string token;
+    bool asks_source = false;  // however good the image in the cache is
+    std::vector<StatusCallback> done;
+  };
+  // The same under way.
+  struct Load {
+    uint64_t number = 0;
+    LoadOrder order;
+    // Asked for again meanwhile: what has been read may be old.
+    bool is_repeated = false;
+    std::vector<StatusCallback> repeat_done;
+    std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
+    LoaderThreads* threads = nullptr;  // where it stands in line, as
+    uint64_t job_number = 0;
+  };
   // A name.
   struct Entry {
     std::string name;
@@ -94,24 +120,23 @@ class Catalogue final : public AdapterService {
     AdapterId id;  // all zero: not read yet
     bool is_static = false, is_watched = false, is_pinned = false;
     bool is_registered = false;  // false: it becomes known to clients only once it has been read
-    bool is_loading = false;
-    bool is_stale = false;  // to be read from the source again before the next use
+    bool is_stale = false;       // its source is asked before the next use
     int max_rank = 0, num_modules = 0;
     size_t num_bytes = 0;
     uint64_t num_requests = 0;
     int64_t created_s = 0, last_used_s = 0;
-    std::deque<Waiter> waiters;
-    std::vector<StatusCallback> on_loaded;
+    std::deque<Waiter> waiters;  // in the order of their deadlines
+    std::optional<Load> load;
     std::optional<Error> error;
     int num_failures = 0;
     Micros failed_until_us = 0;
-    uint64_t load_number = 0;  // of the load under way
   };
   using Entries = std::map<std::string, Entry, std::less<>>;
   // What one or more names stand for.
   struct Content {
     std::shared_ptr<const AdapterImage> host;  // null: not in the host tier
     std::weak_ptr<const AdapterImage> used;    // still there while a request holds it
+    bool is_pinned = false;                    // in the page pool, since one of its names is
   };
 
   Catalogue(CatalogueOptions options, PoolHooks pool, DiskCache cache, RegistryFile registry_file,
@@ -121,11 +146,10 @@ class Catalogue final : public AdapterService {
   void Post(std::function<void()> work);
   void PublishIfChanged();
   void Publish();
-  Micros NextDeadline() const;
-  void FailOverdue();
 
   Entry& AddEntry(const std::string& name, const SourceUri& uri);
   void EraseEntry(Entries::iterator entry, const Error& reason);
+  Status ChooseStaging();
   void RestoreRegistered();
   void RecallSource(Entry& entry);
   std::function<void(RegistryContent&)> RegistryNow() const;
@@ -134,20 +158,32 @@ class Catalogue final : public AdapterService {
   std::shared_ptr<const AdapterImage> HostImage(const AdapterId& id);
   void KeepOnHost(const std::shared_ptr<const AdapterImage>& image);
   void TrimHost();
+  bool IsNamed(const AdapterId& id, bool by_pinned) const;
   void DropContentIfUnnamed(const AdapterId& id);
-  void SetPinned(Entry& entry, bool is_pinned);
+  void SyncPin(const AdapterId& id);
   void MoveTo(Entry& entry, const Entry& target);
-  void DoRegister(const AdapterRegistration& registration, const SourceUri& uri,
-                  StatusCallback done);
+  void DoRegister(AdapterRegistration registration, const SourceUri& uri, StatusCallback done);
+  void DoUpdate(const std::string& name, const AdapterUpdate& update, StatusCallback done);
 
   void DoWant(const std::string& name, HandleCallback done);
-  void StartLoad(Entry& entry);
-  std::string StagingRoot() const;
-  void OnLoaded(const std::string& name, uint64_t load_number, Result<Loaded> result);
+  void AddWaiter(Entry& entry, HandleCallback done);
+  std::deque<Waiter> TakeWaiters(Entry& entry);
+  void FailOverdue();
+
+  void StartLoad(Entry& entry, LoadOrder order);
+  void CancelLoad(Entry& entry, std::vector<StatusCallback>* done);
+  void BeginLoad(Entry& entry);
+  void BeginNextOf(const std::string& source_digest);
+  LoadRequest RequestOf(const Entry& entry);
+  void AddJob(Entry& entry, LoaderThreads& threads, LoaderThreads::Job job);
+  void EndLoad(const std::string& name, uint64_t load_number, const LoadRequest& request,
+               Result<Loaded> result);
+  Entry* EntryLoading(const std::string& name, uint64_t load_number);
+  void OnLoaded(Entry& entry, const Loaded& loaded);
   void OnLoadFailed(Entries::iterator entry, Error error);
   void WriteToDisk(const std::shared_ptr<const AdapterImage>& image, const LoadTimes& times);
-  AdapterStatus StatusOf(const Entry& entry) const;
-  AdapterTier TierOf(const AdapterId& id) const;
+  AdapterStatus StatusOf(const Entry& entry);
+  AdapterTier TierOf(const AdapterId& id);
 
   const CatalogueOptions options_;
   const PoolHooks pool_;
@@ -159,15 +195,28 @@ class Catalogue final : public AdapterService {
   std::map<std::string, KnownSource> known_sources_;
   EvictionPolicy host_policy_;
   uint64_t num_host_evicted_ = 0;
+  std::shared_ptr<const std::vector<AdapterId>> pool_list_;  // as the pool last told
+  std::unordered_set<AdapterId> pool_ids_;                   // the same
+  // Of the entries with waiters, by the first one's.
+  std::set<std::pair<Micros, std::string>> deadlines_;
+  size_t num_waiting_ = 0;
+  // Sources that are read at the moment, by their digest, and the loads (name, number) that wait
+  // for that: a source has one staging directory, and what one load finds the next need not fetch.
+  std::map<std::string, std::deque<std::pair<std::string, uint64_t>>> busy_sources_;
+  size_t unwritten_bytes_ = 0;
   bool names_changed_ = true;
   bool registry_changed_ = false;
-  bool registry_saving_ = false;  // one at a time, so that the newest is the last
+  bool is_saving_ = false;
   uint64_t last_load_number_ = 0;
   const int64_t created_s_;
+  std::string staging_root_;
+  std::string temporary_dir_;  // staging without a cache; gone with this
   std::atomic<std::shared_ptr<const ModelDirectory>> directory_;
   Mailbox<std::function<void()>> mailbox_{SIZE_MAX};
   std::atomic<bool> stopping_ = false;
+  LoaderThreads fetchers_;
   LoaderThreads loaders_;
+  LoaderThreads writer_;
   std::thread thread_;
 };
 

@@ -34,8 +34,7 @@ void Catalogue::AddStatic(const std::string& name, const SourceUri& uri, bool pi
     entry.is_stale = true;
     entry.is_pinned = pin;
     RecallSource(entry);
-    entry.on_loaded.push_back(std::move(ready));
-    StartLoad(entry);
+    StartLoad(entry, {.uri = uri, .token = {}, .asks_source = true, .done = {std::move(ready)}});
   });
 }
 
@@ -56,7 +55,8 @@ void Catalogue::SyncWatched(const std::string& name, const std::string& dir) {
     if (!entry.is_watched) return;  // a name of the operator's goes first
     entry.is_stale = true;
     entry.error.reset();
-    entry.failed_until_us = 0;
+    // What is being read may be half of the old and half of the new.
+    if (entry.load) entry.load->is_repeated = true;
   });
 }
 
@@ -81,10 +81,12 @@ void Catalogue::Register(AdapterRegistration registration, StatusCallback done) 
     }
   }
   Post([this, registration = std::move(registration), uri = std::move(*uri),
-        done = std::move(done)]() mutable { DoRegister(registration, uri, std::move(done)); });
+        done = std::move(done)]() mutable {
+    DoRegister(std::move(registration), uri, std::move(done));
+  });
 }
 
-void Catalogue::DoRegister(const AdapterRegistration& registration, const SourceUri& uri,
+void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& uri,
                            StatusCallback done) {
   const auto found = entries_.find(registration.name);
   if (found != entries_.end() && !registration.replace) {
@@ -98,17 +100,21 @@ void Catalogue::DoRegister(const AdapterRegistration& registration, const Source
   }
   const bool is_new = found == entries_.end();
   Entry& entry = is_new ? AddEntry(registration.name, uri) : found->second;
-  entry.uri = uri;
-  entry.token = registration.token;
-  entry.is_stale = true;
-  entry.is_watched = false;
-  entry.error.reset();
-  if (registration.is_pinned) SetPinned(entry, true);
   if (is_new) RecallSource(entry);
+  if (!entry.is_registered ||
+      entry.id.IsBase()) {  // there is nothing that it stands for until then
+    entry.uri = uri;
+    entry.token = registration.token;
+    entry.error.reset();
+  }
+  if (is_new) entry.is_stale = true;
+  if (registration.is_pinned) entry.is_pinned = true;
   registry_changed_ = true;
   if (registration.load || !is_new) {
-    entry.on_loaded.push_back(std::move(done));
-    return StartLoad(entry);
+    return StartLoad(entry, {.uri = uri,
+                             .token = std::move(registration.token),
+                             .asks_source = true,
+                             .done = {std::move(done)}});
   }
   entry.is_registered = true;
   names_changed_ = true;
@@ -121,7 +127,6 @@ void Catalogue::Remove(const std::string& name, DoneCallback done) {
     const auto found = entries_.find(name);
     if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
     if (found->second.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
-    SetPinned(found->second, false);
     EraseEntry(found, {ErrorCode::kNotFound,
                        fmt::format("The adapter `{}` has been removed.", name), "model"});
     registry_changed_ = true;
@@ -132,30 +137,40 @@ void Catalogue::Remove(const std::string& name, DoneCallback done) {
 
 void Catalogue::Update(const std::string& name, AdapterUpdate update, StatusCallback done) {
   Post([this, name, update = std::move(update), done = std::move(done)]() mutable {
-    const auto found = entries_.find(name);
-    if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
-    Entry& entry = found->second;
-    if (update.is_pinned) SetPinned(entry, *update.is_pinned);
-    registry_changed_ = true;
-    if (update.alias_of) {
-      if (entry.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
-      const auto target = entries_.find(*update.alias_of);
-      if (target == entries_.end()) {
-        return done(tl::unexpected<Error>(NoAdapter(*update.alias_of)));
-      }
-      MoveTo(entry, target->second);
-    } else if (!update.reload) {
-      return done(StatusOf(entry));
-    }
-    if (!update.reload && !entry.id.IsBase()) return done(StatusOf(entry));
-    entry.is_stale = true;
-    entry.on_loaded.push_back(std::move(done));
-    StartLoad(entry);
+    DoUpdate(name, update, std::move(done));
   });
+}
+
+void Catalogue::DoUpdate(const std::string& name, const AdapterUpdate& update,
+                         StatusCallback done) {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
+  Entry& entry = found->second;
+  if (update.alias_of) {
+    if (entry.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
+    const auto target = entries_.find(*update.alias_of);
+    if (target == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(*update.alias_of)));
+    if (&target->second != &entry) MoveTo(entry, target->second);
+  }
+  if (update.is_pinned) {
+    entry.is_pinned = *update.is_pinned;
+    SyncPin(entry.id);
+  }
+  registry_changed_ = true;
+  const bool is_missing = entry.is_pinned && HostImage(entry.id) == nullptr;
+  if (update.reload || is_missing || (update.alias_of && entry.id.IsBase())) {
+    return StartLoad(entry, {.uri = entry.uri,
+                             .token = entry.token,
+                             .asks_source = update.reload || entry.is_stale,
+                             .done = {std::move(done)}});
+  }
+  done(StatusOf(entry));
 }
 
 // The name stands for what `target` stands for, from the next request on.
 void Catalogue::MoveTo(Entry& entry, const Entry& target) {
+  std::vector<StatusCallback> listeners;
+  CancelLoad(entry, &listeners);  // it is for the old source
   const AdapterId before = entry.id;
   entry.uri = target.uri;
   entry.token = target.token;
@@ -165,27 +180,26 @@ void Catalogue::MoveTo(Entry& entry, const Entry& target) {
   entry.num_modules = target.num_modules;
   entry.num_bytes = target.num_bytes;
   entry.is_stale = target.is_stale;
-  entry.load_number = ++last_load_number_;  // what is under way is for the old source
-  entry.is_loading = false;
+  entry.is_watched = false;
+  entry.is_registered = true;
   entry.error.reset();
   names_changed_ = true;
-  if (!before.IsBase() && before != entry.id) DropContentIfUnnamed(before);
-  if (!entry.waiters.empty()) StartLoad(entry);
+  if (before != entry.id) DropContentIfUnnamed(before);
+  SyncPin(entry.id);
+  if (entry.waiters.empty() && listeners.empty()) return;
+  StartLoad(entry, {.uri = entry.uri,
+                    .token = entry.token,
+                    .asks_source = entry.is_stale,
+                    .done = std::move(listeners)});
 }
 
-void Catalogue::SetPinned(Entry& entry, bool is_pinned) {
-  if (std::exchange(entry.is_pinned, is_pinned) == is_pinned) return;
-  const auto image = HostImage(entry.id);
-  if (image != nullptr) (is_pinned ? pool_.pin : pool_.unpin)(image);
-}
-
-AdapterStatus Catalogue::StatusOf(const Entry& entry) const {
+AdapterStatus Catalogue::StatusOf(const Entry& entry) {
   AdapterStatus status = {.name = entry.name,
                           .source = entry.uri.text,
                           .revision = entry.revision,
                           .id = entry.id,
                           .tier = TierOf(entry.id),
-                          .is_loading = entry.is_loading,
+                          .is_loading = entry.load.has_value(),
                           .is_pinned = entry.is_pinned,
                           .is_static = entry.is_static,
                           .max_rank = entry.max_rank,

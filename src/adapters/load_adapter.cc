@@ -1,11 +1,14 @@
 #include "adapters/load_adapter.h"
 
-#include "adapters/source_files.h"
+#include <filesystem>
+
 #include "base/log.h"
 #include "formats/peft_adapter.h"
 
 namespace lorry::adapters {
 namespace {
+
+namespace fs = std::filesystem;
 
 class Stopwatch {
  public:
@@ -33,36 +36,22 @@ Status CheckLimits(const formats::PeftAdapter& adapter, const LoadBase& base) {
   return {};
 }
 
-Status LoadFromSource(const LoadRequest& request, const LoadBase& base, Loaded& loaded) {
+bool IsAtHand(const LoadRequest& request) {
+  return request.known_image != nullptr || !request.cached_path.empty();
+}
+
+FetchRequest FetchRequestOf(const LoadRequest& request) {
+  return {.uri = request.uri,
+          .token = request.token,
+          .staging_dir = request.staging_dir,
+          .known_revision = IsAtHand(request) ? request.known_revision : "",
+          .cancelled = request.cancelled.get()};
+}
+
+Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBase& base) {
   Stopwatch watch;
-  ASSIGN_OR_RETURN(
-      SourceFiles files,
-      BringSourceFiles({.uri = request.uri,
-                        .token = request.token,
-                        .staging_dir = request.staging_dir,
-                        .known_revision = request.cached_path.empty() ? "" : request.known_revision,
-                        .cancelled = request.cancelled,
-                        .progress = request.progress},
-                       base.sources, Packed::kUnpack));
-  loaded.revision = files.fetched.revision;
-  loaded.times.fetch_us = watch.Lap();
-  if (files.fetched.unchanged) {
-    auto image = OpenImageFile(request.cached_path, {request.known_id, base.fingerprint},
-                               base.spec.num_layers);
-    loaded.times.open_us = watch.Lap();
-    if (image) {
-      TouchImageFile(request.cached_path);
-      loaded.image = std::move(*image);
-      loaded.from_cache = true;
-      return {};
-    }
-    log::Warning("adapter cache: {}: it is made anew", image.error().message);
-    loaded.cache_was_broken = true;
-    files.lock.reset();
-    LoadRequest again = request;
-    again.cached_path.clear();
-    return LoadFromSource(again, base, loaded);
-  }
+  Loaded loaded = {.revision = files.fetched.revision};
+  RETURN_IF_ERROR(UnpackSourceFiles(FetchRequestOf(request), base.sources, files));
   formats::AdapterFit fit;
   ASSIGN_OR_RETURN(const formats::PeftAdapter adapter,
                    formats::OpenPeftAdapter(files.dir, base.config, &fit));
@@ -71,45 +60,84 @@ Status LoadFromSource(const LoadRequest& request, const LoadBase& base, Loaded& 
   loaded.times.check_us = watch.Lap();
   ASSIGN_OR_RETURN(loaded.image, MakeAdapterImage(adapter, base.spec, *base.checkpoint));
   loaded.times.pack_us = watch.Lap();
-  return {};
+  return loaded;
 }
 
-// An image that is on this disk is better than a source that does not answer.
-bool MayUseCacheAfter(const Error& error) {
+// Nobody keeps a directory from being written while it is read: half an old adapter with half a new
+// one is neither.
+Result<Loaded> MakeOfOneVersion(const LoadRequest& request, SourceFiles& files,
+                                const LoadBase& base) {
+  constexpr int kMaxAttempts = 3;
+  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
+    Result<Loaded> loaded = Make(request, files, base);
+    ASSIGN_OR_RETURN(Fetched now, Fetch({.uri = request.uri}, base.sources));
+    if (now.revision == files.fetched.revision) return loaded;
+    files.dir = now.dir;
+    files.fetched = std::move(now);
+  }
+  return Fail(ErrorCode::kSourceFailed, "the directory changes while it is read", "source");
+}
+
+// An image that is at hand is better than a source that does not answer.
+bool MayBeTransient(const Error& error) {
   return error.code == ErrorCode::kSourceFailed || error.code == ErrorCode::kDeadline ||
          error.code == ErrorCode::kUnavailable;
 }
 
+bool MayGoOnLater(const Error& error) {
+  return MayBeTransient(error) || error.code == ErrorCode::kCancelled;
+}
+
+void RemoveStaging(const LoadRequest& request) {
+  std::error_code error;
+  fs::remove_all(request.staging_dir, error);
+}
+
+Result<Loaded> LoadKnown(const LoadRequest& request, const LoadBase& base) {
+  if (request.known_image == nullptr) return LoadCached(request, base);
+  return Loaded{
+      .image = request.known_image, .revision = request.known_revision, .from_cache = true};
+}
+
 }  // namespace
 
-Result<Loaded> LoadAdapter(const LoadRequest& request, const LoadBase& base) {
-  Loaded loaded;
-  const auto open_cached = [&]() -> Status {
-    Stopwatch watch;
-    ASSIGN_OR_RETURN(loaded.image,
-                     OpenImageFile(request.cached_path, {request.known_id, base.fingerprint},
-                                   base.spec.num_layers));
+Result<SourceFiles> FetchAdapter(const LoadRequest& request, const LoadBase& base) {
+  return BringSourceFiles(FetchRequestOf(request), base.sources, Packed::kKeep);
+}
+
+Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files,
+                           const LoadBase& base) {
+  if (!files) {
+    if (!MayGoOnLater(files.error())) RemoveStaging(request);
+    // Whether a token opens this source only the source can say.
+    if (!request.token.empty() || !IsAtHand(request) || !MayBeTransient(files.error())) {
+      return tl::unexpected<Error>(std::move(files.error()));
+    }
+    log::Warning("{}: {}; the copy at hand is used", request.uri.text, files.error().message);
+    return LoadKnown(request, base);
+  }
+  if (files->fetched.unchanged) return LoadKnown(request, base);
+  Result<Loaded> loaded = request.uri.kind == SourceKind::kDirectory
+                              ? MakeOfOneVersion(request, *files, base)
+                              : Make(request, *files, base);
+  if (files->lock) RemoveStaging(request);
+  return loaded;
+}
+
+Result<Loaded> LoadCached(const LoadRequest& request, const LoadBase& base) {
+  Stopwatch watch;
+  auto image = OpenImageFile(request.cached_path, {request.known_id, base.fingerprint},
+                             base.spec.num_layers);
+  Loaded loaded = {.revision = request.known_revision, .from_cache = true};
+  loaded.times.open_us = watch.Lap();
+  if (image) {
     TouchImageFile(request.cached_path);
-    loaded.times.open_us = watch.Lap();
-    loaded.revision = request.known_revision;
-    loaded.from_cache = true;
-    return {};
-  };
-  if (request.trust_cache && !request.cached_path.empty()) {
-    const Status status = open_cached();
-    if (status) return loaded;
-    log::Warning("adapter cache: {}: it is made anew", status.error().message);
+    loaded.image = std::move(*image);
+  } else {
+    log::Warning("adapter cache: {}: it is made anew", image.error().message);
     loaded.cache_was_broken = true;
   }
-  LoadRequest from_source = request;
-  if (loaded.cache_was_broken) from_source.cached_path.clear();
-  const Status status = LoadFromSource(from_source, base, loaded);
-  if (status) return loaded;
-  if (!from_source.cached_path.empty() && MayUseCacheAfter(status.error()) && open_cached()) {
-    log::Warning("{}: {}; the copy in the cache is used", request.uri.text, status.error().message);
-    return loaded;
-  }
-  return tl::unexpected<Error>(status.error());
+  return loaded;
 }
 
 }  // namespace lorry::adapters

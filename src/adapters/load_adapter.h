@@ -1,15 +1,14 @@
 // The way of one adapter from its source to the host: fetch, check against the base, pack; or from
-// the disk cache, which takes none of these. Thread: a loader's; blocks on disks and sockets.
-// Never: looks at names, queues or budgets (catalogue.h).
+// the disk cache, which takes none of these. Thread: a loader's. Never: looks at names, queues or
+// budgets (catalogue.h).
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "adapters/adapter_file.h"
-#include "adapters/sources/source.h"
+#include "adapters/source_files.h"
 #include "base/clock.h"
 #include "formats/hf_config.h"
 
@@ -29,13 +28,13 @@ struct LoadBase {
 struct LoadRequest {
   SourceUri uri;
   std::string token;
-  std::string staging_dir;
-  std::string cached_path;  // an image of known_id in the disk cache; empty: none
-  AdapterId known_id;       // what this source held at known_revision
+  std::string staging_dir;  // of this source alone; gone afterwards unless a fetch may go on there
+  // What this source held at known_revision, where that is at hand: on the host, in the disk cache.
+  AdapterId known_id;
   std::string known_revision;
-  bool trust_cache = false;  // the cached image is good without asking the source
-  const std::atomic<bool>* cancelled = nullptr;
-  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
+  std::shared_ptr<const AdapterImage> known_image;
+  std::string cached_path;
+  std::shared_ptr<const std::atomic<bool>> cancelled;
 };
 
 struct LoadTimes {
@@ -46,14 +45,22 @@ struct LoadTimes {
 };
 
 struct Loaded {
-  std::shared_ptr<const AdapterImage> image;
+  std::shared_ptr<const AdapterImage> image;  // null: only with cache_was_broken
   std::string revision;
-  bool from_cache = false;
-  bool cache_was_broken = false;
-  std::string summary;  // "applied 14 of 14 modules"
+  bool from_cache = false;        // nothing was made
+  bool cache_was_broken = false;  // the image in the disk cache: remove it, and load again
+  std::string summary;            // "applied 14 of 14 modules"
   LoadTimes times;
 };
 
-Result<Loaded> LoadAdapter(const LoadRequest& request, const LoadBase& base);
+// Waits for the source. `unchanged` only if what it held is at hand.
+Result<SourceFiles> FetchAdapter(const LoadRequest& request, const LoadBase& base);
+
+// What follows, which takes the processor and this machine's disk only.
+Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files,
+                           const LoadBase& base);
+
+// From the disk cache, without asking the source.
+Result<Loaded> LoadCached(const LoadRequest& request, const LoadBase& base);
 
 }  // namespace lorry::adapters

@@ -9,17 +9,28 @@
 
 namespace lorry::adapters {
 
-LoaderThreads::LoaderThreads(int num_threads, std::function<void(int)> on_idle)
-    : on_idle_(std::move(on_idle)) {
+LoaderThreads::LoaderThreads(std::string name, int num_threads, std::function<void(int)> on_idle)
+    : name_(std::move(name)), on_idle_(std::move(on_idle)) {
   for (int i = 0; i < num_threads; ++i) lanes_.push_back(std::make_unique<Lane>());
   for (int i = 0; i < num_threads; ++i) lanes_[i]->thread = std::thread([this, i] { Run(i); });
 }
 
 LoaderThreads::~LoaderThreads() { Stop(); }
 
-void LoaderThreads::Add(Job job, bool is_urgent) {
-  (is_urgent ? urgent_ : others_).push_back(std::move(job));
+uint64_t LoaderThreads::Add(Job job, bool is_urgent) {
+  const uint64_t number = ++last_number_;
+  if (is_urgent) {
+    urgent_.push_back(std::move(job));
+  } else {
+    others_.emplace(number, std::move(job));
+  }
   GiveWork();
+  return number;
+}
+
+void LoaderThreads::Promote(uint64_t number) {
+  auto job = others_.extract(number);
+  if (!job.empty()) urgent_.push_back(std::move(job.mapped()));
 }
 
 void LoaderThreads::Dispatch(int idle_thread_idx) {
@@ -29,13 +40,18 @@ void LoaderThreads::Dispatch(int idle_thread_idx) {
 
 void LoaderThreads::GiveWork() {
   for (const auto& lane : lanes_) {
-    std::deque<Job>& queue = urgent_.empty() ? others_ : urgent_;
-    if (queue.empty()) return;
+    if (urgent_.empty() && others_.empty()) return;
     if (!lane->is_idle) continue;
     lane->is_idle = false;
-    lane->mailbox.SendAlways(std::move(queue.front()));
-    queue.pop_front();
+    lane->mailbox.SendAlways(TakeNext());
   }
+}
+
+LoaderThreads::Job LoaderThreads::TakeNext() {
+  if (urgent_.empty()) return std::move(others_.extract(others_.begin()).mapped());
+  Job job = std::move(urgent_.front());
+  urgent_.pop_front();
+  return job;
 }
 
 void LoaderThreads::Stop() {
@@ -47,7 +63,7 @@ void LoaderThreads::Stop() {
 }
 
 void LoaderThreads::Run(int thread_idx) {
-  NameThisThread(fmt::format("loader-{}", thread_idx).c_str());
+  NameThisThread(fmt::format("{}-{}", name_, thread_idx).c_str());
   LowerThisThreadsPriority();
   std::vector<Job> jobs;
   while (!stopping_) {
@@ -55,7 +71,7 @@ void LoaderThreads::Run(int thread_idx) {
     lanes_[thread_idx]->mailbox.Drain(jobs);
     for (Job& job : jobs) {
       if (stopping_) return;
-      job(stopping_);
+      job();
       job = nullptr;
       on_idle_(thread_idx);
     }

@@ -1,8 +1,12 @@
 #include "adapters/source_files.h"
 
+#include <chrono>
 #include <filesystem>
 
+#include "formats/adapter_files.h"
 #include "formats/archive.h"
+#include "formats/file_descriptor.h"
+#include "formats/torch_file.h"
 
 namespace lorry::adapters {
 namespace {
@@ -25,12 +29,44 @@ Result<formats::FileLock> LockStaging(const FetchRequest& request) {
   return formats::FileLock::Acquire(request.staging_dir + ".lock", request.cancelled);
 }
 
-Result<std::string> Unpack(const Fetched& fetched, const FetchRequest& request) {
-  const std::string target = request.staging_dir + "/unpacked";
+Status MakeEmpty(const std::string& dir) {
   std::error_code error;
-  fs::remove_all(target, error);
-  RETURN_IF_ERROR(formats::ExtractArchive(fmt::format("{}/{}", fetched.dir, fetched.archive),
-                                          target, {.cancelled = request.cancelled}));
+  fs::remove_all(dir, error);
+  fs::create_directories(dir, error);
+  return error ? formats::SystemFailure(dir, error.value()) : Status();
+}
+
+Result<std::string> Unpack(const std::string& archive, const FetchRequest& request,
+                           uint64_t max_bytes) {
+  const std::string target = request.staging_dir + "/unpacked";
+  RETURN_IF_ERROR(MakeEmpty(target));
+  RETURN_IF_ERROR(formats::ExtractArchive(
+      archive, target, {.limits = {.max_bytes = max_bytes}, .cancelled = request.cancelled}));
+  return target;
+}
+
+bool NeedsConversion(const fs::path& dir) {
+  std::error_code error;
+  return fs::exists(dir / formats::kAdapterTorchFile, error) &&
+         !fs::exists(dir / formats::kAdapterWeightsFile, error);
+}
+
+// A directory with the converted weights, and links to everything beside them.
+Result<std::string> Convert(const fs::path& from, const FetchRequest& request, uint64_t max_bytes) {
+  const std::string target = request.staging_dir + "/converted";
+  RETURN_IF_ERROR(MakeEmpty(target));
+  std::error_code error;
+  for (fs::directory_iterator entry(from, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    if (!formats::IsAdapterFile(name) || name == formats::kAdapterTorchFile) continue;
+    fs::create_symlink(fs::absolute(entry->path()), fs::path(target) / name, error);
+    if (error) break;
+  }
+  if (error) return formats::SystemFailure(target, error.value());
+  RETURN_IF_ERROR(formats::ConvertTorchFile(from / formats::kAdapterTorchFile,
+                                            fs::path(target) / formats::kAdapterWeightsFile,
+                                            {.max_bytes = max_bytes}));
   return target;
 }
 
@@ -43,12 +79,37 @@ Result<SourceFiles> BringSourceFiles(const FetchRequest& request, const SourceOp
     ASSIGN_OR_RETURN(files.lock, LockStaging(request));
   }
   ASSIGN_OR_RETURN(files.fetched, Fetch(request, options));
-  if (files.fetched.unchanged) return files;
   files.dir = files.fetched.dir;
-  if (packed == Packed::kUnpack && !files.fetched.archive.empty()) {
-    ASSIGN_OR_RETURN(files.dir, Unpack(files.fetched, request));
-  }
+  if (packed == Packed::kUnpack) RETURN_IF_ERROR(UnpackSourceFiles(request, options, files));
   return files;
+}
+
+Status UnpackSourceFiles(const FetchRequest& request, const SourceOptions& options,
+                         SourceFiles& files) {
+  if (files.fetched.unchanged) return {};
+  if (!files.fetched.archive.empty()) {
+    const std::string archive = fmt::format("{}/{}", files.fetched.dir, files.fetched.archive);
+    ASSIGN_OR_RETURN(files.dir, Unpack(archive, request, options.max_bytes));
+  }
+  if (!NeedsConversion(files.dir)) return {};
+  if (!files.lock) {
+    ASSIGN_OR_RETURN(files.lock, LockStaging(request));
+  }
+  ASSIGN_OR_RETURN(files.dir, Convert(files.dir, request, options.max_bytes));
+  return {};
+}
+
+void PruneStaging(const std::string& cache_dir) {
+  constexpr auto kKeptFor = std::chrono::hours(24);
+  std::error_code error;
+  for (fs::directory_iterator entry(cache_dir + "/staging", error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code entry_error;
+    const auto age = fs::file_time_type::clock::now() - entry->last_write_time(entry_error);
+    if (entry_error || age < kKeptFor || !entry->is_directory(entry_error)) continue;
+    const auto lock = formats::FileLock::TryAcquire(entry->path().string() + ".lock");
+    if (lock && *lock) fs::remove_all(entry->path(), entry_error);
+  }
 }
 
 }  // namespace lorry::adapters

@@ -24,4 +24,12 @@ enum class Packed { kKeep, kUnpack };
 Result<SourceFiles> BringSourceFiles(const FetchRequest& request, const SourceOptions& options,
                                      Packed packed);
 
+// What kKeep left to do, which takes the processor: an archive is unpacked and a torch file
+// converted, in the staging directory. Nothing where that has been done.
+Status UnpackSourceFiles(const FetchRequest& request, const SourceOptions& options,
+                         SourceFiles& files);
+
+// What nobody went on with for a day goes; locks stay.
+void PruneStaging(const std::string& cache_dir);
+
 }  // namespace lorry::adapters

@@ -85,9 +85,10 @@ void TierMetrics::SetHost(size_t num_images, size_t num_bytes, uint64_t num_evic
   RaiseTo(evictions_.Add({{"tier", "host"}, {"reason", "adapter"}}), num_evicted);
 }
 
-void TierMetrics::SetNames(size_t num_names, size_t num_waiting) {
-  names_.Set(static_cast<double>(num_names));
-  waiting_.Set(static_cast<double>(num_waiting));
+void TierMetrics::SetNames(size_t num_names) { names_.Set(static_cast<double>(num_names)); }
+
+void TierMetrics::SetWaiting(size_t num_requests) {
+  waiting_.Set(static_cast<double>(num_requests));
 }
 
 }  // namespace lorry::adapters

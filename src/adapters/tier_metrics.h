@@ -26,7 +26,8 @@ class TierMetrics {
   void OnFailed(const Error& error);
   void SetDisk(const DiskCacheStats& stats);
   void SetHost(size_t num_images, size_t num_bytes, uint64_t num_evicted);
-  void SetNames(size_t num_names, size_t num_waiting);
+  void SetNames(size_t num_names);
+  void SetWaiting(size_t num_requests);
 
  private:
   prometheus::Family<prometheus::Gauge>& bytes_;

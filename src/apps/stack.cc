@@ -175,6 +175,7 @@ class Builder {
     if (options_.adapter_cache != "none") catalogue_.cache_dir = options_.adapter_cache;
     catalogue_.max_disk_bytes = options_.adapter_cache_bytes;
     catalogue_.max_host_bytes = options_.adapter_host_bytes;
+    catalogue_.num_fetchers = options_.adapter_fetchers;
     catalogue_.num_loaders = options_.adapter_loaders;
     catalogue_.max_waiting = options_.max_adapter_waiting;
     catalogue_.wait_timeout_us = options_.adapter_timeout_us;
@@ -182,7 +183,7 @@ class Builder {
                      adapters::Catalogue::Create(
                          std::move(catalogue_),
                          {.pin = [engine](auto adapter) { engine->Pin(std::move(adapter)); },
-                          .unpin = [engine](auto adapter) { engine->Unpin(std::move(adapter)); },
+                          .unpin = [engine](AdapterId adapter) { engine->Unpin(adapter); },
                           .drop = [engine](AdapterId adapter) { engine->Drop(adapter); },
                           .resident = [engine] { return engine->resident_adapters(); }},
                          stack_->metrics));

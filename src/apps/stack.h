@@ -34,7 +34,8 @@ struct StackOptions {
   std::string adapter_cache;              // a directory; empty: none
   size_t adapter_cache_bytes = size_t{20} << 30;
   size_t adapter_host_bytes = size_t{1} << 30;
-  int adapter_loaders = 4;
+  int adapter_fetchers = 16;
+  int adapter_loaders = 2;
   int max_adapter_waiting = 256;
   Micros adapter_timeout_us = 120'000'000;
   std::vector<std::string> allow_private_hosts;  // that a URL may lead to

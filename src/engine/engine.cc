@@ -185,9 +185,7 @@ void Engine::Pin(std::shared_ptr<const AdapterHandle> adapter) {
   mailbox_.SendAlways(KeepMessage{ImageOf(std::move(adapter)), KeepMessage::How::kPin});
 }
 
-void Engine::Unpin(std::shared_ptr<const AdapterHandle> adapter) {
-  mailbox_.SendAlways(KeepMessage{ImageOf(std::move(adapter)), KeepMessage::How::kUnpin});
-}
+void Engine::Unpin(AdapterId adapter) { mailbox_.SendAlways(UnpinMessage{adapter}); }
 
 void Engine::Drop(AdapterId adapter) { mailbox_.SendAlways(DropMessage{adapter}); }
 
@@ -242,6 +240,8 @@ void Engine::Handle(const CancelMessage& message) {
 }
 
 void Engine::Handle(const KeepMessage& message) { core_->Keep(message); }
+
+void Engine::Handle(const UnpinMessage& message) { core_->Unpin(message.adapter); }
 
 void Engine::Handle(const DropMessage& message) { core_->Drop(message.adapter); }
 

@@ -44,7 +44,7 @@ class Engine final : public Generator {
   // Brings an adapter to the page pool; and keeps it there, or lets it go like others.
   void Warm(std::shared_ptr<const AdapterHandle> adapter);
   void Pin(std::shared_ptr<const AdapterHandle> adapter);
-  void Unpin(std::shared_ptr<const AdapterHandle> adapter);
+  void Unpin(AdapterId adapter);
   // The adapter is gone for good.
   void Drop(AdapterId adapter);
   // Those that were in the pool lately.
@@ -70,6 +70,7 @@ class Engine final : public Generator {
   void Handle(SubmitMessage message);
   void Handle(const CancelMessage& message);
   void Handle(const KeepMessage& message);
+  void Handle(const UnpinMessage& message);
   void Handle(const DropMessage& message);
   void Handle(AdapterCopied message);
   void Handle(const StopMessage& message);

@@ -128,8 +128,6 @@ void EngineCore::Keep(const KeepMessage& message) {
       return residency_.Warm(message.image);
     case KeepMessage::How::kPin:
       return residency_.Pin(message.image);
-    case KeepMessage::How::kUnpin:
-      return residency_.Unpin(message.image->id);
   }
 }
 

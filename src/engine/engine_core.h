@@ -34,6 +34,7 @@ class EngineCore {
 
   void Submit(SubmitMessage message);
   void Keep(const KeepMessage& message);
+  void Unpin(AdapterId adapter) { residency_.Unpin(adapter); }
   void Drop(AdapterId adapter) { residency_.Drop(adapter); }
   void OnCopied(AdapterCopied copied);
   void Cancel(RequestId request, int seq_idx, FinishReason reason = FinishReason::kCancelled);

@@ -23,11 +23,16 @@ struct CancelMessage {
   FinishReason reason = FinishReason::kCancelled;
 };
 
-// Brings an adapter to the pool before it is asked for; keeps it there, or lets it go like others.
+// Brings an adapter to the pool before it is asked for, or keeps it there.
 struct KeepMessage {
-  enum class How { kWarm, kPin, kUnpin };
+  enum class How { kWarm, kPin };
   std::shared_ptr<const adapters::AdapterImage> image;
   How how = How::kWarm;
+};
+
+// A pinned adapter may leave like others.
+struct UnpinMessage {
+  AdapterId adapter;
 };
 
 // The adapter is gone for good: its memory is given back once nobody uses it.
@@ -40,7 +45,7 @@ struct StopMessage {
   Micros deadline_us = 0;
 };
 
-using Message = std::variant<SubmitMessage, CancelMessage, KeepMessage, DropMessage, AdapterCopied,
-                             StopMessage>;
+using Message = std::variant<SubmitMessage, CancelMessage, KeepMessage, UnpinMessage, DropMessage,
+                             AdapterCopied, StopMessage>;
 
 }  // namespace lorry::engine

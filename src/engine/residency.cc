@@ -40,6 +40,7 @@ void Residency::OnRequest(AdapterId id) {
 Residency::Answer Residency::Want(const Image& image) {
   if (const auto found = entries_.find(image->id); found != entries_.end()) {
     SetWanted(image->id, found->second);
+    found->second.is_dropped = false;  // it has come back under another name
     return found->second.is_loading ? Answer::kLoading : Answer::kResident;
   }
   const int num_pages = PagesFor(image->blob.size());
@@ -158,9 +159,10 @@ void Residency::BeginWants() {
 }
 
 void Residency::Drop(AdapterId id) {
+  Unpin(id);
+  std::erase_if(to_load_, [id](const Image& image) { return image->id == id; });
   const auto found = entries_.find(id);
   if (found == entries_.end()) return;
-  Unpin(id);
   found->second.is_dropped = true;
   DropIfIdle(id);
 }

@@ -1,0 +1,257 @@
+// The catalogue's loads: from a name's order to read its source to the weights on the host and in
+// the disk cache.
+#include <algorithm>
+#include <utility>
+
+#include "adapters/cache_layout.h"
+#include "adapters/catalogue.h"
+#include "base/log.h"
+
+namespace lorry::adapters {
+namespace {
+
+bool IsSameSource(const SourceUri& a, const SourceUri& b) {
+  return a.kind == b.kind && a.location == b.location && a.path == b.path &&
+         a.revision == b.revision;
+}
+
+Micros NowUs() { return Clock::Steady().NowUs(); }
+
+}  // namespace
+
+void Catalogue::StartLoad(Entry& entry, LoadOrder order) {
+  if (entry.load && IsSameSource(entry.load->order.uri, order.uri) &&
+      entry.load->order.token == order.token) {
+    auto& listeners = order.asks_source ? entry.load->repeat_done : entry.load->order.done;
+    std::move(order.done.begin(), order.done.end(), std::back_inserter(listeners));
+    entry.load->is_repeated |= order.asks_source;
+    return;
+  }
+  CancelLoad(entry, &order.done);
+  const std::string digest = SourceDigest(order.uri);
+  entry.load.emplace();
+  entry.load->number = ++last_load_number_;
+  entry.load->order = std::move(order);
+  const auto [busy, is_free] = busy_sources_.try_emplace(digest);
+  if (is_free) return BeginLoad(entry);
+  busy->second.push_back({entry.name, entry.load->number});
+}
+
+// Who waits for it is added to `done`.
+void Catalogue::CancelLoad(Entry& entry, std::vector<StatusCallback>* done) {
+  if (!entry.load) return;
+  *entry.load->cancelled = true;
+  for (auto* listeners : {&entry.load->order.done, &entry.load->repeat_done}) {
+    std::move(listeners->begin(), listeners->end(), std::back_inserter(*done));
+  }
+  entry.load.reset();
+}
+
+LoadRequest Catalogue::RequestOf(const Entry& entry) {
+  const LoadOrder& order = entry.load->order;
+  LoadRequest request = {.uri = order.uri,
+                         .token = order.token,
+                         .staging_dir = StagingDir(staging_root_, order.uri),
+                         .cancelled = entry.load->cancelled};
+  const auto known = known_sources_.find(SourceKey(order.uri));
+  if (!order.asks_source && cache_.Contains(entry.id)) {
+    request.known_id = entry.id;
+    request.known_revision = entry.revision;
+  } else if (known != known_sources_.end()) {
+    request.known_id = known->second.id;
+    request.known_revision = known->second.revision;
+  }
+  request.known_image = HostImage(request.known_id);
+  if (cache_.Contains(request.known_id)) request.cached_path = cache_.PathOf(request.known_id);
+  return request;
+}
+
+void Catalogue::BeginLoad(Entry& entry) {
+  LoadRequest request = RequestOf(entry);
+  const bool has_cache = !request.cached_path.empty();
+  if (has_cache) cache_.Pin(request.known_id);
+  const auto end = [this, name = entry.name, number = entry.load->number](const LoadRequest& ended,
+                                                                          Result<Loaded> result) {
+    Post([this, name, number, ended, result = std::move(result)]() mutable {
+      EndLoad(name, number, ended, std::move(result));
+    });
+  };
+  if (has_cache && !entry.load->order.asks_source) {
+    return AddJob(entry, loaders_,
+                  [this, request, end] { end(request, LoadCached(request, options_.base)); });
+  }
+  // Shared since a lock goes with the files, and closures are copied.
+  using Files = std::shared_ptr<Result<SourceFiles>>;
+  const auto fetch = [this, request] {
+    return std::make_shared<Result<SourceFiles>>(FetchAdapter(request, options_.base));
+  };
+  const auto prepare = [this, request, end](const Files& files, Micros fetch_us) {
+    auto result = LoadFetched(request, std::move(*files), options_.base);
+    if (result) result->times.fetch_us = fetch_us;
+    end(request, std::move(result));
+  };
+  if (request.uri.kind == SourceKind::kDirectory) {
+    return AddJob(entry, loaders_, [fetch, prepare] {
+      const Micros begin_us = NowUs();
+      const Files files = fetch();
+      prepare(files, NowUs() - begin_us);
+    });
+  }
+  AddJob(entry, fetchers_, [this, fetch, prepare, name = entry.name, number = entry.load->number] {
+    const Micros begin_us = NowUs();
+    const Files files = fetch();
+    Post([this, prepare, name, number, files, fetch_us = NowUs() - begin_us] {
+      LoaderThreads::Job job = [prepare, files, fetch_us] { prepare(files, fetch_us); };
+      Entry* entry = EntryLoading(name, number);
+      if (entry != nullptr) return AddJob(*entry, loaders_, std::move(job));
+      loaders_.Add(std::move(job), false);  // it tidies up
+    });
+  });
+}
+
+void Catalogue::AddJob(Entry& entry, LoaderThreads& threads, LoaderThreads::Job job) {
+  entry.load->threads = &threads;
+  entry.load->job_number = threads.Add(std::move(job), !entry.waiters.empty());
+}
+
+// Null: the name is gone, or something else is read for it now.
+Catalogue::Entry* Catalogue::EntryLoading(const std::string& name, uint64_t load_number) {
+  const auto found = entries_.find(name);
+  const bool is_loading =
+      found != entries_.end() && found->second.load && found->second.load->number == load_number;
+  return is_loading ? &found->second : nullptr;
+}
+
+void Catalogue::EndLoad(const std::string& name, uint64_t load_number, const LoadRequest& request,
+                        Result<Loaded> result) {
+  if (!request.cached_path.empty()) cache_.Unpin(request.known_id);
+  if (result && result->cache_was_broken) {
+    cache_.Remove(request.known_id);
+    metrics_.SetDisk(cache_.stats());
+    if (Entry* entry = EntryLoading(name, load_number)) return BeginLoad(*entry);
+  } else if (result) {
+    metrics_.OnLoaded(*result);
+    if (Entry* entry = EntryLoading(name, load_number)) OnLoaded(*entry, *result);
+  } else if (!*request.cancelled) {
+    metrics_.OnFailed(result.error());
+    if (EntryLoading(name, load_number) != nullptr) {
+      OnLoadFailed(entries_.find(name), std::move(result.error()));
+    }
+  }
+  BeginNextOf(SourceDigest(request.uri));
+}
+
+void Catalogue::BeginNextOf(const std::string& source_digest) {
+  const auto busy = busy_sources_.find(source_digest);
+  while (!busy->second.empty()) {
+    const auto [name, load_number] = std::move(busy->second.front());
+    busy->second.pop_front();
+    if (Entry* entry = EntryLoading(name, load_number)) return BeginLoad(*entry);
+  }
+  busy_sources_.erase(busy);
+}
+
+void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
+  Load load = std::move(*entry.load);
+  entry.load.reset();
+  const AdapterId before = std::exchange(entry.id, loaded.image->id);
+  // Content that is here already under another name is used instead.
+  auto image = HostImage(loaded.image->id);
+  if (image == nullptr) image = loaded.image;
+  KeepOnHost(image);
+  if (!IsSameSource(entry.uri, load.order.uri)) {
+    entry.is_watched = false;
+    names_changed_ = true;
+  }
+  entry.uri = load.order.uri;
+  entry.token = load.order.token;
+  entry.is_stale = load.is_repeated;
+  entry.error.reset();
+  entry.num_failures = 0;
+  entry.revision = loaded.revision;
+  entry.max_rank = image->max_rank;
+  entry.num_modules = image->num_modules;
+  entry.num_bytes = image->blob.size();
+  if (!std::exchange(entry.is_registered, true)) names_changed_ = true;
+  registry_changed_ = true;
+  known_sources_[SourceKey(entry.uri)] = {entry.revision, entry.id, entry.max_rank,
+                                          entry.num_modules, entry.num_bytes};
+  if (before != entry.id) DropContentIfUnnamed(before);
+  if (before != entry.id || entry.is_pinned) SyncPin(entry.id);
+  if (!loaded.from_cache) {
+    log::Info(
+        "adapter {}: {}, rank {}, {} bytes, fetched in {:.3f} s, checked and packed in "
+        "{:.3f} s",
+        entry.name, loaded.summary, entry.max_rank, entry.num_bytes,
+        static_cast<double>(loaded.times.fetch_us) * 1e-6,
+        static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
+  }
+  PublishIfChanged();  // whoever is told may ask for the name at once
+  for (Waiter& waiter : TakeWaiters(entry)) waiter.done(image);
+  for (StatusCallback& done : load.order.done) done(StatusOf(entry));
+  WriteToDisk(image, loaded.times);
+  if (!load.is_repeated) return;
+  StartLoad(entry, {.uri = entry.uri,
+                    .token = entry.token,
+                    .asks_source = true,
+                    .done = std::move(load.repeat_done)});
+}
+
+void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
+  Entry& entry = found->second;
+  Load load = std::move(*entry.load);
+  entry.load.reset();
+  error.message =
+      fmt::format("adapter `{}` from {}: {}", entry.name, load.order.uri.text, error.message);
+  log::Warning("{}", error.message);
+  for (StatusCallback& done : load.order.done) done(tl::unexpected<Error>(error));
+  const bool is_own = IsSameSource(entry.uri, load.order.uri) && entry.token == load.order.token;
+  if (load.is_repeated || (!is_own && !entry.waiters.empty())) {
+    // Asked for again meanwhile; or it was to take the place of what requests wait for.
+    return StartLoad(entry, {.uri = load.is_repeated ? load.order.uri : entry.uri,
+                             .token = load.is_repeated ? load.order.token : entry.token,
+                             .asks_source = true,
+                             .done = std::move(load.repeat_done)});
+  }
+  if (!is_own) return;  // the name stands for what it stood for
+  if (!entry.is_registered) return EraseEntry(found, error);
+  const int doublings = std::min(entry.num_failures++, 20);
+  entry.failed_until_us = options_.clock->NowUs() +
+                          std::min(options_.first_retry_us << doublings, options_.max_retry_us);
+  entry.error = error;
+  for (Waiter& waiter : TakeWaiters(entry)) waiter.done(tl::unexpected<Error>(error));
+}
+
+// After the requests have been answered: they need not wait for it.
+void Catalogue::WriteToDisk(const std::shared_ptr<const AdapterImage>& image,
+                            const LoadTimes& times) {
+  const Micros bring_back_us = times.fetch_us + times.check_us + times.pack_us;
+  const size_t num_bytes = image->blob.size();
+  // A disk that does not keep up must not hold ever more images in memory.
+  if (image->file || unwritten_bytes_ + num_bytes > options_.max_unwritten_bytes ||
+      !cache_.Reserve(image->id, num_bytes, bring_back_us)) {
+    return;
+  }
+  unwritten_bytes_ += num_bytes;
+  metrics_.SetDisk(cache_.stats());
+  writer_.Add(
+      [this, image, num_bytes, path = cache_.PathOf(image->id)] {
+        const Micros begin_us = NowUs();
+        const Status status = WriteImageFile(*image, options_.base.fingerprint, path);
+        const Micros write_us = NowUs() - begin_us;
+        if (!status) log::Warning("adapter cache: {}", status.error().message);
+        Post([this, id = image->id, num_bytes, write_us, is_written = status.has_value()] {
+          unwritten_bytes_ -= num_bytes;
+          if (is_written) {
+            cache_.Written(id);
+            metrics_.OnWritten(num_bytes, write_us);
+          } else {
+            cache_.Abandoned(id);
+          }
+          metrics_.SetDisk(cache_.stats());
+        });
+      },
+      false);
+}
+
+}  // namespace lorry::adapters
