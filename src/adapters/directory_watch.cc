@@ -16,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kPeriod = std::chrono::milliseconds(400);
+constexpr int kMaxDepth = 3;  // "run/step/adapter"
 
 // Names, sizes and times of the files of a directory; empty: it holds no adapter (yet).
 std::string StateOf(const fs::path& dir) {
@@ -81,26 +82,38 @@ void DirectoryWatch::Run() {
   }
 }
 
+// What lies in `dir`, and in its directories to some depth: PEFT saves several adapters of one
+// model beside each other in sub-directories.
+void DirectoryWatch::LookInto(const std::string& dir, const std::string& prefix, int depth,
+                              bool is_first, std::set<std::string>& present) {
+  std::error_code error;
+  for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = prefix + entry->path().filename().string();
+    std::error_code entry_error;
+    if (!entry->is_directory(entry_error) || !CheckAdapterName(name)) continue;
+    LookAt(name, entry->path(), is_first, present);
+    if (depth > 1) LookInto(entry->path(), name + "/", depth - 1, is_first, present);
+  }
+}
+
+void DirectoryWatch::LookAt(const std::string& name, const std::string& dir, bool is_first,
+                            std::set<std::string>& present) {
+  std::string state = StateOf(dir);
+  if (state.empty() || !present.insert(name).second) return;
+  Seen& seen = seen_[name];
+  const bool is_new_state = seen.state != state || seen.dir != dir;
+  if (is_new_state) seen = {dir, std::move(state), false};
+  // Whoever copies may be in the middle: wait for a round without a change.
+  if (seen.is_told || (is_new_state && !is_first) || !IsComplete(dir)) return;
+  seen.is_told = true;
+  catalogue_.SyncWatched(name, seen.dir);
+  log::Info("adapter {}: found in {}", name, dir);
+}
+
 void DirectoryWatch::Look(bool is_first) {
   std::set<std::string> present;
-  for (const std::string& dir : dirs_) {
-    std::error_code error;
-    for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
-         entry.increment(error)) {
-      const std::string name = entry->path().filename();
-      if (!entry->is_directory(error) || !CheckAdapterName(name)) continue;
-      std::string state = StateOf(entry->path());
-      if (state.empty() || !present.insert(name).second) continue;
-      Seen& seen = seen_[name];
-      const bool is_new_state = seen.state != state || seen.dir != entry->path();
-      if (is_new_state) seen = {entry->path(), std::move(state), false};
-      // Whoever copies may be in the middle: wait for a round without a change.
-      if (seen.is_told || (is_new_state && !is_first) || !IsComplete(entry->path())) continue;
-      seen.is_told = true;
-      catalogue_.SyncWatched(name, seen.dir);
-      log::Info("adapter {}: found in {}", name, dir);
-    }
-  }
+  for (const std::string& dir : dirs_) LookInto(dir, "", kMaxDepth, is_first, present);
   std::erase_if(seen_, [&](const auto& seen) {
     if (present.contains(seen.first)) return false;
     if (seen.second.is_told) {

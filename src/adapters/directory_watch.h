@@ -1,4 +1,5 @@
-// DirectoryWatch: keeps the catalogue in step with directories whose sub-directories are adapters.
+// DirectoryWatch: keeps the catalogue in step with directories whose sub-directories are adapters,
+// or hold some: the name is the path below the watched one.
 // One that appears is an adapter once it is complete and has not changed for one round; one that
 // changes is read again, one that goes away is forgotten. By looking, twice a second: that works on
 // every file system, network ones too. Owns: one thread of low priority.
@@ -7,6 +8,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,6 +36,10 @@ class DirectoryWatch {
   DirectoryWatch(std::vector<std::string> dirs, Catalogue& catalogue);
   void Run();
   void Look(bool is_first);
+  void LookInto(const std::string& dir, const std::string& prefix, int depth, bool is_first,
+                std::set<std::string>& present);
+  void LookAt(const std::string& name, const std::string& dir, bool is_first,
+              std::set<std::string>& present);
 
   const std::vector<std::string> dirs_;
   Catalogue& catalogue_;

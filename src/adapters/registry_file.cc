@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 #include <charconv>
+#include <climits>
 #include <cstdio>
 #include <optional>
 
@@ -29,6 +30,12 @@ std::optional<AdapterId> IdFromHex(std::string_view hex) {
   return id;
 }
 
+Result<int64_t> ReadCount(const formats::JsonFields& fields, const char* key, int64_t max) {
+  ASSIGN_OR_RETURN(const int64_t count, fields.Or<int64_t>(key, 0));
+  if (count >= 0 && count <= max) return count;
+  return fields.FieldError(key, "is out of range", ErrorCode::kDataLoss);
+}
+
 Status ReadAdapter(const json::value& value, const std::string& where, RegistryContent& content) {
   if (!value.is_object()) return Fail(ErrorCode::kDataLoss, where + ": not a list of objects");
   const formats::JsonFields fields(value.get_object(), where);
@@ -51,10 +58,9 @@ Status ReadSource(const std::string& text, const json::value& value, const std::
   const auto id = IdFromHex(hex);
   if (!id) return fields.FieldError("id", "is not 32 hexadecimal digits", ErrorCode::kDataLoss);
   source.id = *id;
-  ASSIGN_OR_RETURN(source.max_rank, fields.Or<int64_t>("rank", 0));
-  ASSIGN_OR_RETURN(source.num_modules, fields.Or<int64_t>("modules", 0));
-  ASSIGN_OR_RETURN(const int64_t bytes, fields.Or<int64_t>("bytes", 0));
-  source.num_bytes = static_cast<size_t>(bytes);
+  ASSIGN_OR_RETURN(source.max_rank, ReadCount(fields, "rank", INT_MAX));
+  ASSIGN_OR_RETURN(source.num_modules, ReadCount(fields, "modules", INT_MAX));
+  ASSIGN_OR_RETURN(source.num_bytes, ReadCount(fields, "bytes", INT64_MAX));
   content.sources[text] = std::move(source);
   return {};
 }

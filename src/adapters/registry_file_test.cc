@@ -1,0 +1,95 @@
+#include "adapters/registry_file.h"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "formats/test_files.h"
+
+namespace lorry::adapters {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class RegistryFileTest : public ::testing::Test {
+ protected:
+  formats::TempDir dir_;
+  const std::string path_ = dir_.Path("registry.json");
+  const RegistryFile file_{path_};
+};
+
+TEST_F(RegistryFileTest, ComesBackAsItWas) {
+  EXPECT_THAT(file_.Read()->adapters, IsEmpty());  // not there yet
+  ASSERT_TRUE(file_.Change([](RegistryContent& content) {
+    content.adapters = {{"a/b", "hf://org/\"name\"", true, 12}, {"c", "/dir", false, 13}};
+    content.sources["/dir"] = {"rev", {{1, 2, 3}}, 8, 14, size_t{1} << 40};
+  }));
+  const RegistryContent content = file_.Read().value();
+  ASSERT_THAT(content.adapters, SizeIs(2));
+  EXPECT_EQ(content.adapters[0].name, "a/b");
+  EXPECT_EQ(content.adapters[0].source, "hf://org/\"name\"");
+  EXPECT_TRUE(content.adapters[0].is_pinned);
+  EXPECT_EQ(content.adapters[0].created_s, 12);
+  const KnownSource& source = content.sources.at("/dir");
+  EXPECT_EQ(source.revision, "rev");
+  EXPECT_EQ(source.id, (AdapterId{{1, 2, 3}}));
+  EXPECT_EQ(source.max_rank, 8);
+  EXPECT_EQ(source.num_modules, 14);
+  EXPECT_EQ(source.num_bytes, size_t{1} << 40);
+}
+
+TEST_F(RegistryFileTest, WhatCannotBeItsOwnIsPutAside) {
+  const std::string id(32, 'a');
+  const std::string sources = R"({"version":1,"adapters":[],"sources":{"s":)";
+  for (const std::string& hostile : std::vector<std::string>{
+           "", "null", "[]", "{", "\xff\xfe", R"({"version":2})", R"({"version":"1"})",
+           std::string(100000, '['), R"({"version":1,"adapters":[7]})",
+           R"({"version":1,"adapters":[{"name":"a"}]})",
+           R"({"version":1,"adapters":[{"name":7,"source":"s"}]})", sources + "7}}",
+           sources + R"({"revision":"r","id":"short"}}})",
+           sources + R"({"revision":"r","id":")" + std::string(32, 'g') + "\"}}}",
+           sources + R"({"revision":"r","id":")" + id + R"(","rank":99999999999}}})",
+           sources + R"({"revision":"r","id":")" + id + R"(","modules":-1}}})",
+           sources + R"({"revision":"r","id":")" + id + R"(","bytes":-5}}})"}) {
+    dir_.Write("registry.json", hostile);
+    const auto content = file_.Read();
+    ASSERT_FALSE(content) << hostile.substr(0, 80);
+    EXPECT_EQ(content.error().code, ErrorCode::kDataLoss);
+    EXPECT_THAT(content.error().message, HasSubstr("put aside"));
+    EXPECT_EQ(formats::ReadWhole(path_ + ".broken"), hostile);
+    EXPECT_FALSE(std::filesystem::exists(path_));
+  }
+  // The next change starts from nothing.
+  dir_.Write("registry.json", "{");
+  ASSERT_TRUE(
+      file_.Change([](RegistryContent& content) { content.adapters.push_back({"a", "/"}); }));
+  EXPECT_THAT(file_.Read()->adapters, SizeIs(1));
+}
+
+TEST_F(RegistryFileTest, ChangesOfManyTakeTurns) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([this, t] {
+      for (int i = 0; i < 5; ++i) {
+        EXPECT_TRUE(file_.Change([&](RegistryContent& content) {
+          content.sources[std::to_string(t * 5 + i)] = {.revision = "r"};
+        }));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(file_.Read()->sources, SizeIs(20));
+}
+
+TEST_F(RegistryFileTest, WithoutAPathNothingIsKept) {
+  const RegistryFile none("");
+  EXPECT_TRUE(
+      none.Change([](RegistryContent& content) { content.adapters.push_back({"a", "/"}); }));
+  EXPECT_THAT(none.Read()->adapters, IsEmpty());
+}
+
+}  // namespace
+}  // namespace lorry::adapters
