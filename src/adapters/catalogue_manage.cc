@@ -221,6 +221,7 @@ AdapterStatus Catalogue::StatusOf(const Entry& entry) {
 
 void Catalogue::List(std::function<void(std::vector<AdapterStatus>)> done) {
   Post([this, done = std::move(done)] {
+    PublishIfChanged();
     std::vector<AdapterStatus> statuses;
     for (const auto& [name, entry] : entries_) {
       if (entry.is_registered) statuses.push_back(StatusOf(entry));

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <future>
 #include <set>
 
 #include "base/log.h"
@@ -60,6 +61,9 @@ Result<std::unique_ptr<DirectoryWatch>> DirectoryWatch::Start(std::vector<std::s
   }
   auto watch = std::unique_ptr<DirectoryWatch>(new DirectoryWatch(std::move(dirs), catalogue));
   watch->Look(true);
+  std::promise<void> known;
+  catalogue.List([&known](const auto&) { known.set_value(); });  // after what Look has told it
+  known.get_future().wait();
   watch->thread_ = std::thread([raw = watch.get()] { raw->Run(); });
   return watch;
 }

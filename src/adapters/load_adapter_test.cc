@@ -1,0 +1,138 @@
+#include "adapters/load_adapter.h"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+
+#include "adapters/catalogue_testing.h"
+#include "formats/archive_testing.h"
+#include "formats/safetensors.h"
+#include "formats/torch_file_testing.h"
+
+namespace lorry::adapters {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::testing::HasSubstr;
+
+// The same tensors as torch.save writes them: views of one storage.
+std::string TorchFileOf(const std::string& safetensors_path) {
+  const auto file = formats::SafetensorsFile::Open(safetensors_path).value();
+  const std::byte* begin = file.file().bytes().data() + file.file().bytes().size();
+  for (const auto& tensor : file.tensors()) begin = std::min(begin, tensor.bytes.data());
+  const std::byte* end = file.file().bytes().data() + file.file().bytes().size();
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const auto& tensor : file.tensors()) {
+    EXPECT_EQ(tensor.dtype, DType::kF16);
+    std::vector<int64_t> strides(tensor.shape.size(), 1);
+    for (size_t i = strides.size(); i-- > 1;) strides[i - 1] = strides[i] * tensor.shape[i];
+    entries.emplace_back(
+        tensor.name,
+        formats::pickle::Tensor(formats::pickle::Storage((end - begin) / 2, "HalfStorage"),
+                                (tensor.bytes.data() - begin) / 2, tensor.shape, strides));
+  }
+  return formats::pickle::TorchZip(
+      formats::pickle::Whole(formats::pickle::Dict(entries)),
+      std::string(reinterpret_cast<const char*>(begin), static_cast<size_t>(end - begin)));
+}
+
+class LoadAdapterTest : public CatalogueTest {
+ protected:
+  void SetUp() override {
+    Start();
+    plain_ = Source("all-linear-r8", "plain");
+    const Handle handle = Register("plain", plain_).Get() ? Want("plain").Value() : nullptr;
+    expected_ = std::static_pointer_cast<const AdapterImage>(handle);
+    ASSERT_NE(expected_, nullptr);
+    config_ = formats::ReadWhole(plain_ + "/adapter_config.json");
+    weights_ = formats::ReadWhole(plain_ + "/adapter_model.safetensors");
+    torch_ = TorchFileOf(plain_ + "/adapter_model.safetensors");
+  }
+
+  // What was loaded from there computes what the directory's adapter computes.
+  void ExpectSame(const std::string& source) {
+    static int count = 0;
+    const std::string name = "n" + std::to_string(count++);
+    ASSERT_TRUE(Register(name, source).Get()) << Register(name, source).Get().error().message;
+    const auto image = std::static_pointer_cast<const AdapterImage>(Want(name).Value());
+    ASSERT_EQ(image->blob.size(), expected_->blob.size());
+    EXPECT_EQ(std::memcmp(image->blob.data(), expected_->blob.data(), image->blob.size()), 0);
+    // Nothing of the way there is left, locks aside.
+    for (const auto& entry : fs::directory_iterator(dir_.Path("cache/staging"))) {
+      EXPECT_EQ(entry.path().extension(), ".lock") << entry.path();
+    }
+  }
+  std::string Archive(const std::string& file, formats::TestFormat format,
+                      const std::vector<formats::TestEntry>& entries) {
+    formats::MakeArchive(dir_.Path(file), format, entries);
+    return dir_.Path(file);
+  }
+
+  std::string plain_, config_, weights_, torch_;
+  std::shared_ptr<const AdapterImage> expected_;
+};
+
+TEST_F(LoadAdapterTest, ATorchFileOfADirectory) {
+  dir_.Write("torch/adapter_config.json", config_);
+  const std::string file = dir_.Write("torch/adapter_model.bin", torch_);
+  ExpectSame(dir_.Path("torch"));
+  EXPECT_EQ(formats::ReadWhole(file), torch_);
+  EXPECT_FALSE(fs::exists(dir_.Path("torch/adapter_model.safetensors")));  // not ours to write
+}
+
+TEST_F(LoadAdapterTest, AnArchiveWithTheAdapterInAFolder) {
+  using formats::TestFormat;
+  const std::vector<formats::TestEntry> entries = {
+      {"out/checkpoint-7/adapter_config.json", config_},
+      {"out/checkpoint-7/adapter_model.safetensors", weights_},
+      {"out/README.md", "# hello"}};
+  ExpectSame(Archive("a.tar", TestFormat::kTar, entries));
+  ExpectSame(Archive("a.tar.gz", TestFormat::kTarGz, entries));
+  ExpectSame(Archive("a.zip", TestFormat::kZip, entries));
+}
+
+TEST_F(LoadAdapterTest, ATorchFileInAnArchive) {
+  using formats::TestFormat;
+  const std::vector<formats::TestEntry> entries = {{"a/adapter_config.json", config_},
+                                                   {"a/adapter_model.bin", torch_}};
+  ExpectSame(Archive("t.tgz", TestFormat::kTarGz, entries));
+  ExpectSame(Archive("t.zip", TestFormat::kZipStored, entries));
+}
+
+TEST_F(LoadAdapterTest, AnArchiveOfSeveralSaysWhich) {
+  const auto error = Register("two", Archive("two.zip", formats::TestFormat::kZip,
+                                             {{"a/adapter_config.json", config_},
+                                              {"a/adapter_model.safetensors", weights_},
+                                              {"b/adapter_config.json", config_},
+                                              {"b/adapter_model.safetensors", weights_}}))
+                         .Get()
+                         .error();
+  EXPECT_THAT(error.message, ::testing::AllOf(HasSubstr("a"), HasSubstr("b")));
+}
+
+TEST_F(LoadAdapterTest, APickleWithCodeIsRefusedByItsName) {
+  dir_.Write("evil/adapter_config.json", config_);
+  dir_.Write("evil/adapter_model.bin",
+             formats::ReadWhole(LORRY_SOURCE_DIR "/tests/data/torch/os_system.bin"));
+  const auto error = Register("evil", dir_.Path("evil")).Get().error();
+  EXPECT_EQ(error.code, ErrorCode::kPermission);
+  EXPECT_THAT(error.message, HasSubstr("system"));
+}
+
+TEST_F(LoadAdapterTest, LimitsComeBeforePacking) {
+  catalogue_.reset();
+  options_.base.max_rank = 4;
+  Restart();
+  EXPECT_EQ(Register("r8", Source("all-linear-r8", "r8")).Code(), ErrorCode::kTooLarge);
+  catalogue_.reset();
+  options_.base.max_rank = 64;
+  options_.base.max_image_bytes = 100;
+  Restart();
+  const auto error = Register("r8", Source("all-linear-r8", "r8")).Get().error();
+  EXPECT_EQ(error.code, ErrorCode::kTooLarge);
+  EXPECT_THAT(error.message, HasSubstr("--kv-memory"));
+}
+
+}  // namespace
+}  // namespace lorry::adapters
