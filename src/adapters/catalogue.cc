@@ -68,7 +68,7 @@ Catalogue::~Catalogue() {
 Status Catalogue::ChooseStaging() {
   staging_root_ = options_.cache_dir;
   if (!staging_root_.empty()) {
-    PruneStaging(staging_root_);
+    PruneStaging(staging_root_, options_.max_disk_bytes / kStagingShare);
     return {};
   }
   std::error_code error;

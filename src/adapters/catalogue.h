@@ -139,6 +139,9 @@ class Catalogue final : public AdapterService {
     bool is_pinned = false;                    // in the page pool, since one of its names is
   };
 
+  // Of the disk cache's bytes, again, for downloads that broke off.
+  static constexpr size_t kStagingShare = 4;
+
   Catalogue(CatalogueOptions options, PoolHooks pool, DiskCache cache, RegistryFile registry_file,
             prometheus::Registry& registry);
 
@@ -181,6 +184,7 @@ class Catalogue final : public AdapterService {
   Entry* EntryLoading(const std::string& name, uint64_t load_number);
   void OnLoaded(Entry& entry, const Loaded& loaded);
   void OnLoadFailed(Entries::iterator entry, Error error);
+  void PruneLater();
   void WriteToDisk(const std::shared_ptr<const AdapterImage>& image, const LoadTimes& times);
   AdapterStatus StatusOf(const Entry& entry);
   AdapterTier TierOf(const AdapterId& id);
@@ -207,6 +211,7 @@ class Catalogue final : public AdapterService {
   bool names_changed_ = true;
   bool registry_changed_ = false;
   bool is_saving_ = false;
+  bool is_pruning_ = false;
   uint64_t last_load_number_ = 0;
   const int64_t created_s_;
   std::string staging_root_;

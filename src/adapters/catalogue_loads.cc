@@ -134,6 +134,7 @@ void Catalogue::EndLoad(const std::string& name, uint64_t load_number, const Loa
     if (Entry* entry = EntryLoading(name, load_number)) OnLoaded(*entry, *result);
   } else if (!*request.cancelled) {
     metrics_.OnFailed(result.error());
+    PruneLater();  // what a broken download left is there for the next attempt
     if (EntryLoading(name, load_number) != nullptr) {
       OnLoadFailed(entries_.find(name), std::move(result.error()));
     }
@@ -220,6 +221,16 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
                           std::min(options_.first_retry_us << doublings, options_.max_retry_us);
   entry.error = error;
   for (Waiter& waiter : TakeWaiters(entry)) waiter.done(tl::unexpected<Error>(error));
+}
+
+void Catalogue::PruneLater() {
+  if (std::exchange(is_pruning_, true)) return;
+  writer_.Add(
+      [this] {
+        PruneStaging(staging_root_, options_.max_disk_bytes / kStagingShare);
+        Post([this] { is_pruning_ = false; });
+      },
+      false);
 }
 
 // After the requests have been answered: they need not wait for it.

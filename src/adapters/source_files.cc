@@ -1,7 +1,10 @@
 #include "adapters/source_files.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <utility>
+#include <vector>
 
 #include "formats/adapter_files.h"
 #include "formats/archive.h"
@@ -70,6 +73,17 @@ Result<std::string> Convert(const fs::path& from, const FetchRequest& request, u
   return target;
 }
 
+uint64_t BytesBelow(const fs::path& dir) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(dir, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code entry_error;
+    if (entry->is_regular_file(entry_error)) bytes += entry->file_size(entry_error);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 Result<SourceFiles> BringSourceFiles(const FetchRequest& request, const SourceOptions& options,
@@ -99,16 +113,24 @@ Status UnpackSourceFiles(const FetchRequest& request, const SourceOptions& optio
   return {};
 }
 
-void PruneStaging(const std::string& cache_dir) {
+void PruneStaging(const std::string& cache_dir, uint64_t max_bytes) {
   constexpr auto kKeptFor = std::chrono::hours(24);
+  const auto now = fs::file_time_type::clock::now();
   std::error_code error;
+  std::vector<std::pair<fs::file_time_type, fs::path>> dirs;
   for (fs::directory_iterator entry(cache_dir + "/staging", error), end; !error && entry != end;
        entry.increment(error)) {
     std::error_code entry_error;
-    const auto age = fs::file_time_type::clock::now() - entry->last_write_time(entry_error);
-    if (entry_error || age < kKeptFor || !entry->is_directory(entry_error)) continue;
-    const auto lock = formats::FileLock::TryAcquire(entry->path().string() + ".lock");
-    if (lock && *lock) fs::remove_all(entry->path(), entry_error);
+    if (!entry->is_directory(entry_error)) continue;
+    dirs.emplace_back(entry->last_write_time(entry_error), entry->path());
+  }
+  std::sort(dirs.begin(), dirs.end(), std::greater());
+  uint64_t kept_bytes = 0;
+  for (const auto& [changed, dir] : dirs) {
+    kept_bytes += BytesBelow(dir);
+    if (kept_bytes <= max_bytes && now - changed < kKeptFor) continue;
+    const auto lock = formats::FileLock::TryAcquire(dir.string() + ".lock");
+    if (lock && *lock) fs::remove_all(dir, error);
   }
 }
 

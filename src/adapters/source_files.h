@@ -29,7 +29,7 @@ Result<SourceFiles> BringSourceFiles(const FetchRequest& request, const SourceOp
 Status UnpackSourceFiles(const FetchRequest& request, const SourceOptions& options,
                          SourceFiles& files);
 
-// What nobody went on with for a day goes; locks stay.
-void PruneStaging(const std::string& cache_dir);
+// What nobody went on with for a day goes, and the oldest beyond `max_bytes`; locks stay.
+void PruneStaging(const std::string& cache_dir, uint64_t max_bytes);
 
 }  // namespace lorry::adapters

@@ -88,9 +88,9 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
                   .help = "Of adapters that are kept in memory beside the page pool.",
                   .when = "Raise it when more adapters take turns than the pool holds."},
                  &stack->adapter_host_bytes);
-  registry.Integer({.name = "adapter-fetchers",
-                    .help = "Sources elsewhere that are waited for at once."},
-                   &stack->adapter_fetchers, 1, 256);
+  registry.Integer(
+      {.name = "adapter-fetchers", .help = "Sources elsewhere that are waited for at once."},
+      &stack->adapter_fetchers, 1, 256);
   registry.Integer({.name = "adapter-loaders",
                     .help = "Adapters that are checked and packed at once, at low priority."},
                    &stack->adapter_loaders, 1, 64);

@@ -134,6 +134,7 @@ SamplingParams DefaultSampling(const formats::GenerationConfig& generation) {
 Status ServeUntilStopped(const Options& options) {
   const Micros start_us = Clock::Steady().NowUs();
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a file over the limit is an error of whoever writes it
   server::ServerOptions http = options.serve.http;
   http.version = LORRY_VERSION;
 
