@@ -13,7 +13,6 @@ import io
 import json
 import pathlib
 import random
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -22,7 +21,7 @@ import threading
 import time
 import zipfile
 
-from running_server import ROOT, RunningServer, binary
+from running_server import ROOT, RunningServer, binary, eventually
 
 sys.path.append(str(ROOT / "tests/sources"))
 from servers import Site  # noqa: E402
@@ -185,20 +184,28 @@ class Reloads:
         while not self.stop.is_set():
             self.answers.append(ask(server, "moving"))
 
+    def move(self, server, number: int):
+        """To content that has not been there before, and that answers as one of the two."""
+        source = self.work / f"source-{number % 8}"
+        source.mkdir(exist_ok=True)
+        for file, content in files_of(self.versions[number % 2], str(number)).items():
+            (source / file).write_bytes(content)
+        body = {"name": "moving", "source": str(source), "replace": True}
+        status, answer = admin(server, "POST", "/v1/adapters", body)
+        assert status == 201, answer
+
     def run(self, count: int):
-        sources = [self.work / version for version in self.versions]
-        for version, source in zip(self.versions, sources):
-            shutil.copytree(ADAPTERS / version, source)
-        with RunningServer("--adapter-cache", str(self.work / "cache"), "--admin-key", "admin") as server:
-            assert admin(server, "POST", "/v1/adapters", {"name": "moving", "source": str(sources[1])})[0] == 201
+        with RunningServer("--adapter-cache", str(self.work / "cache"), "--adapter-cache-bytes", "64MiB",
+                           "--admin-key", "admin") as server:
+            self.move(server, 1)
             with concurrent.futures.ThreadPoolExecutor(self.num_streams) as pool:
                 streams = [pool.submit(self.stream, server) for _ in range(self.num_streams)]
                 begin = time.monotonic()
                 try:
                     for number in range(count):
-                        body = {"name": "moving", "source": str(sources[number % 2]), "replace": True}
-                        status, answer = admin(server, "POST", "/v1/adapters", body)
-                        assert status == 201, answer
+                        num_answers = len(self.answers)
+                        self.move(server, number)
+                        assert eventually(lambda: len(self.answers) > num_answers)
                 finally:
                     self.seconds = time.monotonic() - begin
                     self.stop.set()
