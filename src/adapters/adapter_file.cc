@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -15,7 +16,7 @@
 namespace lorry::adapters {
 namespace {
 
-constexpr char kMagic[8] = {'L', 'O', 'R', 'R', 'Y', 'I', 'M', '1'};
+constexpr char kMagic[8] = {'L', 'O', 'R', 'R', 'Y', 'I', 'M', '2'};
 constexpr size_t kBlobAlignment = 4096;
 constexpr uint32_t kMaxParts = 1u << 20;
 // Counts up whenever the bytes of a blob come to mean something else.
@@ -28,26 +29,30 @@ struct FileHeader {
   uint32_t num_parts;
   int32_t max_rank;
   int32_t num_modules;
-  uint32_t reserved;
+  uint32_t config_text_bytes;
   uint64_t weight_bytes;
   uint64_t blob_bytes;
+  uint64_t tokenizer_text_bytes;
+  AdapterId text_id;
   XXH128_canonical_t checksum;
 };
-static_assert(sizeof(FileHeader) == 80);
+static_assert(sizeof(FileHeader) == 104);
 
 size_t BlobOffset(size_t num_parts) {
   const size_t end = sizeof(FileHeader) + num_parts * sizeof(AdapterPart);
   return (end + kBlobAlignment - 1) / kBlobAlignment * kBlobAlignment;
 }
 
-XXH128_canonical_t Checksum(FileHeader header, std::span<const std::byte> parts,
-                            std::span<const std::byte> blob) {
+using Sections = std::array<std::span<const std::byte>, 4>;  // parts, blob, the two texts
+
+XXH128_canonical_t Checksum(FileHeader header, const Sections& sections) {
   header.checksum = {};
   XXH3_state_t state;
   XXH3_128bits_reset(&state);
   XXH3_128bits_update(&state, &header, sizeof(header));
-  XXH3_128bits_update(&state, parts.data(), parts.size());
-  XXH3_128bits_update(&state, blob.data(), blob.size());
+  for (const auto section : sections) {
+    XXH3_128bits_update(&state, section.data(), section.size());
+  }
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
   return canonical;
@@ -63,6 +68,10 @@ void UpdateWithSample(XXH3_state_t& state, std::span<const std::byte> bytes) {
     const auto sample = stretch.subspan((stretch.size() - num_bytes) / 2, num_bytes);
     XXH3_64bits_update(&state, sample.data(), sample.size());
   }
+}
+
+std::string_view ViewOf(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 tl::unexpected<Error> Broken(const std::string& path, std::string_view what) {
@@ -93,24 +102,31 @@ std::string ImageFileName(const ImageKey& key) {
 }
 
 Status WriteImageFile(const AdapterImage& image, uint64_t base, const std::string& path) {
-  const auto parts = std::as_bytes(std::span(image.parts));
+  const Sections sections = {std::as_bytes(std::span(image.parts)), image.blob,
+                             std::as_bytes(std::span(image.text.tokenizer_json)),
+                             std::as_bytes(std::span(image.text.config_json))};
   FileHeader header = {.base = base,
                        .id = image.id,
                        .num_parts = static_cast<uint32_t>(image.parts.size()),
                        .max_rank = image.max_rank,
                        .num_modules = image.num_modules,
-                       .reserved = 0,
+                       .config_text_bytes = static_cast<uint32_t>(sections[3].size()),
                        .weight_bytes = image.weight_bytes,
                        .blob_bytes = image.blob.size(),
+                       .tokenizer_text_bytes = sections[2].size(),
+                       .text_id = image.text.id,
                        .checksum = {}};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
-  header.checksum = Checksum(header, parts, image.blob);
+  header.checksum = Checksum(header, sections);
   ASSIGN_OR_RETURN(formats::OutputFile file, formats::OutputFile::Create(path));
   const size_t blob_offset = BlobOffset(image.parts.size());
-  RETURN_IF_ERROR(file.Reserve(blob_offset + image.blob.size()));
+  const size_t text_offset = blob_offset + image.blob.size();
+  RETURN_IF_ERROR(file.Reserve(text_offset + sections[2].size() + sections[3].size()));
   RETURN_IF_ERROR(file.WriteAt(0, std::as_bytes(std::span(&header, 1))));
-  RETURN_IF_ERROR(file.WriteAt(sizeof(header), parts));
+  RETURN_IF_ERROR(file.WriteAt(sizeof(header), sections[0]));
   RETURN_IF_ERROR(file.WriteAt(blob_offset, image.blob));
+  RETURN_IF_ERROR(file.WriteAt(text_offset, sections[2]));
+  RETURN_IF_ERROR(file.WriteAt(text_offset + sections[2].size(), sections[3]));
   RETURN_IF_ERROR(file.Sync());
   return file.Publish();
 }
@@ -152,13 +168,19 @@ Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& pat
   if (header.id != key.id || header.base != key.base) {
     return Broken(path, "holds another adapter than its name says");
   }
-  if (header.num_parts > kMaxParts ||
-      bytes.size() != BlobOffset(header.num_parts) + header.blob_bytes) {
+  const uint64_t most = bytes.size();  // of any section, so that their sum cannot wrap
+  if (header.num_parts > kMaxParts || header.blob_bytes > most ||
+      header.tokenizer_text_bytes > most ||
+      most != BlobOffset(header.num_parts) + header.blob_bytes + header.tokenizer_text_bytes +
+                  header.config_text_bytes) {
     return Broken(path, "its length is not what its header says");
   }
   const auto parts = bytes.subspan(sizeof(header), header.num_parts * sizeof(AdapterPart));
-  const auto blob = bytes.subspan(BlobOffset(header.num_parts));
-  const XXH128_canonical_t checksum = Checksum(header, parts, blob);
+  const auto blob = bytes.subspan(BlobOffset(header.num_parts), header.blob_bytes);
+  const auto config_text = bytes.last(header.config_text_bytes);
+  const auto tokenizer_text = bytes.last(header.tokenizer_text_bytes + header.config_text_bytes)
+                                  .first(header.tokenizer_text_bytes);
+  const XXH128_canonical_t checksum = Checksum(header, {parts, blob, tokenizer_text, config_text});
   if (std::memcmp(&checksum, &header.checksum, sizeof(checksum)) != 0) {
     return Broken(path, "its checksum is wrong");
   }
@@ -175,6 +197,7 @@ Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& pat
   image->blob = blob;
   image->weights = BindWeights(image->parts, blob.data(), num_layers);
   image->vocab_size = image->weights->vocab_size();
+  image->text = {ViewOf(tokenizer_text), ViewOf(config_text), header.text_id};
   image->file = std::move(file);
   return std::shared_ptr<const AdapterImage>(std::move(image));
 }

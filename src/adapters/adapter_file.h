@@ -1,7 +1,8 @@
 // An adapter image as a file of the disk cache: what lies there is ready to copy.
 //
 // Layout, little-endian: FileHeader, parts [num_parts] (adapter_image.h), padding to a multiple of
-// 4096, the blob. The checksum (XXH3-128) covers everything after the header, and the header's own
+// 4096, the blob, the adapter's own tokenizer.json and the rest of its text (formats/
+// adapter_text.h). The checksum (XXH3-128) covers everything after the header, and the header's own
 // fields before it.
 // Thread: any. Never: shows a file under its name before it is whole and on the disk.
 #pragma once

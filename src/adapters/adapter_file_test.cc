@@ -28,6 +28,7 @@ class AdapterFileTest : public ::testing::Test {
     for (int i = 0; i < 5056; ++i) image_.buffer.As<uint8_t>()[i] = static_cast<uint8_t>(i * 31);
     image_.parts = {{AdapterPart::Kind::kLoraA, AdapterPart::Site{2}, 1, 8, 16, 0.5f, 0, 2000},
                     {AdapterPart::Kind::kLoraB, AdapterPart::Site{2}, 1, 8, 16, 0.5f, 2048, 3000}};
+    image_.text = {kTokenizer, kConfig, {{9}}};
     path_ = dir_ / ImageFileName(key_);
   }
   void TearDown() override { fs::remove_all(dir_); }
@@ -37,6 +38,7 @@ class AdapterFileTest : public ::testing::Test {
     return opened ? ErrorCode::kCancelled : opened.error().code;  // kCancelled: it opened
   }
 
+  static constexpr std::string_view kTokenizer = R"({"a":1})", kConfig = R"({"bc":23})";
   fs::path dir_, path_;
   AdapterImage image_;
   const ImageKey key_ = {.id = {{0, 0, 0, 7}}, .base = 99};
@@ -60,6 +62,10 @@ TEST_F(AdapterFileTest, ComesBackAsItWas) {
   EXPECT_EQ(pair.rank, 8);
   EXPECT_EQ(pair.scale, 0.5f);
   EXPECT_EQ(image.weights->Get(0, formats::Projection::kV).rank, 0);
+  EXPECT_EQ(image.text.tokenizer_json, kTokenizer);
+  EXPECT_EQ(image.text.config_json, kConfig);
+  EXPECT_EQ(image.text.id, image_.text.id);
+  EXPECT_EQ(image.host_bytes(), 5056 + kTokenizer.size() + kConfig.size());
 }
 
 TEST_F(AdapterFileTest, AnyChangedByteIsFound) {
@@ -69,9 +75,11 @@ TEST_F(AdapterFileTest, AnyChangedByteIsFound) {
   const auto write = [&](const std::string& bytes) {
     std::ofstream(path_, std::ios::binary | std::ios::trunc) << bytes;
   };
-  // Every byte of the header and the parts, some of the blob; padding is nobody's.
-  for (size_t at = 0; at < good.size(); at += at < 144 ? 1 : 97) {
-    if (at >= 144 && at < 4096) continue;
+  // Every byte of the header, the parts and the texts, some of the blob; padding is nobody's.
+  constexpr size_t kPartsEnd = 104 + 2 * sizeof(AdapterPart);
+  const size_t text_begin = good.size() - kTokenizer.size() - kConfig.size();
+  for (size_t at = 0; at < good.size(); at += at < kPartsEnd || at >= text_begin ? 1 : 97) {
+    if (at >= kPartsEnd && at < 4096) continue;
     std::string bad = good;
     bad[at] ^= 0x10;
     write(bad);

@@ -1,6 +1,7 @@
 #include "adapters/adapter_image.h"
 
 #include "adapters/image_builder.h"
+#include "formats/content_hash.h"
 #include "kernels/packed_matrix.h"
 
 namespace lorry::adapters {
@@ -130,6 +131,20 @@ bool KindFitsSite(const AdapterPart& part) {
   return false;
 }
 
+AdapterText ViewOf(const formats::AdapterText& text) {
+  if (text.empty()) return {};
+  const formats::ContentPart parts[] = {
+      {"tokenizer", std::as_bytes(std::span(text.tokenizer_json))},
+      {"config", std::as_bytes(std::span(text.config_json))}};
+  return {text.tokenizer_json, text.config_json, formats::HashAdapterContent(parts)};
+}
+
+AdapterId IdWithText(const AdapterId& weights, const AdapterId& text) {
+  const formats::ContentPart parts[] = {{"weights", std::as_bytes(std::span(weights.bytes))},
+                                        {"text", std::as_bytes(std::span(text.bytes))}};
+  return formats::HashAdapterContent(parts);
+}
+
 }  // namespace
 
 Site SiteOf(ModuleKind kind, Projection projection) {
@@ -154,7 +169,8 @@ Site SiteOf(ModuleKind kind, Projection projection) {
 
 Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::PeftAdapter& adapter,
                                                              const model::ModelSpec& spec,
-                                                             const formats::Checkpoint& base) {
+                                                             const formats::Checkpoint& base,
+                                                             formats::AdapterText text) {
   ImageBuilder builder(adapter, spec, base);
   RETURN_IF_ERROR(builder.Plan());
   auto image = std::make_shared<AdapterImage>();
@@ -168,6 +184,9 @@ Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::Peft
   builder.Write(image->buffer.data());
   image->weights = BindWeights(image->parts, image->blob.data(), spec.num_layers);
   image->vocab_size = image->weights->vocab_size();
+  image->own_text = std::move(text);
+  image->text = ViewOf(image->own_text);
+  if (!image->text.empty()) image->id = IdWithText(image->id, image->text.id);
   return std::shared_ptr<const AdapterImage>(std::move(image));
 }
 

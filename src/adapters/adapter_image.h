@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "device/buffer.h"
+#include "formats/adapter_text.h"
 #include "formats/checkpoint.h"
 #include "formats/mapped_file.h"
 #include "formats/peft_adapter.h"
@@ -66,16 +67,22 @@ struct AdapterImage final : AdapterHandle {
 
   Buffer buffer;                            // what holds the blob: this,
   std::optional<formats::MappedFile> file;  // or this
+  formats::AdapterText own_text;            // what `text` views, if there is no file
+
+  size_t host_bytes() const {
+    return blob.size() + text.tokenizer_json.size() + text.config_json.size();
+  }
 };
 
 AdapterPart::Site SiteOf(formats::ModuleKind kind, formats::Projection projection);
 
 // `adapter` has been opened against this model, so every shape fits. `base`: the model's own
 // weights, of which some forms read rows (DoRA's norms, biases). Refused: a DoRA without a norm to
-// divide by, too many added tokens.
+// divide by, too many added tokens. `text`: what it brings of its own; a part of its identity.
 Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::PeftAdapter& adapter,
                                                              const model::ModelSpec& spec,
-                                                             const formats::Checkpoint& base);
+                                                             const formats::Checkpoint& base,
+                                                             formats::AdapterText text = {});
 
 // The weights of an image whose blob (or a copy of it) begins at `base`.
 model::AdapterWeights BindWeights(std::span<const AdapterPart> parts, const std::byte* base,

@@ -33,7 +33,7 @@ Result<std::unique_ptr<Catalogue>> Catalogue::Create(CatalogueOptions options, P
                                                      prometheus::Registry& registry) {
   const bool has_disk = !options.cache_dir.empty() && options.max_disk_bytes > 0;
   ASSIGN_OR_RETURN(DiskCache cache,
-                   DiskCache::Open(ImagesDir(options.cache_dir), options.base.fingerprint,
+                   DiskCache::Open(ImagesDir(options.cache_dir), options.base.ImageBase(),
                                    has_disk ? options.max_disk_bytes : 0));
   RegistryFile file(has_disk ? RegistryPath(options.cache_dir, options.base.fingerprint) : "");
   auto catalogue = std::unique_ptr<Catalogue>(new Catalogue(
@@ -243,11 +243,11 @@ void Catalogue::KeepOnHost(const std::shared_ptr<const AdapterImage>& image) {
   Content& content = contents_[image->id];
   if (content.host != nullptr) return;
   content.used = image;
-  if (image->blob.size() > options_.max_host_bytes) return;  // all others would leave for nothing
+  if (image->host_bytes() > options_.max_host_bytes) return;  // all others would leave for nothing
   content.host = image;
   host_policy_.OnInsert(image->id,
-                        {.bytes = image->blob.size(),
-                         .bring_back_us = static_cast<Micros>(image->blob.size() / 1000) + 1});
+                        {.bytes = image->host_bytes(),
+                         .bring_back_us = static_cast<Micros>(image->host_bytes() / 1000) + 1});
   TrimHost();
 }
 

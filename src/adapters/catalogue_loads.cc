@@ -237,7 +237,7 @@ void Catalogue::PruneLater() {
 void Catalogue::WriteToDisk(const std::shared_ptr<const AdapterImage>& image,
                             const LoadTimes& times) {
   const Micros bring_back_us = times.fetch_us + times.check_us + times.pack_us;
-  const size_t num_bytes = image->blob.size();
+  const size_t num_bytes = image->host_bytes();
   // A disk that does not keep up must not hold ever more images in memory.
   if (image->file || unwritten_bytes_ + num_bytes > options_.max_unwritten_bytes ||
       !cache_.Reserve(image->id, num_bytes, bring_back_us)) {
@@ -248,7 +248,7 @@ void Catalogue::WriteToDisk(const std::shared_ptr<const AdapterImage>& image,
   writer_.Add(
       [this, image, num_bytes, path = cache_.PathOf(image->id)] {
         const Micros begin_us = NowUs();
-        const Status status = WriteImageFile(*image, options_.base.fingerprint, path);
+        const Status status = WriteImageFile(*image, options_.base.ImageBase(), path);
         const Micros write_us = NowUs() - begin_us;
         if (!status) log::Warning("adapter cache: {}", status.error().message);
         Post([this, id = image->id, num_bytes, write_us, is_written = status.has_value()] {

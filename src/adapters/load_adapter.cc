@@ -56,9 +56,14 @@ Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBa
   ASSIGN_OR_RETURN(const formats::PeftAdapter adapter,
                    formats::OpenPeftAdapter(files.dir, base.config, &fit));
   RETURN_IF_ERROR(CheckLimits(adapter, base));
+  formats::AdapterText text;
+  if (base.text != nullptr) {
+    ASSIGN_OR_RETURN(text, base.text->OwnTextOf(files.dir));
+  }
   loaded.summary = fit.Summary();
   loaded.times.check_us = watch.Lap();
-  ASSIGN_OR_RETURN(loaded.image, MakeAdapterImage(adapter, base.spec, *base.checkpoint));
+  ASSIGN_OR_RETURN(loaded.image,
+                   MakeAdapterImage(adapter, base.spec, *base.checkpoint, std::move(text)));
   loaded.times.pack_us = watch.Lap();
   return loaded;
 }
@@ -126,7 +131,7 @@ Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files
 
 Result<Loaded> LoadCached(const LoadRequest& request, const LoadBase& base) {
   Stopwatch watch;
-  auto image = OpenImageFile(request.cached_path, {request.known_id, base.fingerprint},
+  auto image = OpenImageFile(request.cached_path, {request.known_id, base.ImageBase()},
                              base.spec.num_layers);
   Loaded loaded = {.revision = request.known_revision, .from_cache = true};
   loaded.times.open_us = watch.Lap();

@@ -19,10 +19,16 @@ struct LoadBase {
   formats::HfConfig config;
   const formats::Checkpoint* checkpoint = nullptr;  // outlives the loaders
   model::ModelSpec spec;
+  std::shared_ptr<const formats::BaseText> text;  // null: adapters' texts are passed over
   uint64_t fingerprint = 0;
   int max_rank = 512;
   size_t max_image_bytes = 0;  // 0: any
   SourceOptions sources;
+
+  // What images are made for: which texts are an adapter's own depends on the base's.
+  uint64_t ImageBase() const {
+    return text == nullptr ? fingerprint : fingerprint ^ text->digest();
+  }
 };
 
 struct LoadRequest {

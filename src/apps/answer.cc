@@ -42,7 +42,7 @@ SamplingParams MakeSampling(const formats::GenerationConfig& generation,
   return params;
 }
 
-Result<Answer> Generate(Stack& stack, const ModelChoice& model, std::vector<TokenId> prompt,
+Result<Answer> Generate(Stack& stack, const Speaker& speaker, std::vector<TokenId> prompt,
                         SamplingParams sampling,
                         const std::function<void(std::string_view)>& on_text,
                         const std::atomic<bool>& interrupted) {
@@ -57,7 +57,8 @@ Result<Answer> Generate(Stack& stack, const ModelChoice& model, std::vector<Toke
 
   GenerateRequest request;
   request.id = NextRequestId();
-  request.adapters = model.adapters;
+  request.adapters = speaker.model.adapters;
+  request.eos_ids = speaker.text->eos_ids;
   request.prompt = std::move(prompt);
   request.sampling = std::move(sampling);
   request.arrival_us = Clock::Steady().NowUs();
@@ -68,7 +69,7 @@ Result<Answer> Generate(Stack& stack, const ModelChoice& model, std::vector<Toke
   auto sink = std::make_shared<MailboxSink>();
   RETURN_IF_ERROR(stack.engine->Submit(std::move(request), sink));
 
-  text::Detokenizer detokenizer(*stack.tokenizer);
+  text::Detokenizer detokenizer(speaker.text->tokenizer);
   bool cancelled = false;
   std::optional<FinishReason> finish;
   std::vector<TokenEvent> events;

@@ -34,9 +34,15 @@ struct Answer {
 SamplingParams MakeSampling(const formats::GenerationConfig& generation,
                             const SamplingChoice& choice);
 
+// Who answers: a model and its text.
+struct Speaker {
+  ModelChoice model;
+  std::shared_ptr<const text::ModelText> text;
+};
+
 // Calls on_text with each piece. When `interrupted` becomes true the request is cancelled, and the
 // answer so far returned.
-Result<Answer> Generate(Stack& stack, const ModelChoice& model, std::vector<TokenId> prompt,
+Result<Answer> Generate(Stack& stack, const Speaker& speaker, std::vector<TokenId> prompt,
                         SamplingParams sampling,
                         const std::function<void(std::string_view)>& on_text,
                         const std::atomic<bool>& interrupted);

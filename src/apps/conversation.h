@@ -7,25 +7,24 @@
 #include <string_view>
 #include <vector>
 
-#include "apps/stack.h"
 #include "base/result.h"
+#include "text/model_text.h"
 
 namespace lorry::apps {
 
 class Conversation {
  public:
   // `system`: the system message; empty: none.
-  Conversation(const Stack& stack, std::string system);
+  explicit Conversation(std::string system);
 
   void Reset();
-  // The tokens with `question` as the user's next turn. Without a chat template: the texts as they
-  // are.
-  Result<std::vector<TokenId>> Ask(std::string_view question);
+  // The tokens with `question` as the user's next turn, for a model of this text. Without a chat
+  // template: the texts as they are.
+  Result<std::vector<TokenId>> Ask(std::string_view question, const text::ModelText& text);
   void Answered(std::string_view answer);
   void TakeBack();  // the question, when it got no answer
 
  private:
-  const Stack& stack_;
   const std::string system_;
   boost::json::array messages_;
 };

@@ -179,6 +179,11 @@ void RegisterServerLimits(config::Registry& registry, server::ServerOptions& ser
                "Retry-After.",
        .when = "Lower it where memory is short."},
       &server.max_pending_bytes);
+  registry.Bytes({.name = "adapter-text-bytes",
+                  .help = "Files of adapters' own tokenizers and chat templates that are kept "
+                          "parsed; parsed they take several times as much.",
+                  .when = "Raise it when many adapters with tokenizers of their own take turns."},
+                 &server.max_adapter_text_bytes);
   registry.Integer(
       {.name = "max-logprobs", .help = "Most alternatives that a request may ask for."},
       &server.max_logprobs, 0, 1 << 16);

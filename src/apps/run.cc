@@ -39,10 +39,16 @@ Result<std::string> TakeDemoAdapter(StackOptions& options) {
   return std::string();
 }
 
+Result<Speaker> FindSpeaker(Stack& stack, const std::string& name) {
+  ASSIGN_OR_RETURN(ModelChoice model, stack.Choose(name));
+  ASSIGN_OR_RETURN(auto text, stack.TextOf(model));
+  return Speaker{std::move(model), std::move(text)};
+}
+
 class Terminal {
  public:
-  Terminal(Stack& stack, const RunOptions& options, ModelChoice model)
-      : stack_(stack), options_(options), model_(std::move(model)), talk_(stack, options.system) {}
+  Terminal(Stack& stack, const RunOptions& options, Speaker speaker)
+      : stack_(stack), options_(options), speaker_(std::move(speaker)), talk_(options.system) {}
 
   Status AnswerOnce(const std::string& question) {
     Status status = Say(question);
@@ -56,7 +62,7 @@ class Terminal {
     std::string line;
     while (true) {
       if (is_terminal) {
-        fmt::print("{}> ", model_.name);
+        fmt::print("{}> ", speaker_.model.name);
         std::fflush(stdout);
       }
       if (!std::getline(std::cin, line) || line == "/quit") break;
@@ -95,13 +101,13 @@ class Terminal {
     } else if (line == "/reset") {
       talk_.Reset();
     } else if (line == "/base") {
-      model_ = *stack_.Choose("");
+      speaker_ = *FindSpeaker(stack_, "");
     } else if (line.starts_with("/adapter ")) {
-      Result<ModelChoice> choice = stack_.Choose(line.substr(9));
-      if (choice) {
-        model_ = std::move(*choice);
+      Result<Speaker> speaker = FindSpeaker(stack_, line.substr(9));
+      if (speaker) {
+        speaker_ = std::move(*speaker);
       } else {
-        fmt::print("({}) ", choice.error().message);
+        fmt::print("({}) ", speaker.error().message);
         PrintAdapters();
       }
     } else {
@@ -110,7 +116,7 @@ class Terminal {
   }
 
   Status Say(const std::string& question) {
-    auto prompt = talk_.Ask(question);
+    auto prompt = talk_.Ask(question, *speaker_.text);
     if (!prompt) {
       talk_.TakeBack();
       return tl::unexpected<Error>(std::move(prompt.error()));
@@ -120,7 +126,7 @@ class Terminal {
       std::fflush(stdout);
     };
     Result<Answer> answer =
-        Generate(stack_, model_, std::move(*prompt),
+        Generate(stack_, speaker_, std::move(*prompt),
                  MakeSampling(stack_.generation, options_.sampling), show, g_interrupted);
     if (!answer) {
       talk_.TakeBack();
@@ -134,7 +140,7 @@ class Terminal {
 
   Stack& stack_;
   const RunOptions& options_;
-  ModelChoice model_;
+  Speaker speaker_;
   Conversation talk_;
 };
 
@@ -147,9 +153,9 @@ Status RunWith(const Options& options, const std::string& prompt) {
   if (adapter.empty() && adapters_given && !stack->adapter_names.empty()) {
     adapter = stack->adapter_names.front();
   }
-  ASSIGN_OR_RETURN(ModelChoice model, stack->Choose(adapter));
+  ASSIGN_OR_RETURN(Speaker speaker, FindSpeaker(*stack, adapter));
   CatchInterrupts();
-  Terminal terminal(*stack, options.run, std::move(model));
+  Terminal terminal(*stack, options.run, std::move(speaker));
   if (!prompt.empty()) return terminal.AnswerOnce(prompt);
   terminal.Chat();
   return {};

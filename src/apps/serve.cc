@@ -145,8 +145,7 @@ Status ServeUntilStopped(const Options& options) {
   loading.reset();
   http.default_sampling = DefaultSampling(stack->generation);
 
-  server::Server server(http, *stack->catalogue, *stack->tokenizer, stack->chat_template,
-                        *stack->engine, stack->metrics);
+  server::Server server(http, *stack->catalogue, stack->text, *stack->engine, stack->metrics);
   ASSIGN_OR_RETURN(const int port, server.Start());
   CatchStopSignals();
   log::Info("ready on {} after {:.2f} s: {}, adapters: {}", Url(http.http.host, port),

@@ -96,15 +96,17 @@ class Builder {
 
   Status LoadText() {
     ASSIGN_OR_RETURN(text::Tokenizer tokenizer, text::Tokenizer::Load(options_.model));
-    auto chat_template =
-        text::ChatTemplate::Load(options_.model, tokenizer, options_.chat_template);
-    if (chat_template) {
-      stack_->chat_template = std::move(*chat_template);
-    } else if (chat_template.error().code != ErrorCode::kNotFound ||
-               !options_.chat_template.empty()) {
-      return tl::unexpected<Error>(std::move(chat_template.error()));
+    auto loaded = text::ChatTemplate::Load(options_.model, tokenizer, options_.chat_template);
+    std::optional<text::ChatTemplate> chat_template;
+    if (loaded) {
+      chat_template = std::move(*loaded);
+    } else if (loaded.error().code != ErrorCode::kNotFound || !options_.chat_template.empty()) {
+      return tl::unexpected<Error>(std::move(loaded.error()));
     }
-    stack_->tokenizer = std::move(tokenizer);
+    stack_->text =
+        std::make_shared<text::ModelText>(std::move(tokenizer), std::move(chat_template));
+    ASSIGN_OR_RETURN(formats::BaseText base_text, formats::BaseText::Read(options_.model));
+    catalogue_.base.text = std::make_shared<const formats::BaseText>(std::move(base_text));
     ASSIGN_OR_RETURN(stack_->generation, formats::ReadGenerationConfig(options_.model));
     return {};
   }
@@ -138,7 +140,7 @@ class Builder {
     engine.num_threads = options_.threads;
     engine.pool_bytes = options_.kv_memory_bytes;
     engine.eos_ids = stack_->generation.eos_token_ids;
-    if (const auto eos = stack_->tokenizer->eos_id()) engine.eos_ids.push_back(*eos);
+    if (const auto eos = stack_->text->tokenizer.eos_id()) engine.eos_ids.push_back(*eos);
     if (engine.pool_bytes == 0) {
       const int max_len =
           engine.max_model_len > 0 ? engine.max_model_len : model_->spec().max_positions;
@@ -261,6 +263,12 @@ Result<ModelChoice> Stack::Choose(const std::string& model) {
                [wanted](Result<Terms> terms) { wanted->set_value(std::move(terms)); });
   ASSIGN_OR_RETURN(choice.adapters, wanted->get_future().get());
   return choice;
+}
+
+Result<std::shared_ptr<const text::ModelText>> Stack::TextOf(const ModelChoice& model) const {
+  if (model.adapters.size() != 1 || model.adapters[0].handle->text.empty()) return text;
+  const AdapterText& own = model.adapters[0].handle->text;
+  return text::ChangeText(*text, own.tokenizer_json, own.config_json);
 }
 
 size_t ChoosePoolBytes(const PoolDemand& demand) {

@@ -17,8 +17,7 @@
 #include "engine/engine.h"
 #include "formats/generation_config.h"
 #include "request/model_directory.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
+#include "text/model_text.h"
 
 namespace lorry::apps {
 
@@ -66,13 +65,14 @@ struct Stack {
   std::shared_ptr<const ModelDirectory> directory() const { return catalogue->directory(); }
   // What a model's name stands for; waits for an adapter's weights.
   Result<ModelChoice> Choose(const std::string& model);
+  // The text of such a choice.
+  Result<std::shared_ptr<const text::ModelText>> TextOf(const ModelChoice& model) const;
 
   bool is_demo = false;
   std::string prompts_file;  // of the demo
   MemoryUse memory;
   formats::GenerationConfig generation;
-  std::optional<text::Tokenizer> tokenizer;
-  std::optional<text::ChatTemplate> chat_template;  // none: the model has none
+  std::shared_ptr<const text::ModelText> text;  // of the base
   prometheus::Registry metrics;
   std::vector<std::string> adapter_names;  // given at start, in their order
   std::unique_ptr<engine::Engine> engine;

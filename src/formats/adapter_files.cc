@@ -13,6 +13,7 @@ bool IsAdapterFile(std::string_view name) {
       std::string_view("added_tokens.json"),
       std::string_view("chat_template.jinja"),
       std::string_view("chat_template.json"),
+      std::string_view("generation_config.json"),
       std::string_view("merges.txt"),
       std::string_view("special_tokens_map.json"),
       std::string_view("tokenizer.json"),

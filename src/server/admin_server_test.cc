@@ -16,8 +16,8 @@ using testing::HasSubstr;
 class ManagedServer {
  public:
   explicit ManagedServer(AdminOptions admin, std::vector<std::string> api_keys = {})
-      : server_(Options(std::move(admin), std::move(api_keys)), service_, MakeByteTokenizer(),
-                MakeChatTemplate(), echo_, registry_) {
+      : server_(Options(std::move(admin), std::move(api_keys)), service_, MakeText(), echo_,
+                registry_) {
     start_ = server_.Start();
   }
 

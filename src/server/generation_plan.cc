@@ -5,6 +5,7 @@
 #include <random>
 
 #include "api/openai/context_length.h"
+#include "api/openai/parse.h"
 
 namespace lorry::server {
 namespace {
@@ -44,15 +45,24 @@ Status AddPrompt(const CommonRequest& request, std::vector<TokenId> tokens, Cont
   generate.prompt = std::move(tokens);
   generate.num_sequences = request.n;
   generate.sampling = request.sampling;
+  generate.eos_ids = plan.text->eos_ids;
   generate.sampling.max_tokens = max_tokens;
   generate.sampling.min_tokens = std::min(request.sampling.min_tokens, max_tokens);
   plan.requests.push_back(std::move(generate));
   return {};
 }
 
-GenerationPlan StartPlan(CommonRequest& request, ModelChoice model) {
+// Tokens that a client may name: an adapter's own vocabulary is known for sure, else the tokenizer
+// says.
+int VocabSize(const ModelChoice& model, const text::ModelText& text) {
+  const int own = model.adapters.size() == 1 ? model.adapters[0].handle->vocab_size : 0;
+  return own != 0 ? own : text.tokenizer.vocab_size();
+}
+
+GenerationPlan StartPlan(CommonRequest& request, ModelChoice model, Planner::Text text) {
   GenerationPlan plan;
   plan.model = std::move(model);
+  plan.text = std::move(text);
   plan.stream = request.stream;
   plan.include_usage = request.include_usage;
   plan.return_token_ids = request.return_token_ids;
@@ -66,20 +76,11 @@ GenerationPlan StartPlan(CommonRequest& request, ModelChoice model) {
 
 }  // namespace
 
-Planner::Planner(int max_model_len, text::Tokenizer tokenizer,
-                 std::optional<text::ChatTemplate> chat_template)
-    : max_model_len_(max_model_len),
-      tokenizer_(std::move(tokenizer)),
-      chat_template_(std::move(chat_template)) {
-  for (TokenId id = 0; id < tokenizer_.vocab_size(); ++id) {
-    max_token_bytes_ = std::max(max_token_bytes_, tokenizer_.TokenBytes(id).size());
-  }
-}
-
 // Tokenising megabytes only to find that they do not fit would keep everyone else waiting.
-Status Planner::CheckTextSize(size_t num_bytes, std::string_view param) const {
+Status Planner::CheckTextSize(size_t num_bytes, const text::ModelText& text,
+                              std::string_view param) const {
   const size_t max_len = static_cast<size_t>(max_model_len_);
-  if (num_bytes <= max_len * max_token_bytes_) return {};
+  if (num_bytes <= max_len * text.max_token_bytes) return {};
   return Fail(
       ErrorCode::kTooLarge,
       fmt::format("This model's maximum context length is {} tokens. However, your {} has {} "
@@ -88,39 +89,41 @@ Status Planner::CheckTextSize(size_t num_bytes, std::string_view param) const {
       std::string(param));
 }
 
-Result<std::vector<TokenId>> Planner::Encode(const std::string& text,
-                                             bool add_special_tokens) const {
-  RETURN_IF_ERROR(CheckTextSize(text.size(), "prompt"));
-  auto tokens = tokenizer_.Encode(text, {.add_special_tokens = add_special_tokens});
+Result<std::vector<TokenId>> Planner::Encode(const std::string& prompt, bool add_special_tokens,
+                                             const text::ModelText& text) const {
+  RETURN_IF_ERROR(CheckTextSize(prompt.size(), text, "prompt"));
+  auto tokens = text.tokenizer.Encode(prompt, {.add_special_tokens = add_special_tokens});
   if (!tokens) {
     return Fail(ErrorCode::kInvalidArgument, std::move(tokens.error().message), "prompt");
   }
   return tokens;
 }
 
-Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat) const {
-  if (!chat_template_) {
+Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat,
+                                                 const text::ModelText& text) const {
+  if (!text.chat_template) {
     return Fail(ErrorCode::kUnsupported,
                 "This model has no chat template: use /v1/completions, or start the server with "
                 "--chat-template FILE.",
                 "messages");
   }
-  RETURN_IF_ERROR(CheckTextSize(chat.messages_json.size() + chat.tools_json.size(), "messages"));
+  RETURN_IF_ERROR(
+      CheckTextSize(chat.messages_json.size() + chat.tools_json.size(), text, "messages"));
   text::Chat rendered_from;
   rendered_from.messages_json = chat.messages_json;
   rendered_from.tools_json = chat.tools_json;
   rendered_from.variables_json = chat.template_kwargs_json;
   rendered_from.add_generation_prompt = chat.add_generation_prompt;
   ASSIGN_OR_RETURN(text::RenderedChat rendered,
-                   chat_template_->RenderAndEncode(rendered_from, tokenizer_));
+                   text.chat_template->RenderAndEncode(rendered_from, text.tokenizer));
   if (!chat.continue_final_message) return std::move(rendered.ids);
 
   // What the template wrote after the last message is taken off again, as whole tokens.
   const size_t end = EndOfFinalContent(rendered.text, chat.final_content);
   if (end != std::string::npos) {
     ASSIGN_OR_RETURN(const std::vector<TokenId> tail,
-                     tokenizer_.Encode(std::string_view(rendered.text).substr(end),
-                                       {.add_special_tokens = false}));
+                     text.tokenizer.Encode(std::string_view(rendered.text).substr(end),
+                                           {.add_special_tokens = false}));
     const bool ends_so = rendered.ids.size() > tail.size() &&
                          std::equal(tail.rbegin(), tail.rend(), rendered.ids.rbegin());
     if (ends_so) {
@@ -134,22 +137,23 @@ Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat) const {
 }
 
 Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest request,
-                                               ModelChoice model) const {
-  GenerationPlan plan = StartPlan(request, std::move(model));
+                                               ModelChoice model, Text model_text) const {
+  GenerationPlan plan = StartPlan(request, std::move(model), std::move(model_text));
   plan.endpoint = api::openai::Endpoint::kCompletion;
+  RETURN_IF_ERROR(CheckTokenIds(request, VocabSize(plan.model, *plan.text)));
   for (api::openai::Prompt& prompt : request.prompts) {
     auto* text = std::get_if<std::string>(&prompt);
     std::vector<TokenId> tokens;
     if (text != nullptr) {
-      ASSIGN_OR_RETURN(tokens, Encode(*text, request.add_special_tokens));
+      ASSIGN_OR_RETURN(tokens, Encode(*text, request.add_special_tokens, *plan.text));
     } else {
       tokens = std::get<std::vector<TokenId>>(std::move(prompt));
     }
     if (request.echo) {
       plan.echoes.push_back(
-          text != nullptr
-              ? std::move(*text)
-              : tokenizer_.Decode(tokens, {.skip_special_tokens = request.skip_special_tokens}));
+          text != nullptr ? std::move(*text)
+                          : plan.text->tokenizer.Decode(
+                                tokens, {.skip_special_tokens = request.skip_special_tokens}));
     }
     const ContextUse use = {.default_tokens = kDefaultCompletionTokens,
                             .max_model_len = max_model_len_,
@@ -159,20 +163,28 @@ Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest re
   return plan;
 }
 
-Result<GenerationPlan> Planner::PlanChat(api::openai::ChatRequest request,
-                                         ModelChoice model) const {
-  GenerationPlan plan = StartPlan(request, std::move(model));
+Result<GenerationPlan> Planner::PlanChat(api::openai::ChatRequest request, ModelChoice model,
+                                         Text model_text) const {
+  GenerationPlan plan = StartPlan(request, std::move(model), std::move(model_text));
   plan.endpoint = api::openai::Endpoint::kChat;
-  ASSIGN_OR_RETURN(std::vector<TokenId> tokens, EncodeChat(request.chat));
+  RETURN_IF_ERROR(CheckTokenIds(request, VocabSize(plan.model, *plan.text)));
+  ASSIGN_OR_RETURN(std::vector<TokenId> tokens, EncodeChat(request.chat, *plan.text));
   const ContextUse use = {.max_model_len = max_model_len_, .param = "messages"};
   RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
   return plan;
 }
 
-Result<std::vector<TokenId>> Planner::Tokenize(const api::openai::TokenizeRequest& request) const {
-  if (const auto* chat = std::get_if<ChatPrompt>(&request.input)) return EncodeChat(*chat);
-  return tokenizer_.Encode(std::get<std::string>(request.input),
-                           {.add_special_tokens = request.add_special_tokens});
+Result<std::vector<TokenId>> Planner::Tokenize(const api::openai::TokenizeRequest& request,
+                                               const text::ModelText& text) const {
+  if (const auto* chat = std::get_if<ChatPrompt>(&request.input)) return EncodeChat(*chat, text);
+  return text.tokenizer.Encode(std::get<std::string>(request.input),
+                               {.add_special_tokens = request.add_special_tokens});
+}
+
+Result<std::string> Planner::Detokenize(const api::openai::DetokenizeRequest& request,
+                                        const ModelChoice& model, const text::ModelText& text) {
+  RETURN_IF_ERROR(CheckTokenIds(request, VocabSize(model, text)));
+  return text.tokenizer.Decode(request.tokens, {.skip_special_tokens = false});
 }
 
 }  // namespace lorry::server

@@ -4,7 +4,7 @@
 // engine.
 #pragma once
 
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,16 +13,16 @@
 #include "base/result.h"
 #include "request/generate_request.h"
 #include "request/model_directory.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
+#include "text/model_text.h"
 
 namespace lorry::server {
 
 struct GenerationPlan {
   api::openai::Endpoint endpoint = api::openai::Endpoint::kCompletion;
   ModelChoice model;
-  std::vector<GenerateRequest> requests;  // one a prompt; their ids are still to be given
-  std::vector<std::string> echoes;        // one a prompt; empty: no echo
+  std::shared_ptr<const text::ModelText> text;  // of the model
+  std::vector<GenerateRequest> requests;        // one a prompt; their ids are still to be given
+  std::vector<std::string> echoes;              // one a prompt; empty: no echo
   bool stream = false;
   bool include_usage = false;
   bool return_token_ids = false;
@@ -38,28 +38,29 @@ struct GenerationPlan {
 
 class Planner {
  public:
-  // chat_template may be missing: then chats are refused.
-  Planner(int max_model_len, text::Tokenizer tokenizer,
-          std::optional<text::ChatTemplate> chat_template);
+  using Text = std::shared_ptr<const text::ModelText>;
 
-  // `model` is what the request's model stands for, with its weights at hand.
-  Result<GenerationPlan> PlanCompletion(api::openai::CompletionRequest request,
-                                        ModelChoice model) const;
-  Result<GenerationPlan> PlanChat(api::openai::ChatRequest request, ModelChoice model) const;
+  explicit Planner(int max_model_len) : max_model_len_(max_model_len) {}
 
-  Result<std::vector<TokenId>> Tokenize(const api::openai::TokenizeRequest& request) const;
+  // `model` is what the request's model stands for, with its weights at hand, `text` its text.
+  Result<GenerationPlan> PlanCompletion(api::openai::CompletionRequest request, ModelChoice model,
+                                        Text text) const;
+  Result<GenerationPlan> PlanChat(api::openai::ChatRequest request, ModelChoice model,
+                                  Text text) const;
 
-  const text::Tokenizer& tokenizer() const { return tokenizer_; }
+  Result<std::vector<TokenId>> Tokenize(const api::openai::TokenizeRequest& request,
+                                        const text::ModelText& text) const;
+  static Result<std::string> Detokenize(const api::openai::DetokenizeRequest& request,
+                                        const ModelChoice& model, const text::ModelText& text);
 
  private:
-  Status CheckTextSize(size_t num_bytes, std::string_view param) const;
-  Result<std::vector<TokenId>> Encode(const std::string& text, bool add_special_tokens) const;
-  Result<std::vector<TokenId>> EncodeChat(const api::openai::ChatPrompt& chat) const;
+  Status CheckTextSize(size_t num_bytes, const text::ModelText& text, std::string_view param) const;
+  Result<std::vector<TokenId>> Encode(const std::string& prompt, bool add_special_tokens,
+                                      const text::ModelText& text) const;
+  Result<std::vector<TokenId>> EncodeChat(const api::openai::ChatPrompt& chat,
+                                          const text::ModelText& text) const;
 
   const int max_model_len_;
-  const text::Tokenizer tokenizer_;
-  const std::optional<text::ChatTemplate> chat_template_;
-  size_t max_token_bytes_ = 1;  // of the longest token: bounds how much text can fit
 };
 
 }  // namespace lorry::server

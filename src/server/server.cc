@@ -18,9 +18,8 @@ bool IsLoopback(std::string_view host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
-openai::ParseLimits MakeLimits(const ServerOptions& options, const text::Tokenizer& tokenizer) {
+openai::ParseLimits MakeLimits(const ServerOptions& options) {
   openai::ParseLimits limits;
-  limits.vocab_size = tokenizer.vocab_size();
   limits.json.max_bytes = options.http.max_body_bytes;
   limits.max_logprobs = options.max_logprobs;
   limits.default_sampling = options.default_sampling;
@@ -56,19 +55,19 @@ net::HttpResponse NoRoute(const RouteMatch& match, const net::HttpRequest& reque
 
 }  // namespace
 
-Server::Server(ServerOptions options, AdapterService& adapters, text::Tokenizer tokenizer,
-               std::optional<text::ChatTemplate> chat_template, Generator& generator,
+Server::Server(ServerOptions options, AdapterService& adapters,
+               std::shared_ptr<const text::ModelText> text, Generator& generator,
                prometheus::Registry& registry)
     : options_(std::move(options)),
       adapters_(adapters),
-      planner_(adapters.directory()->max_model_len(), std::move(tokenizer),
-               std::move(chat_template)),
-      limits_(MakeLimits(options_, planner_.tokenizer())),
+      texts_(std::move(text), options_.max_adapter_text_bytes),
+      planner_(adapters.directory()->max_model_len()),
+      limits_(MakeLimits(options_)),
       auth_(options_.api_keys),
       admin_access_(options_.admin, auth_),
       registry_(registry),
       journal_(registry, options_.access_log),
-      session_context_{generator, planner_.tokenizer(), session_thread_.mailbox()},
+      session_context_{generator, session_thread_.mailbox()},
       text_threads_(
           {options_.num_text_threads, options_.max_pending_requests, options_.max_pending_bytes},
           [this](TextTask task) { DoTextWork(std::move(task)); }),
@@ -230,31 +229,37 @@ void Server::DoTextWork(TextTask task) {
     if (!body) return exchange.SendError(body.error());
     exchange.SendJson(std::move(*body));
   };
+  // Calls work(request, target) if the body could be read and its model is at hand.
+  const auto with_model = [&](auto request, const auto& work) {
+    if (!request) return exchange.SendError(request.error());
+    std::optional<Target> target = FindModel(request->model, task);
+    if (target) work(std::move(*request), std::move(*target));
+  };
   switch (task.endpoint) {
-    case Endpoint::kCompletions: {
-      auto request = openai::ParseCompletion(task.body, limits_);
-      if (!request) return exchange.SendError(request.error());
-      std::optional<ModelChoice> model = FindModel(request->model, task);
-      if (!model) return;
-      return launch(planner_.PlanCompletion(std::move(*request), std::move(*model)));
-    }
-    case Endpoint::kChatCompletions: {
-      auto request = openai::ParseChat(task.body, limits_);
-      if (!request) return exchange.SendError(request.error());
-      std::optional<ModelChoice> model = FindModel(request->model, task);
-      if (!model) return;
-      return launch(planner_.PlanChat(std::move(*request), std::move(*model)));
-    }
+    case Endpoint::kCompletions:
+      return with_model(openai::ParseCompletion(task.body, limits_), [&](auto request, Target to) {
+        launch(
+            planner_.PlanCompletion(std::move(request), std::move(to.model), std::move(to.text)));
+      });
+    case Endpoint::kChatCompletions:
+      return with_model(openai::ParseChat(task.body, limits_), [&](auto request, Target to) {
+        launch(planner_.PlanChat(std::move(request), std::move(to.model), std::move(to.text)));
+      });
     case Endpoint::kTokenize:
-      return send(TokenizeBody(task.body));
+      return with_model(
+          openai::ParseTokenize(task.body, limits_),
+          [&](const auto& request, const Target& to) { send(Tokenize(request, *to.text)); });
     case Endpoint::kDetokenize:
-      return send(DetokenizeBody(task.body));
+      return with_model(
+          openai::ParseDetokenize(task.body, limits_), [&](const auto& request, const Target& to) {
+            send(Planner::Detokenize(request, to.model, *to.text).map(openai::FormatDetokenize));
+          });
     default:
       return exchange.SendError({ErrorCode::kInternal, "This is no text work.", ""});
   }
 }
 
-std::optional<ModelChoice> Server::FindModel(const std::string& model, TextTask& task) {
+std::optional<Server::Target> Server::FindModel(const std::string& model, TextTask& task) {
   Result<ModelChoice> choice = adapters_.directory()->Resolve(model);
   if (!choice) {
     task.exchange->SendError(choice.error());
@@ -265,7 +270,12 @@ std::optional<ModelChoice> Server::FindModel(const std::string& model, TextTask&
     return std::nullopt;
   }
   choice->adapters = std::move(task.adapters);
-  return std::move(*choice);
+  Result<TextCache::Text> text = texts_.Find(choice->adapters);
+  if (!text) {
+    task.exchange->SendError(text.error());
+    return std::nullopt;
+  }
+  return Target{std::move(*choice), std::move(*text)};
 }
 
 // The request waits with its adapters, not on this thread. Its body is parsed again afterwards:
@@ -292,23 +302,15 @@ void Server::Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange) {
   Session::Create(session_context_, std::move(plan), std::move(exchange), first_id)->Launch();
 }
 
-Result<std::string> Server::TokenizeBody(const std::string& body) const {
-  ASSIGN_OR_RETURN(const openai::TokenizeRequest request, openai::ParseTokenize(body, limits_));
-  RETURN_IF_ERROR(adapters_.directory()->Resolve(request.model));
-  ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, planner_.Tokenize(request));
+Result<std::string> Server::Tokenize(const openai::TokenizeRequest& request,
+                                     const text::ModelText& text) const {
+  ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, planner_.Tokenize(request, text));
   std::vector<std::string> strings;
   if (request.return_token_strings) {
-    for (const TokenId token : tokens) strings.emplace_back(planner_.tokenizer().TokenBytes(token));
+    for (const TokenId token : tokens) strings.emplace_back(text.tokenizer.TokenBytes(token));
   }
   return openai::FormatTokenize(tokens, adapters_.directory()->max_model_len(),
                                 request.return_token_strings ? &strings : nullptr);
-}
-
-Result<std::string> Server::DetokenizeBody(const std::string& body) const {
-  ASSIGN_OR_RETURN(const openai::DetokenizeRequest request, openai::ParseDetokenize(body, limits_));
-  RETURN_IF_ERROR(adapters_.directory()->Resolve(request.model));
-  return openai::FormatDetokenize(
-      planner_.tokenizer().Decode(request.tokens, {.skip_special_tokens = false}));
 }
 
 }  // namespace lorry::server

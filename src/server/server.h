@@ -28,18 +28,18 @@
 #include "server/server_options.h"
 #include "server/session.h"
 #include "server/session_thread.h"
+#include "server/text_cache.h"
 #include "server/text_threads.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
+#include "text/model_text.h"
 
 namespace lorry::server {
 
 class Server {
  public:
   // Adapters, generator and registry outlive Stop; the server itself outlives the adapters' last
-  // callback. Without a chat template chats are refused.
-  Server(ServerOptions options, AdapterService& adapters, text::Tokenizer tokenizer,
-         std::optional<text::ChatTemplate> chat_template, Generator& generator,
+  // callback. `text`: the base's; without a chat template its chats are refused.
+  Server(ServerOptions options, AdapterService& adapters,
+         std::shared_ptr<const text::ModelText> text, Generator& generator,
          prometheus::Registry& registry);
   ~Server();  // Stop
 
@@ -63,19 +63,24 @@ class Server {
   void Answer(const RouteMatch& match, net::HttpRequest request,
               std::unique_ptr<Exchange> exchange);
   void DoTextWork(TextTask task);  // text threads
-  // The model that a request names, all weights at hand; or the request waits for them, and
-  // nullopt.
-  std::optional<ModelChoice> FindModel(const std::string& model, TextTask& task);
+  struct Target {
+    ModelChoice model;
+    TextCache::Text text;
+  };
+  // The model that a request names, all weights at hand; or the request waits for them or has been
+  // answered, and nullopt.
+  std::optional<Target> FindModel(const std::string& model, TextTask& task);
   void Park(std::vector<AdapterTerm> adapters, TextTask task);
   void Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange);
 
-  Result<std::string> TokenizeBody(const std::string& body) const;
-  Result<std::string> DetokenizeBody(const std::string& body) const;
+  Result<std::string> Tokenize(const api::openai::TokenizeRequest& request,
+                               const text::ModelText& text) const;
   net::HttpResponse MetricsResponse() const;
   Error TooManyWait() const;
 
   const ServerOptions options_;
   AdapterService& adapters_;
+  TextCache texts_;
   const Planner planner_;
   const api::openai::ParseLimits limits_;
   const Auth auth_;

@@ -26,7 +26,9 @@ struct ServerOptions {
       1;  // that parse, template and tokenise; more when prompts are long and many
   int max_pending_requests = 1024;       // that wait for a text thread; beyond: 429
   size_t max_pending_bytes = 256 << 20;  // of their bodies, together; beyond: 429
-  int max_logprobs = 20;                 // the most that a request may ask for
+  // Files of adapters' own tokenizers and templates that are kept parsed.
+  size_t max_adapter_text_bytes = 128 << 20;
+  int max_logprobs = 20;  // the most that a request may ask for
   SamplingParams
       default_sampling;  // of requests that do not say: the model's generation_config.json
   AdminOptions admin;

@@ -173,6 +173,86 @@ TEST(Server, Tokenize) {
   EXPECT_EQ(server.Post("/tokenize", R"({"model":"nobody","prompt":"x"})").status, 404);
 }
 
+// "sql" brings a token, <|tool|> (259), a template that writes it, and another end.
+class OwnTextServer : public testing::Test {
+ protected:
+  OwnTextServer() {
+    AdapterHandle handle;
+    handle.text = {tokenizer_, config_, {{1}}};
+    handle.vocab_size = kToolToken + 1;
+    server_.adapters().SetHandle("sql", handle);
+  }
+  net::HttpResponse Post(std::string path, std::string body) {
+    return server_.Post(path, std::move(body));
+  }
+
+  static constexpr TokenId kToolToken = kAssistantToken + 1;
+  const std::string tokenizer_ = MakeByteTokenizerJson("<|tool|>");
+  const std::string config_ = R"({"tokenizer":{"eos_token":"<|tool|>"},"eos_token_id":[10],)"
+                              R"("chat_template":"<|tool|>{{ messages[0].content }}"})";
+  TestServer server_{{.eos = kToolToken}};
+};
+
+TEST_F(OwnTextServer, ChatsGoThroughItsTemplateAndTokenizer) {
+  const json::object answer = server_.PostJson(
+      "/v1/chat/completions",
+      R"({"model":"sql","messages":[{"role":"user","content":"hi"}],"max_tokens":4,)"
+      R"("skip_special_tokens":false,"return_token_ids":true})");
+  const std::vector<GenerateRequest> submitted = server_.echo().TakeSubmitted();
+  ASSERT_EQ(submitted.size(), 1u);
+  EXPECT_EQ(submitted[0].prompt, (std::vector<TokenId>{kToolToken, 'h', 'i'}));
+  EXPECT_EQ(submitted[0].eos_ids, (std::vector<TokenId>{10, kToolToken}));
+  server_.PostJson("/v1/chat/completions",
+                   R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":4})");
+  const std::vector<GenerateRequest> base = server_.echo().TakeSubmitted();
+  EXPECT_EQ(base[0].prompt.front(), kUserToken);
+  EXPECT_TRUE(base[0].eos_ids.empty());
+}
+
+TEST_F(OwnTextServer, AnswersAreReadWithItsTokenizer) {
+  const json::object answer = server_.PostJson(
+      "/v1/completions",
+      R"({"model":"sql","prompt":[104,259],"echo":true,"max_tokens":0,"skip_special_tokens":false})");
+  EXPECT_EQ(TextOf(answer), "h<|tool|>");
+}
+
+TEST_F(OwnTextServer, TokenizeAndDetokenize) {
+  EXPECT_EQ(server_.PostJson("/tokenize", R"({"model":"sql","prompt":"a<|tool|>"})").at("tokens"),
+            json::parse("[97,259]"));
+  EXPECT_EQ(server_.PostJson("/tokenize", R"({"prompt":"<|"})").at("tokens"),
+            json::parse("[60,124]"));
+  EXPECT_EQ(server_.PostJson("/detokenize", R"({"model":"sql","tokens":[97,259]})").at("prompt"),
+            "a<|tool|>");
+}
+
+TEST_F(OwnTextServer, IdsAreCheckedAgainstTheModelsVocabulary) {
+  const std::string ids = R"("prompt":[259],"stop_token_ids":[259],"max_tokens":1})";
+  EXPECT_EQ(Post("/v1/completions", R"({"model":"sql",)" + ids).status, 200);
+  const net::HttpResponse refused = Post("/v1/completions", "{" + ids);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(ErrorOf(refused).at("param"), "prompt[0]");
+  EXPECT_EQ(
+      ErrorOf(Post("/v1/completions", R"({"model":"sql","prompt":"x","logit_bias":{"260":1}})"))
+          .at("message"),
+      "The keys of 'logit_bias' must be token ids from 0 to 259, not '260'.");
+  EXPECT_EQ(ErrorOf(Post("/detokenize", R"({"model":"sql","tokens":[260]})")).at("param"),
+            "tokens[0]");
+  EXPECT_EQ(Post("/detokenize", R"({"tokens":[259]})").status, 400);
+}
+
+TEST_F(OwnTextServer, ATextThatCannotBeUsedIs422AndOthersGoOn) {
+  AdapterHandle handle;
+  handle.text = {"{}", "", {{2}}};
+  server_.adapters().SetHandle("team/fr", handle);
+  const net::HttpResponse refused =
+      Post("/v1/completions", R"({"model":"team/fr","prompt":"x","max_tokens":1})");
+  EXPECT_EQ(refused.status, 422);
+  EXPECT_EQ(ErrorOf(refused).at("param"), "model");
+  EXPECT_NE(std::string(ErrorOf(refused).at("message").as_string()).find("team/fr"),
+            std::string::npos);
+  EXPECT_EQ(Post("/v1/completions", R"({"prompt":"x","max_tokens":1})").status, 200);
+}
+
 TEST(Server, ErrorsNameTheField) {
   TestServer server;
   const auto post = [&](std::string body) {

@@ -56,7 +56,9 @@ Session::Session(const SessionContext& context, GenerationPlan plan,
       chunks_(head_, plan_.include_usage),
       is_begun_(static_cast<size_t>(plan_.num_choices())) {
   choices_.reserve(is_begun_.size());
-  for (int i = 0; i < plan_.num_choices(); ++i) choices_.emplace_back(plan_, context.tokenizer, i);
+  for (int i = 0; i < plan_.num_choices(); ++i) {
+    choices_.emplace_back(plan_, plan_.text->tokenizer, i);
+  }
   JournalEntry& entry = exchange_->entry();
   entry.model = plan_.model.name;
   for (const GenerateRequest& request : plan_.requests) {

@@ -21,7 +21,6 @@ namespace lorry::server {
 // What sessions share; outlives the session thread.
 struct SessionContext {
   Generator& generator;
-  const text::Tokenizer& tokenizer;
   std::shared_ptr<SessionMailbox> mailbox;
 };
 

@@ -92,32 +92,52 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& dir, const Tokenizer&
                             "--chat-template FILE, or use /v1/completions",
                             dir));
   }
-  ASSIGN_OR_RETURN(ChatTemplate result,
-                   FromSource(sources.main, tokenizer.special_tokens(), path, limits));
-  if (!sources.tool_use.empty()) {
-    ASSIGN_OR_RETURN(ChatTemplate tool_use,
-                     FromSource(sources.tool_use, tokenizer.special_tokens(), path, limits));
-    result.tool_use_ = std::move(tool_use.default_);
-  }
-  return result;
+  return Compile({std::move(sources.main), std::move(sources.tool_use), path, limits},
+                 tokenizer.special_tokens());
 }
 
 Result<ChatTemplate> ChatTemplate::FromSource(std::string_view source,
                                               const SpecialTokens& special_tokens,
                                               std::string_view where,
                                               const ChatTemplateLimits& limits) {
+  return Compile({std::string(source), "", std::string(where), limits}, special_tokens);
+}
+
+Result<ChatTemplate> ChatTemplate::FromFields(const formats::JsonFields& fields,
+                                              const SpecialTokens& special_tokens,
+                                              const ChatTemplateLimits& limits) {
+  ASSIGN_OR_RETURN(Sources sources, ReadSources(fields));
+  if (sources.main.empty()) {
+    return fields.FieldError("chat_template", "has no default template");
+  }
+  return Compile({std::move(sources.main), std::move(sources.tool_use), fields.where(), limits},
+                 special_tokens);
+}
+
+Result<ChatTemplate> ChatTemplate::WithTokens(const SpecialTokens& special_tokens) const {
+  return Compile(*origin_, special_tokens);
+}
+
+Result<ChatTemplate> ChatTemplate::Compile(Origin origin, const SpecialTokens& special_tokens) {
   const std::string variables = TokenVariables(special_tokens);
-  const tk_limits tk = {.base_steps = limits.base_steps,
-                        .steps_per_message = limits.steps_per_message,
-                        .max_steps = limits.max_steps,
-                        .max_output_bytes = limits.max_output_bytes};
-  tk_template* handle = nullptr;
-  OwnedText reason;
-  const tk_status status =
-      tk_template_new(View(source), View(variables), &tk, &handle, &reason.text);
-  if (status != TK_OK) return Annotate(TextkitError(status, reason), where);
+  const tk_limits limits = {.base_steps = origin.limits.base_steps,
+                            .steps_per_message = origin.limits.steps_per_message,
+                            .max_steps = origin.limits.max_steps,
+                            .max_output_bytes = origin.limits.max_output_bytes};
+  const auto compile = [&](const std::string& source) -> Result<Handle> {
+    tk_template* handle = nullptr;
+    OwnedText reason;
+    const tk_status status =
+        tk_template_new(View(source), View(variables), &limits, &handle, &reason.text);
+    if (status != TK_OK) return Annotate(TextkitError(status, reason), origin.where);
+    return Handle(handle, [](tk_template* owned) { tk_template_free(owned); });
+  };
   ChatTemplate result;
-  result.default_ = {handle, [](tk_template* owned) { tk_template_free(owned); }};
+  ASSIGN_OR_RETURN(result.default_, compile(origin.main));
+  if (!origin.tool_use.empty()) {
+    ASSIGN_OR_RETURN(result.tool_use_, compile(origin.tool_use));
+  }
+  result.origin_ = std::make_shared<const Origin>(std::move(origin));
   return result;
 }
 

@@ -57,15 +57,31 @@ class ChatTemplate {
                                          std::string_view where,
                                          const ChatTemplateLimits& limits = {});
 
+  // "chat_template" of these fields: a string, or a list of named templates.
+  static Result<ChatTemplate> FromFields(const formats::JsonFields& fields,
+                                         const SpecialTokens& special_tokens,
+                                         const ChatTemplateLimits& limits = {});
+
+  // The same template for a tokenizer with other special tokens, which it may write.
+  Result<ChatTemplate> WithTokens(const SpecialTokens& special_tokens) const;
+
   Result<std::string> Render(const Chat& chat) const;
   Result<RenderedChat> RenderAndEncode(const Chat& chat, const Tokenizer& tokenizer) const;
 
  private:
   using Handle = std::shared_ptr<const tk_template>;
+  struct Origin {
+    std::string main;
+    std::string tool_use;  // empty: none
+    std::string where;
+    ChatTemplateLimits limits;
+  };
 
   ChatTemplate() = default;
+  static Result<ChatTemplate> Compile(Origin origin, const SpecialTokens& special_tokens);
   const tk_template* For(const Chat& chat) const;
 
+  std::shared_ptr<const Origin> origin_;
   Handle default_;
   Handle tool_use_;  // for chats with tools, where the model has one of its own
 };

@@ -110,10 +110,22 @@ Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
   Tokenizer tokenizer;
   tokenizer.handle_ = {handle, [](tk_tokenizer* owned) { tk_tokenizer_free(owned); }};
   tokenizer.vocab_ = tk_tokenizer_vocab(handle);
-  RETURN_IF_ERROR(ReadSpecialTokens(fields, &tokenizer.special_tokens_));
-  tokenizer.FindSpecialIds();
-  RETURN_IF_ERROR(tokenizer.ReadAddBosToken(fields));
+  RETURN_IF_ERROR(tokenizer.ReadConfig(fields));
   return tokenizer;
+}
+
+Result<Tokenizer> Tokenizer::WithConfig(const formats::JsonFields& config) const {
+  Tokenizer tokenizer = *this;
+  RETURN_IF_ERROR(tokenizer.ReadConfig(config));
+  return tokenizer;
+}
+
+Status Tokenizer::ReadConfig(const formats::JsonFields& config) {
+  special_tokens_ = {};
+  prepend_bos_ = drop_bos_ = false;
+  RETURN_IF_ERROR(ReadSpecialTokens(config, &special_tokens_));
+  FindSpecialIds();
+  return ReadAddBosToken(config);
 }
 
 void Tokenizer::FindSpecialIds() {

@@ -54,6 +54,9 @@ class Tokenizer {
   static Result<Tokenizer> FromJson(std::string_view tokenizer_json,
                                     std::string_view tokenizer_config_json, std::string_view where);
 
+  // The same tokens with other roles and another add_bos_token, as this config says.
+  Result<Tokenizer> WithConfig(const formats::JsonFields& config) const;
+
   // Fails only for a text that is not UTF-8.
   Result<std::vector<TokenId>> Encode(std::string_view text,
                                       const EncodeOptions& options = {}) const;
@@ -82,6 +85,7 @@ class Tokenizer {
 
  private:
   Tokenizer() = default;
+  Status ReadConfig(const formats::JsonFields& config);
   void FindSpecialIds();
   Status ReadAddBosToken(const formats::JsonFields& config);
   uint8_t Flags(TokenId id) const;

@@ -15,15 +15,19 @@ namespace {
 namespace json = boost::json;
 
 std::optional<Error> ErrorOf(std::string_view endpoint, std::string_view body) {
-  ParseLimits limits;
-  limits.vocab_size = 1000;
+  constexpr int kVocabSize = 1000;
+  const ParseLimits limits;
   const auto error = [](const auto& parsed) {
     return parsed ? std::nullopt : std::optional<Error>(parsed.error());
   };
-  if (endpoint == "completions") return error(ParseCompletion(body, limits));
-  if (endpoint == "chat") return error(ParseChat(body, limits));
+  const auto checked = [&](const auto& parsed) {
+    if (!parsed) return error(parsed);
+    return error(CheckTokenIds(*parsed, kVocabSize));
+  };
+  if (endpoint == "completions") return checked(ParseCompletion(body, limits));
+  if (endpoint == "chat") return checked(ParseChat(body, limits));
   if (endpoint == "tokenize") return error(ParseTokenize(body, limits));
-  return error(ParseDetokenize(body, limits));
+  return checked(ParseDetokenize(body, limits));
 }
 
 TEST(BadBodies, AreRefusedByName) {

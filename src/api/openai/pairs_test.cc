@@ -126,7 +126,6 @@ bool Same(const json::value& a, const json::value& b) {
 template <typename Parse>
 void RunPairs(const std::string& file, size_t least, Parse parse) {
   ParseLimits limits;
-  limits.vocab_size = 1000;
   const json::array pairs = ReadArray(file);
   EXPECT_GE(pairs.size(), least);
   for (const json::value& pair : pairs) {

@@ -14,7 +14,6 @@
 namespace lorry::api::openai {
 
 struct ParseLimits {
-  int vocab_size = 0;  // token ids must lie below it
   JsonLimits json;
   int max_n = 128;
   int max_sequences = 1024;  // prompts times n
@@ -31,5 +30,10 @@ Result<CompletionRequest> ParseCompletion(std::string_view body, const ParseLimi
 Result<ChatRequest> ParseChat(std::string_view body, const ParseLimits& limits);
 Result<TokenizeRequest> ParseTokenize(std::string_view body, const ParseLimits& limits);
 Result<DetokenizeRequest> ParseDetokenize(std::string_view body, const ParseLimits& limits);
+
+// Once it is known which model a request names: its token ids lie below that model's vocab_size.
+Status CheckTokenIds(const CompletionRequest& request, int vocab_size);
+Status CheckTokenIds(const ChatRequest& request, int vocab_size);
+Status CheckTokenIds(const DetokenizeRequest& request, int vocab_size);
 
 }  // namespace lorry::api::openai

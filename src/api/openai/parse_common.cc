@@ -66,12 +66,10 @@ void ReadLogitBias(FieldReader& fields, const ParseLimits& limits, SamplingParam
     const std::string_view key(entry.key().data(), entry.key().size());
     TokenId token = -1;
     const auto read = std::from_chars(key.data(), key.data() + key.size(), token);
-    if (read.ec != std::errc() || read.ptr != key.data() + key.size() || token < 0 ||
-        token >= limits.vocab_size) {
-      return fields.Fail(
-          ErrorCode::kInvalidArgument, "logit_bias",
-          fmt::format("The keys of 'logit_bias' must be token ids from 0 to {}, not {}.",
-                      limits.vocab_size - 1, Describe(json::value(entry.key()))));
+    if (read.ec != std::errc() || read.ptr != key.data() + key.size() || token < 0) {
+      return fields.Fail(ErrorCode::kInvalidArgument, "logit_bias",
+                         fmt::format("The keys of 'logit_bias' must be token ids, not {}.",
+                                     Describe(json::value(entry.key()))));
     }
     float bias = 0;
     entries.Number(key, {-100, 100}, bias);
@@ -96,8 +94,8 @@ void ReadSampling(FieldReader& fields, const ParseLimits& limits, CommonRequest&
   fields.Bool("ignore_eos", sampling.ignore_eos);
   ReadLogitBias(fields, limits, sampling);
   if (const json::value* ids = fields.Find("stop_token_ids")) {
-    ReadTokenIds(fields, "stop_token_ids", *ids, limits.vocab_size,
-                 static_cast<size_t>(limits.max_stop_token_ids), sampling.stop_token_ids);
+    ReadTokenIds(fields, "stop_token_ids", *ids, static_cast<size_t>(limits.max_stop_token_ids),
+                 sampling.stop_token_ids);
   }
 }
 
@@ -143,7 +141,7 @@ void RefuseUnsupported(FieldReader& fields, std::initializer_list<Unsupported> l
 }
 
 void ReadTokenIds(FieldReader& fields, std::string_view name, const json::value& value,
-                  int vocab_size, size_t max_count, std::vector<TokenId>& out) {
+                  size_t max_count, std::vector<TokenId>& out) {
   if (!value.is_array()) return fields.Wrong(name, "a list of token ids", value);
   const json::array& ids = value.get_array();
   if (ids.size() > max_count) {
@@ -154,9 +152,8 @@ void ReadTokenIds(FieldReader& fields, std::string_view name, const json::value&
   out.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
     const std::optional<int64_t> id = WholeNumber(ids[i]);
-    if (!id || *id < 0 || *id >= vocab_size) {
-      return fields.Wrong(fmt::format("{}[{}]", name, i),
-                          fmt::format("a token id from 0 to {}", vocab_size - 1), ids[i]);
+    if (!id || *id < 0 || *id > std::numeric_limits<TokenId>::max()) {
+      return fields.Wrong(fmt::format("{}[{}]", name, i), "a token id", ids[i]);
     }
     out.push_back(static_cast<TokenId>(*id));
   }

@@ -23,9 +23,9 @@ void ReadMinTokens(FieldReader& fields, CommonRequest& request);
 // messages, tools and the template's switches.
 void ReadChatPrompt(FieldReader& fields, const ParseLimits& limits, ChatPrompt& chat);
 
-// A list of token ids within the vocabulary, at most `max_count`.
+// A list of token ids, at most `max_count`; the vocabulary is checked later.
 void ReadTokenIds(FieldReader& fields, std::string_view name, const boost::json::value& value,
-                  int vocab_size, size_t max_count, std::vector<TokenId>& out);
+                  size_t max_count, std::vector<TokenId>& out);
 
 // A field that Lorry knows and does not apply: any value but null and the harmless one is refused.
 struct Unsupported {

@@ -14,7 +14,8 @@ std::string TextOf(const json::value& value) {
   return {value.get_string().data(), value.get_string().size()};
 }
 
-void ReadPrompts(FieldReader& fields, const ParseLimits& limits, std::vector<Prompt>& prompts) {
+void ReadPrompts(FieldReader& fields, CompletionRequest& request) {
+  std::vector<Prompt>& prompts = request.prompts;
   constexpr size_t kAnyCount = std::numeric_limits<size_t>::max();  // the body's size bounds it
   const json::value* value = fields.Find("prompt");
   if (value == nullptr) {
@@ -28,9 +29,10 @@ void ReadPrompts(FieldReader& fields, const ParseLimits& limits, std::vector<Pro
   const json::array& items = value->get_array();
   if (items[0].is_number()) {
     std::vector<TokenId> tokens;
-    ReadTokenIds(fields, "prompt", *value, limits.vocab_size, kAnyCount, tokens);
+    ReadTokenIds(fields, "prompt", *value, kAnyCount, tokens);
     return void(prompts.emplace_back(std::move(tokens)));
   }
+  request.has_prompt_list = true;
   for (size_t i = 0; i < items.size() && fields.ok(); ++i) {
     const std::string name = fmt::format("prompt[{}]", i);
     if (items[i].kind() != items[0].kind()) {
@@ -43,7 +45,7 @@ void ReadPrompts(FieldReader& fields, const ParseLimits& limits, std::vector<Pro
     if (!items[i].is_array())
       return fields.Wrong(name, "a string or a list of token ids", items[i]);
     std::vector<TokenId> tokens;
-    ReadTokenIds(fields, name, items[i], limits.vocab_size, kAnyCount, tokens);
+    ReadTokenIds(fields, name, items[i], kAnyCount, tokens);
     prompts.emplace_back(std::move(tokens));
   }
 }
@@ -72,7 +74,7 @@ Result<CompletionRequest> ParseCompletion(std::string_view body, const ParseLimi
   ASSIGN_OR_RETURN(const json::object object, ParseBody(body, limits.json));
   FieldReader fields(object);
   CompletionRequest request;
-  ReadPrompts(fields, limits, request.prompts);
+  ReadPrompts(fields, request);
   fields.Bool("echo", request.echo);
   fields.Bool("add_special_tokens", request.add_special_tokens);
   ReadCommon(fields, limits, request);

@@ -7,11 +7,7 @@
 namespace lorry::api::openai {
 namespace {
 
-ParseLimits Limits() {
-  ParseLimits limits;
-  limits.vocab_size = 1000;
-  return limits;
-}
+ParseLimits Limits() { return {}; }
 
 TEST(Parse, ErrorsSayFieldAndRange) {
   const auto parsed =

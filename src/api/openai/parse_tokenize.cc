@@ -34,7 +34,7 @@ Result<DetokenizeRequest> ParseDetokenize(std::string_view body, const ParseLimi
   DetokenizeRequest request;
   ReadModel(fields, request.model);
   const json::value* tokens = fields.Find("tokens");
-  ReadTokenIds(fields, "tokens", tokens == nullptr ? json::value() : *tokens, limits.vocab_size,
+  ReadTokenIds(fields, "tokens", tokens == nullptr ? json::value() : *tokens,
                std::numeric_limits<size_t>::max(), request.tokens);
   RETURN_IF_ERROR(fields.status());
   return request;

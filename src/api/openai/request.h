@@ -30,7 +30,8 @@ struct CommonRequest {
 using Prompt = std::variant<std::string, std::vector<TokenId>>;
 
 struct CompletionRequest : CommonRequest {
-  std::vector<Prompt> prompts;  // at least one
+  std::vector<Prompt> prompts;   // at least one
+  bool has_prompt_list = false;  // not a lone list of ids
   bool echo = false;
   bool add_special_tokens = true;
 };

@@ -30,6 +30,11 @@ class FakeAdapterService final : public AdapterService {
     std::lock_guard lock(mutex_);
     adapters_[name] = {.name = name, .source = std::move(source), .is_static = true};
   }
+  // What this adapter's handles hold beside their id.
+  void SetHandle(std::string name, AdapterHandle handle) {
+    std::lock_guard lock(mutex_);
+    handles_[std::move(name)] = handle;
+  }
   // From here on answers wait for AnswerHeld.
   void Hold() {
     std::lock_guard lock(mutex_);
@@ -69,7 +74,7 @@ class FakeAdapterService final : public AdapterService {
       if (found == adapters_.end()) return Fail(ErrorCode::kNotFound, name, "model");
       const auto failure = failures_.find(found->second.source);
       if (failure != failures_.end()) return tl::unexpected<Error>(failure->second);
-      auto handle = std::make_shared<AdapterHandle>();
+      auto handle = std::make_shared<AdapterHandle>(handles_[name]);
       handle->id = found->second.id;
       return handle;
     });
@@ -150,6 +155,7 @@ class FakeAdapterService final : public AdapterService {
   mutable std::mutex mutex_;
   std::map<std::string, AdapterStatus> adapters_;
   std::map<std::string, Error> failures_;
+  std::map<std::string, AdapterHandle> handles_;
   std::vector<std::function<void()>> held_;
   AdapterRegistration last_registration_;
   bool is_holding_ = false;

@@ -36,21 +36,26 @@ json::value Special(TokenId id, std::string_view content) {
 
 }  // namespace
 
-text::Tokenizer MakeByteTokenizer() {
+std::string MakeByteTokenizerJson(std::string_view more) {
   const json::object byte_level = {{"type", "ByteLevel"},
                                    {"add_prefix_space", false},
                                    {"trim_offsets", true},
                                    {"use_regex", false}};
   const json::object model = {
       {"type", "BPE"}, {"vocab", ByteVocabulary()}, {"merges", json::array()}};
-  const json::array added = {Special(kEndToken, "<|end|>"), Special(kUserToken, "<|user|>"),
-                             Special(kAssistantToken, "<|assistant|>")};
+  json::array added = {Special(kEndToken, "<|end|>"), Special(kUserToken, "<|user|>"),
+                       Special(kAssistantToken, "<|assistant|>")};
+  if (!more.empty()) added.push_back(Special(kAssistantToken + 1, more));
   const json::object tokenizer = {
       {"version", "1.0"},          {"truncation", nullptr}, {"padding", nullptr},
       {"added_tokens", added},     {"normalizer", nullptr}, {"pre_tokenizer", byte_level},
       {"post_processor", nullptr}, {"decoder", byte_level}, {"model", model}};
+  return json::serialize(tokenizer);
+}
+
+text::Tokenizer MakeByteTokenizer() {
   auto loaded =
-      text::Tokenizer::FromJson(json::serialize(tokenizer), R"({"eos_token":"<|end|>"})", "test");
+      text::Tokenizer::FromJson(MakeByteTokenizerJson(), R"({"eos_token":"<|end|>"})", "test");
   EXPECT_TRUE(loaded) << loaded.error().message;
   return *loaded;
 }
@@ -62,6 +67,10 @@ text::ChatTemplate MakeChatTemplate() {
       {.bos = "", .eos = "<|end|>"}, "test");
   EXPECT_TRUE(loaded) << loaded.error().message;
   return *loaded;
+}
+
+std::shared_ptr<const text::ModelText> MakeText() {
+  return std::make_shared<text::ModelText>(MakeByteTokenizer(), MakeChatTemplate());
 }
 
 std::vector<TokenId> BytesOf(std::string_view text) {
@@ -85,8 +94,7 @@ TestServer::TestServer(EchoOptions echo, ServerOptions options)
   adapters_.AddStatic("team/fr", "/adapters/fr");
   options.access_log = false;
   options.version = "1.2.3";
-  server_ = std::make_unique<Server>(std::move(options), adapters_, MakeByteTokenizer(),
-                                     MakeChatTemplate(), *echo_, registry_);
+  server_ = std::make_unique<Server>(std::move(options), adapters_, MakeText(), *echo_, registry_);
   const Result<int> port = server_->Start();
   EXPECT_TRUE(port) << port.error().message;
   port_ = port.value_or(0);

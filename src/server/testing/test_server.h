@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "net/http_client.h"
@@ -24,8 +25,12 @@ constexpr TokenId kAssistantToken = 258;  // <|assistant|>
 
 // Ids 0 to 255 are bytes, then come the special tokens above.
 text::Tokenizer MakeByteTokenizer();
+// Its tokenizer.json, with one more special token (259) if given.
+std::string MakeByteTokenizerJson(std::string_view more = {});
 // "<|user|>text<|end|>" for each message, named by its role.
 text::ChatTemplate MakeChatTemplate();
+// Both.
+std::shared_ptr<const text::ModelText> MakeText();
 
 std::vector<TokenId> BytesOf(std::string_view text);
 

@@ -1,0 +1,65 @@
+#include "server/text_cache.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace lorry::server {
+
+TextCache::TextCache(Text base, size_t max_bytes)
+    : base_(std::move(base)), max_bytes_(max_bytes), entries_(std::make_shared<const Entries>()) {}
+
+Result<TextCache::Text> TextCache::Find(std::span<const AdapterTerm> adapters) {
+  if (adapters.size() != 1 || adapters[0].handle->text.empty()) return base_;
+  const auto entry = FindEntry(adapters[0].handle->text);
+  if (entry->text) return *entry->text;
+  const Error& error = entry->text.error();
+  return Fail(error.code,
+              fmt::format("The adapter `{}` brings a tokenizer or chat template of its own that "
+                          "cannot be used: {}",
+                          adapters[0].name, error.message),
+              "model");
+}
+
+std::shared_ptr<const TextCache::Entry> TextCache::FindEntry(const AdapterText& text) {
+  const auto entries = entries_.load();
+  const auto found = entries->find(text.id);
+  if (found != entries->end()) {
+    found->second->last_use = ++num_uses_;
+    return found->second;
+  }
+  const size_t num_bytes = text.tokenizer_json.size() + text.config_json.size();
+  return Insert(text.id, std::make_shared<const Entry>(
+                             text::ChangeText(*base_, text.tokenizer_json, text.config_json),
+                             std::max(num_bytes, kMinBytes)));
+}
+
+// If another thread was faster its entry counts.
+std::shared_ptr<const TextCache::Entry> TextCache::Insert(const AdapterId& id,
+                                                          std::shared_ptr<const Entry> entry) {
+  entry->last_use = ++num_uses_;
+  auto before = entries_.load();
+  while (true) {
+    auto after = std::make_shared<Entries>(*before);
+    const auto [place, is_new] = after->try_emplace(id, entry);
+    if (!is_new) return place->second;
+    Trim(id, *after);
+    if (entries_.compare_exchange_strong(before, std::move(after))) return entry;
+  }
+}
+
+void TextCache::Trim(const AdapterId& newest, Entries& entries) const {
+  size_t num_bytes = 0;
+  for (const auto& [id, entry] : entries) num_bytes += entry->num_bytes;
+  while (num_bytes > max_bytes_ && entries.size() > 1) {
+    const auto use_of = [&](const auto& item) {
+      return item.first == newest ? UINT64_MAX : item.second->last_use.load();
+    };
+    const auto oldest =
+        std::min_element(entries.begin(), entries.end(),
+                         [&](const auto& a, const auto& b) { return use_of(a) < use_of(b); });
+    num_bytes -= oldest->second->num_bytes;
+    entries.erase(oldest);
+  }
+}
+
+}  // namespace lorry::server

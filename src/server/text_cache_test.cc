@@ -1,0 +1,86 @@
+#include "server/text_cache.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "server/testing/test_server.h"
+
+namespace lorry::server {
+namespace {
+
+using testing::HasSubstr;
+
+class TextCacheTest : public testing::Test {
+ protected:
+  // An adapter whose template says `word`; the same number is the same text.
+  static std::vector<AdapterTerm> Adapter(uint8_t number, std::string_view config) {
+    auto handle = std::make_shared<AdapterHandle>();
+    handle->text = {"", config, {{number}}};
+    return {{.name = "x", .handle = std::move(handle)}};
+  }
+
+  const TextCache::Text base_ = MakeText();
+};
+
+constexpr std::string_view kFirst = R"({"chat_template": "1"})";
+constexpr std::string_view kSecond = R"({"chat_template": "2"})";
+
+TEST_F(TextCacheTest, TheBaseAndAdaptersWithoutTextsAndSumsHaveTheBases) {
+  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  EXPECT_EQ(*cache.Find({}), base_);
+  const std::vector<AdapterTerm> plain = {{.handle = std::make_shared<AdapterHandle>()}};
+  EXPECT_EQ(*cache.Find(plain), base_);
+  std::vector<AdapterTerm> sum = Adapter(1, kFirst);
+  sum.push_back(sum[0]);
+  EXPECT_EQ(*cache.Find(sum), base_);
+}
+
+TEST_F(TextCacheTest, EqualTextsAreParsedOnce) {
+  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  const TextCache::Text first = *cache.Find(Adapter(1, kFirst));
+  EXPECT_NE(first, base_);
+  EXPECT_EQ(*cache.Find(Adapter(1, kFirst)), first);
+  const TextCache::Text second = *cache.Find(Adapter(2, kSecond));
+  EXPECT_NE(second, first);
+  EXPECT_EQ(second->chat_template->Render({.messages_json = "[]"}).value(), "2");
+}
+
+TEST_F(TextCacheTest, ThoseNotUsedGoFirst) {
+  TextCache cache(base_, 2 * TextCache::kMinBytes);
+  const std::weak_ptr<const text::ModelText> first = *cache.Find(Adapter(1, kFirst));
+  const std::weak_ptr<const text::ModelText> second = *cache.Find(Adapter(2, kSecond));
+  EXPECT_TRUE(cache.Find(Adapter(1, kFirst)));
+  EXPECT_TRUE(cache.Find(Adapter(3, kFirst)));
+  EXPECT_FALSE(first.expired());
+  EXPECT_TRUE(second.expired());
+  TextCache none(base_, 0);
+  EXPECT_TRUE(none.Find(Adapter(1, kFirst)));  // the last one is kept, whatever its size
+}
+
+TEST_F(TextCacheTest, WhatCannotBeUsedIsSaidEveryTime) {
+  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  for (int i = 0; i < 2; ++i) {
+    const auto text = cache.Find(Adapter(4, R"({"chat_template": "{% if %}"})"));
+    ASSERT_FALSE(text);
+    EXPECT_EQ(text.error().code, ErrorCode::kUnfit);
+    EXPECT_EQ(text.error().param, "model");
+    EXPECT_THAT(text.error().message, HasSubstr("The adapter `x`"));
+  }
+}
+
+TEST_F(TextCacheTest, ManyThreadsGetOneText) {
+  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  std::vector<TextCache::Text> texts(8);
+  std::vector<std::thread> threads;
+  for (TextCache::Text& text : texts) {
+    threads.emplace_back([&] { text = *cache.Find(Adapter(1, kFirst)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const TextCache::Text& text : texts) EXPECT_EQ(text, texts[0]);
+}
+
+}  // namespace
+}  // namespace lorry::server

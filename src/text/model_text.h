@@ -1,0 +1,34 @@
+// The text side of what a model name stands for: tokenizer, chat template, the ids that end a text.
+// Of the base there is one; an adapter may bring one of its own, or parts of it.
+// Owns: these; tokens that an adapter does not change it shares with the base. Thread: any,
+// read-only.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace lorry::text {
+
+struct ModelText {
+  ModelText(Tokenizer of_model, std::optional<ChatTemplate> of_chats);
+
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat_template;  // none: chats are refused
+  std::vector<TokenId> eos_ids;               // of an adapter: they end its texts beside the base's
+  size_t max_token_bytes = 1;                 // of the longest token
+};
+
+// The base's with an adapter's changes, as formats::AdapterText has them; empty texts change
+// nothing. All errors are kUnfit.
+Result<std::shared_ptr<const ModelText>> ChangeText(const ModelText& base,
+                                                    std::string_view tokenizer_json,
+                                                    std::string_view config_json);
+
+}  // namespace lorry::text
