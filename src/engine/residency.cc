@@ -40,7 +40,6 @@ void Residency::OnRequest(AdapterId id) {
 Residency::Answer Residency::Want(const Image& image) {
   if (const auto found = entries_.find(image->id); found != entries_.end()) {
     SetWanted(image->id, found->second);
-    found->second.is_dropped = false;  // it has come back under another name
     return found->second.is_loading ? Answer::kLoading : Answer::kResident;
   }
   const int num_pages = PagesFor(image->blob.size());

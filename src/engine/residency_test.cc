@@ -219,5 +219,17 @@ TEST_F(ResidencyTest, RandomUseKeepsTheBooks) {
   EXPECT_GT(residency_->stats().num_evicted_for_kv, 100u);
 }
 
+TEST_F(ResidencyTest, WhatIsDroppedBeforeItCameIsNotPinnedAnyMore) {
+  Make(6, {});
+  residency_->Pin(FakeAdapter(0));
+  residency_->Drop(Id(0));
+  residency_->BeginWants();
+  residency_->EndWants();
+  EXPECT_TRUE(copying_.empty());
+  Load(0);  // under another name
+  EXPECT_TRUE(residency_->EvictForKv());
+  EXPECT_FALSE(residency_->IsResident(Id(0)));
+}
+
 }  // namespace
 }  // namespace lorry::engine
