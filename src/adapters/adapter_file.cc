@@ -124,7 +124,7 @@ Status WriteImageFile(const AdapterImage& image, uint64_t base, const std::strin
   RETURN_IF_ERROR(file.Reserve(text_offset + sections[2].size() + sections[3].size()));
   RETURN_IF_ERROR(file.WriteAt(0, std::as_bytes(std::span(&header, 1))));
   RETURN_IF_ERROR(file.WriteAt(sizeof(header), sections[0]));
-  RETURN_IF_ERROR(file.WriteAt(blob_offset, image.blob));
+  RETURN_IF_ERROR(file.WriteDirectAt(blob_offset, image.blob));
   RETURN_IF_ERROR(file.WriteAt(text_offset, sections[2]));
   RETURN_IF_ERROR(file.WriteAt(text_offset + sections[2].size(), sections[3]));
   RETURN_IF_ERROR(file.Sync());

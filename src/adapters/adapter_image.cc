@@ -179,7 +179,8 @@ Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::Peft
   image->num_modules = static_cast<int>(adapter.modules.size());
   image->weight_bytes = builder.weight_bytes();
   image->parts = builder.parts();
-  ASSIGN_OR_RETURN(image->buffer, Buffer::Allocate(builder.blob_bytes()));
+  ASSIGN_OR_RETURN(image->buffer, Buffer::AllocateUnzeroed(builder.blob_bytes()));
+  std::memset(image->buffer.data(), 0, builder.blob_bytes());  // what pads and aligns parts
   image->blob = {image->buffer.data(), builder.blob_bytes()};
   builder.Write(image->buffer.data());
   image->weights = BindWeights(image->parts, image->blob.data(), spec.num_layers);

@@ -123,7 +123,7 @@ class Builder {
     const Stream stream(options_.threads);
     ASSIGN_OR_RETURN(model_, model::Model::Load(options_.model, load, stream));
     stack_->memory.weight_bytes = model_->weight_bytes();
-    stack_->memory.scratch_bytes = model_->scratch_bytes();
+    stack_->memory.scratch_bytes = model_->scratch_bytes() + Buffer::kMaxSpareBytes;
     log::Info(
         "model {}: {}, {} layers of {}, vocabulary {}, {} weights {} in {:.2f} s, {} kernels on {} "
         "threads",

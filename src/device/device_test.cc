@@ -3,13 +3,22 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <limits>
+#include <vector>
 
 #include "device/buffer.h"
 #include "device/dtype.h"
 
 namespace lorry {
 namespace {
+
+size_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  size_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * 4096;
+}
 
 TEST(DType, BFloat16RoundsToNearestEven) {
   EXPECT_EQ(ToBFloat16(1.0f).bits, 0x3f80);
@@ -42,6 +51,37 @@ TEST(DType, HalfToFloatIsExactForEveryHalf) {
       ASSERT_EQ(std::signbit(value), sign < 0);
     }
   }
+}
+
+TEST(Buffer, WhatHasEndedServesAgain) {
+  constexpr size_t kBytes = size_t{5} << 20;
+  auto first = Buffer::AllocateUnzeroed(kBytes);
+  ASSERT_TRUE(first);
+  const std::byte* data = first->data();
+  std::memset(first->data(), 42, kBytes);
+  *first = Buffer();
+  const auto larger = Buffer::AllocateUnzeroed(2 * kBytes);
+  EXPECT_NE(larger->data(), data);
+  const auto front = Buffer::AllocateUnzeroed(kBytes / 2);
+  EXPECT_EQ(front->data(), data);
+  EXPECT_EQ(front->num_bytes(), kBytes / 2);
+  const auto rest = Buffer::AllocateUnzeroed(kBytes / 2);
+  EXPECT_EQ(rest->data(), data + kBytes / 2);
+  const auto zeroed = Buffer::Allocate(kBytes);
+  for (size_t i = 0; i < kBytes; i += 4096) ASSERT_EQ(zeroed->data()[i], std::byte{0});
+}
+
+TEST(Buffer, SparesAreBounded) {
+  const size_t before = ResidentBytes();
+  {
+    std::vector<Buffer> buffers;
+    for (int i = 0; i < 4; ++i) {
+      buffers.push_back(*Buffer::Allocate(Buffer::max_spare_bytes() / 2));
+      std::memset(buffers.back().data(), 1, buffers.back().num_bytes());
+    }
+  }
+  EXPECT_LE(ResidentBytes(), before + Buffer::max_spare_bytes() + (size_t{8} << 20));
+  EXPECT_FALSE(Buffer::MakeSpare(size_t{2} << 20));
 }
 
 TEST(Buffer, IsZeroedAlignedAndMovable) {

@@ -67,11 +67,17 @@ Result<AdapterCopy> AdapterCopier::DoCopy(const CopyJob& job) const {
   for (std::span<std::byte> range : job.touched) GiveBack(range);
   const std::span<const std::byte> blob = job.image->blob;
   AdapterCopy copy;
-  ASSIGN_OR_RETURN(copy.buffer, Buffer::Allocate(blob.size()));
+  copy.num_bytes = blob.size();
+  if (!job.image->file) {
+    copy.adopted = job.image;
+    copy.weights = job.image->weights;
+    return copy;
+  }
+  ASSIGN_OR_RETURN(copy.buffer, Buffer::AllocateUnzeroed(blob.size()));
   std::memcpy(copy.buffer.data(), blob.data(), blob.size());
   copy.weights = adapters::BindWeights(job.image->parts, copy.buffer.data(), num_layers_);
   // The copy is what counts now; the cache file's pages may go.
-  if (job.image->file) job.image->file->ReleasePages(blob);
+  job.image->file->ReleasePages(blob);
   return copy;
 }
 

@@ -1,4 +1,6 @@
 // AdapterCopier: brings adapters from the host into memory of the pool's, off the engine thread.
+// What was just built lies in memory that serves as it is, and is shared; what is the mapping of a
+// cache file is copied, for the sake of huge pages.
 // Owns: one thread of low priority. Thread: all methods from the engine's; `done` is called on the
 // copier's.
 // Never: touches the page pool's books; it only gives memory back where the engine says so.
@@ -26,8 +28,10 @@ inline std::shared_ptr<const adapters::AdapterImage> ImageOf(
 
 // An adapter's memory in the pool.
 struct AdapterCopy {
-  Buffer buffer;
-  std::optional<model::AdapterWeights> weights;  // in the buffer
+  Buffer buffer;                                          // this,
+  std::shared_ptr<const adapters::AdapterImage> adopted;  // or the memory of this
+  std::optional<model::AdapterWeights> weights;           // in one of them
+  size_t num_bytes = 0;
 };
 
 struct AdapterCopied {

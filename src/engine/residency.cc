@@ -111,7 +111,7 @@ std::optional<Error> Residency::OnCopied(AdapterCopied copied) {
   if (copied.copy) {
     entry.copy = std::move(*copied.copy);
     ++stats_.num_resident;
-    stats_.num_bytes += entry.copy.buffer.num_bytes();
+    stats_.num_bytes += entry.copy.num_bytes;
     DropIfIdle(copied.id);
     return std::nullopt;
   }
@@ -182,7 +182,7 @@ void Residency::Release(AdapterId id) {
   stats_.num_pages -= static_cast<int>(entry.pages.size());
   if (!entry.copy.weights) return;  // its copy failed
   --stats_.num_resident;
-  stats_.num_bytes -= entry.copy.buffer.num_bytes();
+  stats_.num_bytes -= entry.copy.num_bytes;
   free_(std::move(entry.copy));
 }
 
@@ -243,7 +243,7 @@ void Residency::CheckInvariants() const {
   size_t bytes = 0;
   for (const auto& [id, entry] : entries_) {
     pages += static_cast<int>(entry.pages.size());
-    bytes += entry.copy.buffer.num_bytes();
+    bytes += entry.copy.num_bytes;
     loading += entry.is_loading;
     resident += !entry.is_loading;
     CHECK_EQ(entry.is_pinned, pinned_.contains(id));

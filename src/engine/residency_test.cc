@@ -45,6 +45,7 @@ class ResidencyTest : public ::testing::Test {
     if (is_good) {
       AdapterCopy copy;
       copy.buffer = *Buffer::Allocate(image->blob.size());
+      copy.num_bytes = image->blob.size();
       copy.weights = adapters::BindWeights(image->parts, copy.buffer.data(), 1);
       copied.copy = std::move(copy);
     }

@@ -10,37 +10,30 @@
 #include "formats/file_descriptor.h"
 
 namespace lorry::formats {
-namespace {
-
-tl::unexpected<Error> CannotMap(const std::string& path, size_t num_bytes) {
-  return Fail(ErrorCode::kUnavailable,
-              fmt::format("{}: cannot map {} bytes: {}", path, num_bytes, std::strerror(errno)));
-}
-
-}  // namespace
-
 Result<MappedFile> MappedFile::Open(const std::string& path) {
   ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(path));
-  if (file.size_bytes == 0) return MappedFile(path, nullptr, 0, false);
+  if (file.size_bytes == 0) return MappedFile(path, nullptr, 0);
   void* data = ::mmap(nullptr, file.size_bytes, PROT_READ, MAP_PRIVATE, file.fd.get(), 0);
-  if (data == MAP_FAILED) return CannotMap(path, file.size_bytes);
-  return MappedFile(path, static_cast<const std::byte*>(data), file.size_bytes, false);
+  if (data == MAP_FAILED) {
+    return Fail(ErrorCode::kUnavailable, fmt::format("{}: cannot map {} bytes: {}", path,
+                                                     file.size_bytes, std::strerror(errno)));
+  }
+  return MappedFile(path, static_cast<const std::byte*>(data), file.size_bytes);
 }
 
 Result<MappedFile> MappedFile::Read(const std::string& path) {
   ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(path));
-  if (file.size_bytes == 0) return MappedFile(path, nullptr, 0, true);
-  void* data =
-      ::mmap(nullptr, file.size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return CannotMap(path, file.size_bytes);
-  MappedFile copy(path, static_cast<const std::byte*>(data), file.size_bytes, true);
+  auto buffer = Buffer::AllocateUnzeroed(file.size_bytes);
+  if (!buffer) return Annotate(std::move(buffer.error()), path);
   ASSIGN_OR_RETURN(const size_t num_read,
-                   ReadAt(file.fd, path, 0, {static_cast<std::byte*>(data), file.size_bytes}));
+                   ReadAt(file.fd, path, 0, {buffer->data(), file.size_bytes}));
   if (num_read < file.size_bytes) {
     return Fail(ErrorCode::kDataLoss, fmt::format("{}: was shortened from {} to {} bytes while it "
                                                   "was read",
                                                   path, file.size_bytes, num_read));
   }
+  MappedFile copy(path, buffer->data(), file.size_bytes);
+  copy.copy_ = std::move(*buffer);
   return copy;
 }
 
@@ -48,7 +41,7 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),
       size_bytes_(std::exchange(other.size_bytes_, 0)),
-      is_copy_(other.is_copy_) {}
+      copy_(std::move(other.copy_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this == &other) return *this;
@@ -56,19 +49,19 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   path_ = std::move(other.path_);
   data_ = std::exchange(other.data_, nullptr);
   size_bytes_ = std::exchange(other.size_bytes_, 0);
-  is_copy_ = other.is_copy_;
+  copy_ = std::move(other.copy_);
   return *this;
 }
 
 MappedFile::~MappedFile() { Unmap(); }
 
 void MappedFile::Unmap() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_bytes_);
+  if (data_ != nullptr && !is_copy()) ::munmap(const_cast<std::byte*>(data_), size_bytes_);
   data_ = nullptr;
 }
 
 void MappedFile::ReleasePages(std::span<const std::byte> range) const {
-  if (is_copy_) return;
+  if (is_copy()) return;
   const uintptr_t page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const uintptr_t begin = reinterpret_cast<uintptr_t>(range.data());
   const uintptr_t first = (begin + page_bytes - 1) / page_bytes * page_bytes;

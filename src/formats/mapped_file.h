@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "device/buffer.h"
 
 namespace lorry::formats {
 
@@ -32,14 +33,15 @@ class MappedFile {
   void ReleasePages(std::span<const std::byte> range) const;
 
  private:
-  MappedFile(std::string path, const std::byte* data, size_t size_bytes, bool is_copy)
-      : path_(std::move(path)), data_(data), size_bytes_(size_bytes), is_copy_(is_copy) {}
+  MappedFile(std::string path, const std::byte* data, size_t size_bytes)
+      : path_(std::move(path)), data_(data), size_bytes_(size_bytes) {}
+  bool is_copy() const { return copy_.data() != nullptr; }
   void Unmap();
 
   std::string path_;
   const std::byte* data_ = nullptr;
   size_t size_bytes_ = 0;
-  bool is_copy_ = false;
+  Buffer copy_;  // what data_ points into, unless it is the mapping
 };
 
 // The whole of a small file as text; larger than max_bytes is refused.

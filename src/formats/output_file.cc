@@ -79,6 +79,21 @@ Status OutputFile::WriteAt(uint64_t offset, std::span<const std::byte> bytes) {
   return {};
 }
 
+Status OutputFile::WriteDirectAt(uint64_t offset, std::span<const std::byte> bytes) {
+  constexpr size_t kBlock = 4096;
+  const size_t whole = bytes.size() / kBlock * kBlock;
+  const bool is_aligned =
+      offset % kBlock == 0 && reinterpret_cast<uintptr_t>(bytes.data()) % kBlock == 0;
+  const int flags = ::fcntl(fd_.get(), F_GETFL);
+  if (!is_aligned || flags < 0 || ::fcntl(fd_.get(), F_SETFL, flags | O_DIRECT) != 0) {
+    return WriteAt(offset, bytes);
+  }
+  const Status status = WriteAt(offset, bytes.first(whole));
+  if (::fcntl(fd_.get(), F_SETFL, flags) != 0) return SystemFailure(path_, errno);
+  // Some file systems take the flag and then refuse the write; an error of the disk comes again.
+  return status ? WriteAt(offset + whole, bytes.subspan(whole)) : WriteAt(offset, bytes);
+}
+
 Status OutputFile::Sync() {
   if (::fdatasync(fd_.get()) != 0) return SystemFailure(path_, errno);
   return {};

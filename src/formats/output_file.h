@@ -27,6 +27,9 @@ class OutputFile {
   // system that cannot is left alone.
   Status Reserve(uint64_t size_bytes);
   Status WriteAt(uint64_t offset, std::span<const std::byte> bytes);
+  // The same past the system's page cache where the file system can and both offset and memory are
+  // multiples of 4096: large files that nobody reads soon cost no memory and less time so.
+  Status WriteDirectAt(uint64_t offset, std::span<const std::byte> bytes);
   // Brings what was written to the disk: after a loss of power, too, the name shows a whole file.
   Status Sync();
   // Replaces what stood under the name. Nothing is written afterwards.
