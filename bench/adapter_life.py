@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import pathlib
 import platform
+import random
 import re
 import selectors
 import shutil
@@ -274,18 +275,150 @@ def swallow(client: Client, model: str):
         pass
 
 
+# ---- more adapters than there is room for
+
+def zipf(options):
+    adapters = make_model(options.work, options.known)
+    num_bytes = adapter_bytes(adapters[0])
+    cache = pathlib.Path(tempfile.mkdtemp(prefix="cache", dir=options.work))
+    log = cache / "steps.csv"
+    in_pool, on_disk, streams = 50, 200, 16
+    pool_bytes = in_pool * num_bytes + 64 * 2**20  # and the KV cache of the streams
+    host_bytes = 256 * 2**20
+    try:
+        with serve(options.work, cache, "--kv-memory", str(pool_bytes), "--adapter-cache-bytes", str(on_disk * num_bytes),
+                   "--adapter-host-bytes", str(host_bytes), "--step-log", str(log)) as server:
+            admin = Client(admin_port(server))
+            budget = memory_budget(server)
+            for adapter in adapters:
+                register(admin, adapter)
+            base_us = calibrate(server, streams, log)
+            rate = read_rate()
+            marks = (now_us(), 0)
+            answers, errors = zipf_load(server.port, [a.name for a in adapters], streams, options.minutes * 60, options.exponent)
+            marks = (marks[0], now_us())
+            peak = peak_resident(server.process.pid)
+            counters = metrics(server.port)
+            stopped = server.stop()
+        steps = [s for s in read_steps(log) if marks[0] <= s["end_us"] <= marks[1]]
+    finally:
+        shutil.rmtree(cache)
+    print(f"{len(adapters)} adapters of {num_bytes / 1e6:.1f} MB known, room for {on_disk} on the disk and about {in_pool} in the pool; "
+          f"Zipf {options.exponent}, {streams} streams, {options.minutes:g} minutes\n")
+    print(f"answers {answers}, errors {errors} (target: none), exit code {stopped}")
+    print(f"peak resident memory {peak / 1e6:,.0f} MB of the {budget / 1e6:,.0f} MB printed at start (target: within)")
+    for line in counters.splitlines():
+        if re.match(r"lorry:adapter_(hits_total|loads_total|evictions_total|tier_count|tier_bytes)", line):
+            print("  " + line)
+    decode = [s for s in steps if s["prompt_rows"] == 0 and s["decode_rows"] > 0]
+    ratios = [s["forward_us"] / (base_us[min(s["decode_rows"], streams)] + s["adapters"] * num_bytes / rate * 1e6) for s in decode]
+    within = sum(r <= 1.25 for r in ratios) / len(ratios)
+    print(f"\n{len(steps)} steps, {len(decode)} of them without prompts, with {statistics.mean(s['adapters'] for s in decode):.1f} adapters "
+          f"and {statistics.mean(s['decode_rows'] for s in decode):.1f} rows; forward {statistics.median(s['forward_us'] for s in decode) / 1e3:.2f} ms")
+    print(f"time over what its rows on the base and its adapters' bytes at {rate / 1e9:.1f} GB/s allow: median {statistics.median(ratios):.2f}, "
+          f"p90 {quantile(ratios, 0.9):.2f}, p99 {quantile(ratios, 0.99):.2f}; {100 * within:.1f} % within 1.25 (target: each)")
+
+
+def memory_budget(server: RunningServer) -> int:
+    found = re.findall(r"^  (weights|page pool|host|scratch) +([\d,]+)", "".join(server.log), re.M)
+    return sum(int(number.replace(",", "")) for _, number in found)
+
+
+def peak_resident(pid: int) -> int:
+    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+
+
+def read_rate() -> float:
+    """Bytes a second, as `lorry bench limits` measures it."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as out:
+        subprocess.run([binary(), "bench", "limits", "--json", out.name], check=True, capture_output=True)
+        return json.load(open(out.name))["read_bytes_per_s"]
+
+
+def now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+def read_steps(log: pathlib.Path) -> list[dict]:
+    names, *lines = log.read_text().splitlines()
+    names = names.split(",")
+    rows = [line.split(",") for line in lines]
+    return [dict(zip(names, map(int, row))) for row in rows if len(row) == len(names)]
+
+
+def calibrate(server: RunningServer, streams: int, log: pathlib.Path) -> dict[int, float]:
+    """The median time of a step by rows, on the base alone."""
+    medians = {}
+    counts = [1, 2, 4, 8, 12, 16]
+    spans = []
+    for count in counts:
+        begin = now_us()
+        load = [threading.Thread(target=Client(server.port).call, args=("POST", "/v1/completions", {
+            "model": "", "prompt": PROMPT, "max_tokens": 96, "temperature": 0, "ignore_eos": True})) for _ in range(count)]
+        for thread in load:
+            thread.start()
+        for thread in load:
+            thread.join()
+        spans.append((begin, now_us()))
+    for _ in range(2):  # what the log holds back until its buffer is full
+        Client(server.port).call("POST", "/v1/completions", {"model": "", "prompt": PROMPT, "max_tokens": 200, "ignore_eos": True})
+    steps = read_steps(log)
+    for count, (begin, end) in zip(counts, spans):
+        times = [s["forward_us"] for s in steps
+                 if begin <= s["end_us"] <= end and s["decode_rows"] == count and s["prompt_rows"] == 0]
+        medians[count] = statistics.median(times)
+    known = sorted(medians)
+    for rows in range(1, streams + 1):  # between two counts: on the line
+        low, high = max(c for c in known if c <= rows), min(c for c in known if c >= rows)
+        part = (rows - low) / (high - low) if high > low else 0
+        medians[rows] = medians[low] + part * (medians[high] - medians[low])
+    return medians
+
+
+def zipf_load(port: int, names: list[str], streams: int, seconds: float, exponent: float) -> tuple[int, int]:
+    weights = [1 / (i + 1) ** exponent for i in range(len(names))]
+    end = time.perf_counter() + seconds
+    answers, errors = [0] * streams, [0] * streams
+
+    def stream(idx: int):
+        client, draw = Client(port), random.Random(idx)
+        while time.perf_counter() < end:
+            body = {"model": draw.choices(names, weights)[0], "prompt": [draw.randrange(100, 40000) for _ in range(32)],
+                    "max_tokens": draw.randrange(16, 97), "temperature": 0, "ignore_eos": True}
+            try:
+                client.call("POST", "/v1/completions", body)
+                answers[idx] += 1
+            except (RuntimeError, OSError, http.client.HTTPException) as error:
+                print(error, file=sys.stderr)
+                errors[idx] += 1
+                client = Client(port)
+
+    threads = [threading.Thread(target=stream, args=(idx,)) for idx in range(streams)]
+    for thread in threads:
+        thread.start()
+    begin = time.perf_counter()
+    while any(thread.is_alive() for thread in threads):
+        time.sleep(1)
+        print(f"\r{time.perf_counter() - begin:.0f} s of {seconds:.0f}, {sum(answers)} answers, {sum(errors)} errors", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return sum(answers), sum(errors)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cold", "beside"))
+    parser.add_argument("what", choices=("cold", "beside", "zipf"))
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/bench/life")
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=15, help="of each quiet part of `beside`")
     parser.add_argument("--hang", type=float, default=60, help="seconds that its source hangs")
+    parser.add_argument("--known", type=int, default=2000, help="adapters of `zipf`, about 10 MB of disk each")
+    parser.add_argument("--minutes", type=float, default=10, help="of `zipf`")
+    parser.add_argument("--exponent", type=float, default=1.0, help="of `zipf`: popularity 1 / rank^EXPONENT")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     options.work = options.work.resolve()
     print(f"{subprocess.run([binary(), 'version'], capture_output=True, text=True).stdout.splitlines()[0]}, {machine()}\n")
-    {"cold": cold, "beside": beside}[options.what](options)
+    {"cold": cold, "beside": beside, "zipf": zipf}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ void TouchImageFile(const std::string& path) { ::utimensat(AT_FDCWD, path.c_str(
 
 Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
                                                           const ImageKey& key, int num_layers) {
-  ASSIGN_OR_RETURN(formats::MappedFile file, formats::MappedFile::Open(path));
+  ASSIGN_OR_RETURN(formats::MappedFile file, formats::MappedFile::Read(path));
   const std::span<const std::byte> bytes = file.bytes();
   FileHeader header;
   if (bytes.size() < sizeof(header)) return Broken(path, "shorter than its header");

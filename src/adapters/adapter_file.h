@@ -46,7 +46,7 @@ Result<ImageFileInfo> ReadImageFileInfo(const std::string& path);
 // Marks the file as used now, which puts it last in the order of its cache's next scan.
 void TouchImageFile(const std::string& path);
 
-// Maps and checks the whole file: kDataLoss if a byte differs from what was written.
+// Reads and checks the whole file: kDataLoss if a byte differs from what was written.
 Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
                                                           const ImageKey& key, int num_layers);
 

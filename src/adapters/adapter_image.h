@@ -1,7 +1,7 @@
 // An adapter at true rank and size, in the layout that the kernels read: one piece of memory, and a
 // list of what lies where in it. The same bytes stand in the disk cache, on the host and in the
-// page pool, so that moving up a tier is a copy.
-// Owns: a buffer, or the mapping of a cache file (adapter_file.h).
+// page pool, so that moving up a tier is a copy at most.
+// Owns: a buffer, or what was read of a cache file (adapter_file.h).
 // Thread: built on any, then read-only. Never: pads a rank to another adapter's.
 #pragma once
 

@@ -41,6 +41,8 @@ Result<std::unique_ptr<Catalogue>> Catalogue::Create(CatalogueOptions options, P
   RETURN_IF_ERROR(catalogue->ChooseStaging());
   catalogue->RestoreRegistered();
   catalogue->Publish();
+  catalogue->loaders_.Add(
+      [num_bytes = catalogue->options_.ready_bytes] { Buffer::MakeSpare(num_bytes); }, false);
   catalogue->thread_ = std::thread([raw = catalogue.get()] { raw->Run(); });
   return catalogue;
 }

@@ -48,9 +48,10 @@ struct CatalogueOptions {
   LoadBase base;
   std::string cache_dir;  // empty: nothing is kept on disk
   size_t max_disk_bytes = size_t{20} << 30;
-  size_t max_host_bytes = size_t{2} << 30;         // of images that nobody uses at the moment
-  int num_fetchers = 16;                           // sources elsewhere that are waited for at once
-  int num_loaders = 2;                             // adapters that are checked and packed at once
+  size_t max_host_bytes = size_t{2} << 30;  // of images that nobody uses at the moment
+  int num_fetchers = 16;                    // sources elsewhere that are waited for at once
+  size_t ready_bytes = 0;                   // memory that is touched at start, for adapters to come
+  int num_loaders = 2;                      // adapters that are checked and packed at once
   size_t max_unwritten_bytes = size_t{256} << 20;  // of images that wait for their cache file
   int max_waiting = 256;                 // requests that wait for one adapter; beyond: refused
   Micros wait_timeout_us = 120'000'000;  // of such a request

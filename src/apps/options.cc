@@ -94,6 +94,13 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
   registry.Integer({.name = "adapter-loaders",
                     .help = "Adapters that are checked and packed at once, at low priority."},
                    &stack->adapter_loaders, 1, 64);
+  registry.Bytes(
+      {.name = "adapter-ready-bytes",
+       .help = "Memory that is touched at start for adapters to come, and kept when they "
+               "leave.",
+       .when = "Raise it where many arrive at once on a virtual machine: fresh memory is "
+               "slow there."},
+      &stack->adapter_ready_bytes);
   registry.Integer({.name = "max-adapter-waiting",
                     .help = "Requests that may wait for one adapter's weights; beyond, 429."},
                    &stack->max_adapter_waiting, 1, 1 << 20);
@@ -141,6 +148,11 @@ void RegisterEngine(config::Registry& registry, StackOptions* stack) {
        .help = "Admission counts on at most so many further tokens of each sequence.",
        .when = "Lower: more sequences at once, more of them preempted and computed again."},
       &stack->engine.max_reserved_output_tokens, 1, kMaxInt);
+  registry.Text({.name = "step-log",
+                 .value_name = "FILE",
+                 .help = "A line of CSV for each step: its rows, adapters and times.",
+                 .when = "To measure, or to see what a slow moment was made of."},
+                &stack->step_log);
   registry.Integer({.name = "page-size",
                     .help = "Tokens of a KV page, a multiple of 16.",
                     .when = "Larger pages: fewer of them to keep account of, more waste at the end "

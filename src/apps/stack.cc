@@ -123,7 +123,8 @@ class Builder {
     const Stream stream(options_.threads);
     ASSIGN_OR_RETURN(model_, model::Model::Load(options_.model, load, stream));
     stack_->memory.weight_bytes = model_->weight_bytes();
-    stack_->memory.scratch_bytes = model_->scratch_bytes() + Buffer::kMaxSpareBytes;
+    Buffer::SetMaxSpareBytes(options_.adapter_ready_bytes);
+    stack_->memory.scratch_bytes = model_->scratch_bytes() + options_.adapter_ready_bytes;
     log::Info(
         "model {}: {}, {} layers of {}, vocabulary {}, {} weights {} in {:.2f} s, {} kernels on {} "
         "threads",
@@ -138,6 +139,10 @@ class Builder {
     engine::EngineOptions engine = options_.engine;
     engine.model_name = options_.served_model_names.front();
     engine.num_threads = options_.threads;
+    if (!options_.step_log.empty()) {
+      ASSIGN_OR_RETURN(stack_->step_log, StepLog::Create(options_.step_log));
+      engine.observer = stack_->step_log.get();
+    }
     engine.pool_bytes = options_.kv_memory_bytes;
     engine.eos_ids = stack_->generation.eos_token_ids;
     if (const auto eos = stack_->text->tokenizer.eos_id()) engine.eos_ids.push_back(*eos);
@@ -179,6 +184,7 @@ class Builder {
     catalogue_.max_host_bytes = options_.adapter_host_bytes;
     catalogue_.num_fetchers = options_.adapter_fetchers;
     catalogue_.num_loaders = options_.adapter_loaders;
+    catalogue_.ready_bytes = options_.adapter_ready_bytes;
     catalogue_.max_waiting = options_.max_adapter_waiting;
     catalogue_.wait_timeout_us = options_.adapter_timeout_us;
     ASSIGN_OR_RETURN(stack_->catalogue,

@@ -13,6 +13,7 @@
 
 #include "adapters/catalogue.h"
 #include "adapters/directory_watch.h"
+#include "apps/step_log.h"
 #include "base/result.h"
 #include "engine/engine.h"
 #include "formats/generation_config.h"
@@ -35,6 +36,8 @@ struct StackOptions {
   size_t adapter_host_bytes = size_t{1} << 30;
   int adapter_fetchers = 16;
   int adapter_loaders = 2;
+  std::string step_log;  // a file; empty: none
+  size_t adapter_ready_bytes = size_t{64} << 20;
   int max_adapter_waiting = 256;
   Micros adapter_timeout_us = 120'000'000;
   std::vector<std::string> allow_private_hosts;  // that a URL may lead to
@@ -75,6 +78,7 @@ struct Stack {
   std::shared_ptr<const text::ModelText> text;  // of the base
   prometheus::Registry metrics;
   std::vector<std::string> adapter_names;  // given at start, in their order
+  std::unique_ptr<StepLog> step_log;       // null: none is written
   std::unique_ptr<engine::Engine> engine;
   std::unique_ptr<adapters::Catalogue> catalogue;
   std::unique_ptr<adapters::DirectoryWatch> watch;  // null: nothing is watched

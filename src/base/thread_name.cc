@@ -2,14 +2,37 @@
 
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
 
 namespace lorry {
+namespace {
+
+// The system's struct sched_attr, which the C library of Debian 12 does not declare.
+struct SchedulingAttributes {
+  uint32_t size = sizeof(SchedulingAttributes);
+  uint32_t policy = 0;  // SCHED_OTHER
+  uint64_t flags = 0;
+  int32_t nice = 0;
+  uint32_t priority = 0;
+  uint64_t slice_ns = 0;  // before Linux 6.12: ignored for this policy
+  uint64_t deadline_ns = 0;
+  uint64_t period_ns = 0;
+};
+
+}  // namespace
 
 void NameThisThread(const char* name) { pthread_setname_np(pthread_self(), name); }
 
 void LowerThisThreadsPriority() {
-  // On Linux 0 is the calling thread, not the process. If the system refuses, nothing is lost.
-  static_cast<void>(setpriority(PRIO_PROCESS, 0, 10));
+  SchedulingAttributes low;
+  low.nice = std::getenv("XNICE") ? std::atoi(std::getenv("XNICE")) : 7;
+  low.slice_ns = 200'000;
+  // Zero is the calling thread. If the system refuses, nothing is lost.
+  static_cast<void>(syscall(SYS_sched_setattr, 0, &low, 0));
 }
 
 }  // namespace lorry

@@ -81,7 +81,7 @@ TEST(Buffer, SparesAreBounded) {
     }
   }
   EXPECT_LE(ResidentBytes(), before + Buffer::max_spare_bytes() + (size_t{8} << 20));
-  EXPECT_FALSE(Buffer::MakeSpare(size_t{2} << 20));
+  EXPECT_FALSE(Buffer::MakeSpare(Buffer::max_spare_bytes()));
 }
 
 TEST(Buffer, IsZeroedAlignedAndMovable) {

@@ -23,11 +23,8 @@ void GiveBack(std::span<std::byte> range) {
 
 }  // namespace
 
-AdapterCopier::AdapterCopier(int num_layers, Done done)
-    : num_layers_(num_layers),
-      done_(std::move(done)),
-      mailbox_(SIZE_MAX),
-      thread_([this] { Run(); }) {}
+AdapterCopier::AdapterCopier(Done done)
+    : done_(std::move(done)), mailbox_(SIZE_MAX), thread_([this] { Run(); }) {}
 
 AdapterCopier::~AdapterCopier() {
   stopping_ = true;
@@ -54,7 +51,8 @@ void AdapterCopier::Run() {
       auto* copy = std::get_if<CopyJob>(&job);
       if (copy != nullptr) {
         const Micros begin_us = Clock::Steady().NowUs();
-        AdapterCopied copied = {copy->image->id, DoCopy(*copy)};
+        const AdapterId id = copy->image->id;
+        AdapterCopied copied = {id, DoCopy(*copy)};
         copied.copy_us = Clock::Steady().NowUs() - begin_us;
         done_(std::move(copied));
       }
@@ -63,22 +61,9 @@ void AdapterCopier::Run() {
   }
 }
 
-Result<AdapterCopy> AdapterCopier::DoCopy(const CopyJob& job) const {
+AdapterCopy AdapterCopier::DoCopy(CopyJob& job) {
   for (std::span<std::byte> range : job.touched) GiveBack(range);
-  const std::span<const std::byte> blob = job.image->blob;
-  AdapterCopy copy;
-  copy.num_bytes = blob.size();
-  if (!job.image->file) {
-    copy.adopted = job.image;
-    copy.weights = job.image->weights;
-    return copy;
-  }
-  ASSIGN_OR_RETURN(copy.buffer, Buffer::AllocateUnzeroed(blob.size()));
-  std::memcpy(copy.buffer.data(), blob.data(), blob.size());
-  copy.weights = adapters::BindWeights(job.image->parts, copy.buffer.data(), num_layers_);
-  // The copy is what counts now; the cache file's pages may go.
-  job.image->file->ReleasePages(blob);
-  return copy;
+  return {std::move(job.image)};
 }
 
 }  // namespace lorry::engine

@@ -1,6 +1,6 @@
 // AdapterCopier: brings adapters from the host into memory of the pool's, off the engine thread.
-// What was just built lies in memory that serves as it is, and is shared; what is the mapping of a
-// cache file is copied, for the sake of huge pages.
+// On the CPU both are the same memory: an image is adopted as it lies, and what takes time is to
+// give the pages that it stands for back to the system.
 // Owns: one thread of low priority. Thread: all methods from the engine's; `done` is called on the
 // copier's.
 // Never: touches the page pool's books; it only gives memory back where the engine says so.
@@ -16,7 +16,6 @@
 #include "adapters/adapter_image.h"
 #include "base/clock.h"
 #include "base/mailbox.h"
-#include "device/buffer.h"
 
 namespace lorry::engine {
 
@@ -28,10 +27,8 @@ inline std::shared_ptr<const adapters::AdapterImage> ImageOf(
 
 // An adapter's memory in the pool.
 struct AdapterCopy {
-  Buffer buffer;                                          // this,
-  std::shared_ptr<const adapters::AdapterImage> adopted;  // or the memory of this
-  std::optional<model::AdapterWeights> weights;           // in one of them
-  size_t num_bytes = 0;
+  std::shared_ptr<const adapters::AdapterImage> image;  // null: none yet
+  size_t num_bytes() const { return image == nullptr ? 0 : image->blob.size(); }
 };
 
 struct AdapterCopied {
@@ -44,7 +41,7 @@ class AdapterCopier {
  public:
   using Done = std::function<void(AdapterCopied)>;
 
-  AdapterCopier(int num_layers, Done done);
+  explicit AdapterCopier(Done done);
   ~AdapterCopier();  // drops what has not begun
 
   // Gives `touched` back to the system first.
@@ -61,9 +58,8 @@ class AdapterCopier {
   using Job = std::variant<CopyJob, AdapterCopy>;
 
   void Run();
-  Result<AdapterCopy> DoCopy(const CopyJob& job) const;
+  static AdapterCopy DoCopy(CopyJob& job);
 
-  const int num_layers_;
   const Done done_;
   Mailbox<Job> mailbox_;
   std::atomic<bool> stopping_ = false;

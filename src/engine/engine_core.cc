@@ -63,7 +63,7 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> 
       model_(std::move(model)),
       pool_(std::move(pool)),
       stream_(options.num_threads),
-      copier_(model_->spec().num_layers, std::move(copied)),
+      copier_(std::move(copied)),
       residency_(
           &pool_, ResidencyOptionsOf(options, pool_),
           [this](Residency::Image image, std::vector<std::span<std::byte>> touched) {

@@ -91,7 +91,7 @@ const model::AdapterWeights* Residency::Enter(AdapterId id) {
   CHECK(!entry.is_loading);
   ++entry.num_running;
   policy_.Pin(id);
-  return &*entry.copy.weights;
+  return &*entry.copy.image->weights;
 }
 
 void Residency::Leave(AdapterId id) {
@@ -111,7 +111,7 @@ std::optional<Error> Residency::OnCopied(AdapterCopied copied) {
   if (copied.copy) {
     entry.copy = std::move(*copied.copy);
     ++stats_.num_resident;
-    stats_.num_bytes += entry.copy.num_bytes;
+    stats_.num_bytes += entry.copy.num_bytes();
     DropIfIdle(copied.id);
     return std::nullopt;
   }
@@ -180,9 +180,9 @@ void Residency::Release(AdapterId id) {
   policy_.OnRemove(id);
   pool_->TakeBack(entry.pages);
   stats_.num_pages -= static_cast<int>(entry.pages.size());
-  if (!entry.copy.weights) return;  // its copy failed
+  if (entry.copy.image == nullptr) return;  // its copy failed
   --stats_.num_resident;
-  stats_.num_bytes -= entry.copy.num_bytes;
+  stats_.num_bytes -= entry.copy.num_bytes();
   free_(std::move(entry.copy));
 }
 
@@ -243,7 +243,7 @@ void Residency::CheckInvariants() const {
   size_t bytes = 0;
   for (const auto& [id, entry] : entries_) {
     pages += static_cast<int>(entry.pages.size());
-    bytes += entry.copy.num_bytes;
+    bytes += entry.copy.num_bytes();
     loading += entry.is_loading;
     resident += !entry.is_loading;
     CHECK_EQ(entry.is_pinned, pinned_.contains(id));

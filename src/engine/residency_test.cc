@@ -43,11 +43,7 @@ class ResidencyTest : public ::testing::Test {
     copying_.pop_front();
     AdapterCopied copied = {image->id, Fail(ErrorCode::kResourceExhausted, "no memory")};
     if (is_good) {
-      AdapterCopy copy;
-      copy.buffer = *Buffer::Allocate(image->blob.size());
-      copy.num_bytes = image->blob.size();
-      copy.weights = adapters::BindWeights(image->parts, copy.buffer.data(), 1);
-      copied.copy = std::move(copy);
+      copied.copy = AdapterCopy{image};
     }
     EXPECT_EQ(residency_->OnCopied(std::move(copied)).has_value(), !is_good);
     residency_->CheckInvariants();
