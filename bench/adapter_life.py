@@ -73,13 +73,15 @@ def make_model(work: pathlib.Path, count: int, rank: int = 16) -> list[pathlib.P
     return have[:count]
 
 
-def drop_page_cache(root: pathlib.Path):
-    """Of the files below root; what is dirty is written first."""
+def touch_page_cache(root: pathlib.Path, drop: bool):
+    """The files below root are brought into the system's page cache, or dropped from it."""
     for path in root.rglob("*"):
         if path.is_file():
             fd = os.open(path, os.O_RDONLY)
             os.fsync(fd)
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            while not drop and os.read(fd, 1 << 20):
+                pass
             os.close(fd)
 
 
@@ -124,8 +126,7 @@ def cold(options):
             with serve(options.work, cache) as server:
                 client = Client(server.port)
                 client.first_token_ms("")
-                if is_dropped:
-                    drop_page_cache(cache)
+                touch_page_cache(cache, is_dropped)
                 row(title, over_warm(client, adapters), target)
     finally:
         shutil.rmtree(cache)

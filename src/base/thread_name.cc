@@ -1,12 +1,10 @@
 #include "base/thread_name.h"
 
 #include <pthread.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
 
 namespace lorry {
 namespace {
@@ -29,8 +27,8 @@ void NameThisThread(const char* name) { pthread_setname_np(pthread_self(), name)
 
 void LowerThisThreadsPriority() {
   SchedulingAttributes low;
-  low.nice = std::getenv("XNICE") ? std::atoi(std::getenv("XNICE")) : 7;
-  low.slice_ns = 200'000;
+  low.nice = 7;            // about a sixth of a core that others want too
+  low.slice_ns = 200'000;  // in small pieces: a step waits for the slowest of its threads
   // Zero is the calling thread. If the system refuses, nothing is lost.
   static_cast<void>(syscall(SYS_sched_setattr, 0, &low, 0));
 }
