@@ -13,6 +13,7 @@
 #include "apps/machine.h"
 #include "apps/progress.h"
 #include "base/log.h"
+#include "base/spare_memory.h"
 #include "config/value.h"
 #include "engine/model_step.h"
 #include "kernels/isa.h"
@@ -123,7 +124,7 @@ class Builder {
     const Stream stream(options_.threads);
     ASSIGN_OR_RETURN(model_, model::Model::Load(options_.model, load, stream));
     stack_->memory.weight_bytes = model_->weight_bytes();
-    Buffer::SetMaxSpareBytes(options_.adapter_ready_bytes);
+    SpareMemory::Instance().SetMaxBytes(options_.adapter_ready_bytes);
     stack_->memory.scratch_bytes = model_->scratch_bytes() + options_.adapter_ready_bytes;
     log::Info(
         "model {}: {}, {} layers of {}, vocabulary {}, {} weights {} in {:.2f} s, {} kernels on {} "

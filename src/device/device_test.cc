@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/spare_memory.h"
 #include "device/buffer.h"
 #include "device/dtype.h"
 
@@ -76,12 +77,12 @@ TEST(Buffer, SparesAreBounded) {
   {
     std::vector<Buffer> buffers;
     for (int i = 0; i < 4; ++i) {
-      buffers.push_back(*Buffer::Allocate(Buffer::max_spare_bytes() / 2));
+      buffers.push_back(*Buffer::Allocate(SpareMemory::Instance().max_bytes() / 2));
       std::memset(buffers.back().data(), 1, buffers.back().num_bytes());
     }
   }
-  EXPECT_LE(ResidentBytes(), before + Buffer::max_spare_bytes() + (size_t{8} << 20));
-  EXPECT_FALSE(Buffer::MakeSpare(Buffer::max_spare_bytes()));
+  EXPECT_LE(ResidentBytes(), before + SpareMemory::Instance().max_bytes() + (size_t{8} << 20));
+  EXPECT_FALSE(Buffer::MakeSpare(SpareMemory::Instance().max_bytes()));
 }
 
 TEST(Buffer, IsZeroedAlignedAndMovable) {
