@@ -48,6 +48,11 @@ FetchRequest FetchRequestOf(const LoadRequest& request) {
           .cancelled = request.cancelled.get()};
 }
 
+std::string_view DescribeText(const formats::AdapterText& text) {
+  if (!text.tokenizer_json.empty()) return ", a tokenizer of its own";
+  return text.empty() ? "" : ", chat template or tokens by role of its own";
+}
+
 Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBase& base) {
   Stopwatch watch;
   Loaded loaded = {.revision = files.fetched.revision};
@@ -60,7 +65,7 @@ Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBa
   if (base.text != nullptr) {
     ASSIGN_OR_RETURN(text, base.text->OwnTextOf(files.dir));
   }
-  loaded.summary = fit.Summary();
+  loaded.summary = fmt::format("{}{}", fit.Summary(), DescribeText(text));
   loaded.times.check_us = watch.Lap();
   ASSIGN_OR_RETURN(loaded.image,
                    MakeAdapterImage(adapter, base.spec, *base.checkpoint, std::move(text)));
