@@ -157,6 +157,7 @@ void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
   for (Waiter& waiter : TakeWaiters(entry->second)) waiter.done(tl::unexpected<Error>(reason));
   for (StatusCallback& done : listeners) done(tl::unexpected<Error>(reason));
   const AdapterId id = entry->second.id;
+  if (entry->second.is_requested) requested_.erase(entry->second.requested_at);
   entries_.erase(entry);
   DropContentIfUnnamed(id);
   names_changed_ = true;
@@ -203,7 +204,7 @@ std::function<void(RegistryContent&)> Catalogue::RegistryNow() const {
   std::vector<RegisteredAdapter> adapters;
   std::set<std::string> named;
   for (const auto& [name, entry] : entries_) {
-    named.insert(SourceKey(entry.uri));
+    if (!entry.is_requested) named.insert(SourceKey(entry.uri));
     // A URL's query may be a secret, and without it the URL means something else.
     const bool has_secret = SourceKey(entry.uri) != entry.uri.text;
     if (entry.is_static || entry.is_watched || !entry.is_registered || has_secret) continue;
@@ -316,7 +317,15 @@ void Catalogue::Want(const std::string& name, HandleCallback done) {
 void Catalogue::DoWant(const std::string& name, HandleCallback done) {
   const auto found = entries_.find(name);
   if (found == entries_.end()) return done(tl::unexpected<Error>(NotFound(name)));
-  Entry& entry = found->second;
+  Use(found->second, std::move(done));
+}
+
+// In messages: what clients call it.
+std::string Catalogue::ShownNameOf(const Entry& entry) {
+  return entry.is_requested ? entry.uri.text : entry.name;
+}
+
+void Catalogue::Use(Entry& entry, HandleCallback done) {
   ++entry.num_requests;
   entry.last_used_s = UnixSeconds();
   if (!entry.id.IsBase()) {
@@ -336,7 +345,7 @@ void Catalogue::DoWant(const std::string& name, HandleCallback done) {
   if (static_cast<int>(entry.waiters.size()) >= options_.max_waiting) {
     return done(Fail(ErrorCode::kResourceExhausted,
                      fmt::format("{} requests wait for the adapter `{}` already. Try again later.",
-                                 entry.waiters.size(), name),
+                                 entry.waiters.size(), ShownNameOf(entry)),
                      "model"));
   }
   metrics_.OnHit(cache_.Contains(entry.id) ? AdapterTier::kDisk : AdapterTier::kNone);
@@ -372,7 +381,7 @@ void Catalogue::FailOverdue() {
       entry.waiters.front().done(
           Fail(ErrorCode::kUnavailable,
                fmt::format("The adapter `{}` is still being loaded from {}. Try again later.",
-                           entry.name, entry.uri.text),
+                           ShownNameOf(entry), entry.uri.text),
                "model"));
       entry.waiters.pop_front();
       --num_waiting_;

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,6 +32,7 @@
 #include "adapters/load_adapter.h"
 #include "adapters/loader_threads.h"
 #include "adapters/registry_file.h"
+#include "adapters/source_allow_list.h"
 #include "adapters/tier_metrics.h"
 #include "base/mailbox.h"
 #include "request/adapter_service.h"
@@ -46,7 +48,10 @@ struct CatalogueOptions {
   std::string base_root;
   int max_model_len = 0;
   LoadBase base;
-  std::string cache_dir;  // empty: nothing is kept on disk
+  SourceAllowList requestable;      // sources that requests may name
+  size_t max_requested = 1024;      // of them known at once
+  Micros recheck_us = 600'000'000;  // after which such a source is asked again
+  std::string cache_dir;            // empty: nothing is kept on disk
   size_t max_disk_bytes = size_t{20} << 30;
   size_t max_host_bytes = size_t{2} << 30;  // of images that nobody uses at the moment
   int num_fetchers = 16;                    // sources elsewhere that are waited for at once
@@ -81,6 +86,8 @@ class Catalogue final : public AdapterService {
 
   std::shared_ptr<const ModelDirectory> directory() const override { return directory_.load(); }
   void Want(const std::string& name, HandleCallback done) override;
+  Result<std::string> CheckSource(const std::string& uri) const override;
+  void WantSource(const AdapterSource& source, HandleCallback done) override;
   void Register(AdapterRegistration registration, StatusCallback done) override;
   void Remove(const std::string& name, DoneCallback done) override;
   void Update(const std::string& name, AdapterUpdate update, StatusCallback done) override;
@@ -112,15 +119,16 @@ class Catalogue final : public AdapterService {
     LoaderThreads* threads = nullptr;  // where it stands in line, as
     uint64_t job_number = 0;
   };
-  // A name.
+  // A name, or a source that a request has named with the token that came along.
   struct Entry {
-    std::string name;
+    std::string name;  // in entries_; of a requested source a key that is never shown
     SourceUri uri;
     std::string token;
     std::string revision;
     AdapterId id;  // all zero: not read yet
     bool is_static = false, is_watched = false, is_pinned = false;
     bool is_registered = false;  // false: it becomes known to clients only once it has been read
+    bool is_requested = false;   // by its source: on no list, and not written down
     bool is_stale = false;       // its source is asked before the next use
     int max_rank = 0, num_modules = 0;
     size_t num_bytes = 0;
@@ -131,6 +139,8 @@ class Catalogue final : public AdapterService {
     std::optional<Error> error;
     int num_failures = 0;
     Micros failed_until_us = 0;
+    Micros checked_us = 0;                          // of a requested source: when it was read last
+    std::list<std::string>::iterator requested_at;  // in requested_
   };
   using Entries = std::map<std::string, Entry, std::less<>>;
   // What one or more names stand for.
@@ -170,6 +180,10 @@ class Catalogue final : public AdapterService {
   void DoUpdate(const std::string& name, const AdapterUpdate& update, StatusCallback done);
 
   void DoWant(const std::string& name, HandleCallback done);
+  void DoWantSource(const SourceUri& uri, const std::string& token, HandleCallback done);
+  bool MakeRoomForRequested();
+  void Use(Entry& entry, HandleCallback done);
+  static std::string ShownNameOf(const Entry& entry);
   void AddWaiter(Entry& entry, HandleCallback done);
   std::deque<Waiter> TakeWaiters(Entry& entry);
   void FailOverdue();
@@ -196,6 +210,7 @@ class Catalogue final : public AdapterService {
   RegistryFile registry_file_;
   TierMetrics metrics_;
   Entries entries_;
+  std::list<std::string> requested_;  // of the entries that are: least lately used first
   std::unordered_map<AdapterId, Content> contents_;
   std::map<std::string, KnownSource> known_sources_;
   EvictionPolicy host_policy_;

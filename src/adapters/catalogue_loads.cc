@@ -52,9 +52,12 @@ LoadRequest Catalogue::RequestOf(const Entry& entry) {
   LoadRequest request = {.uri = order.uri,
                          .token = order.token,
                          .staging_dir = StagingDir(staging_root_, order.uri),
+                         .is_private = entry.is_requested && !order.token.empty(),
                          .cancelled = entry.load->cancelled};
-  const auto known = known_sources_.find(SourceKey(order.uri));
-  if (!order.asks_source && cache_.Contains(entry.id)) {
+  // What others know of a source may have been read with a token that this request has not.
+  const auto known =
+      entry.is_requested ? known_sources_.end() : known_sources_.find(SourceKey(order.uri));
+  if (entry.is_requested || (!order.asks_source && cache_.Contains(entry.id))) {
     request.known_id = entry.id;
     request.known_revision = entry.revision;
   } else if (known != known_sources_.end()) {
@@ -173,17 +176,20 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
   entry.max_rank = image->max_rank;
   entry.num_modules = image->num_modules;
   entry.num_bytes = image->blob.size();
-  if (!std::exchange(entry.is_registered, true)) names_changed_ = true;
-  registry_changed_ = true;
-  known_sources_[SourceKey(entry.uri)] = {entry.revision, entry.id, entry.max_rank,
-                                          entry.num_modules, entry.num_bytes};
+  entry.checked_us = options_.clock->NowUs();
+  if (!entry.is_requested) {
+    if (!std::exchange(entry.is_registered, true)) names_changed_ = true;
+    registry_changed_ = true;
+    known_sources_[SourceKey(entry.uri)] = {entry.revision, entry.id, entry.max_rank,
+                                            entry.num_modules, entry.num_bytes};
+  }
   if (before != entry.id) DropContentIfUnnamed(before);
   if (before != entry.id || entry.is_pinned) SyncPin(entry.id);
   if (!loaded.from_cache) {
     log::Info(
         "adapter {}: {}, rank {}, {} bytes, fetched in {:.3f} s, checked and packed in "
         "{:.3f} s",
-        entry.name, loaded.summary, entry.max_rank, entry.num_bytes,
+        ShownNameOf(entry), loaded.summary, entry.max_rank, entry.num_bytes,
         static_cast<double>(loaded.times.fetch_us) * 1e-6,
         static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
   }
@@ -202,8 +208,10 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   Entry& entry = found->second;
   Load load = std::move(*entry.load);
   entry.load.reset();
-  error.message =
-      fmt::format("adapter `{}` from {}: {}", entry.name, load.order.uri.text, error.message);
+  error.message = fmt::format("adapter `{}` from {}: {}", ShownNameOf(entry), load.order.uri.text,
+                              error.message);
+  // Whatever part of the way it was: it is the source's content that does not do.
+  if (error.param.empty()) error.param = "source";
   log::Warning("{}", error.message);
   for (StatusCallback& done : load.order.done) done(tl::unexpected<Error>(error));
   const bool is_own = IsSameSource(entry.uri, load.order.uri) && entry.token == load.order.token;
@@ -215,7 +223,7 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
                              .done = std::move(load.repeat_done)});
   }
   if (!is_own) return;  // the name stands for what it stood for
-  if (!entry.is_registered) return EraseEntry(found, error);
+  if (!entry.is_registered && !entry.is_requested) return EraseEntry(found, error);
   const int doublings = std::min(entry.num_failures++, 20);
   entry.failed_until_us = options_.clock->NowUs() +
                           std::min(options_.first_retry_us << doublings, options_.max_retry_us);

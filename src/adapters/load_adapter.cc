@@ -112,7 +112,16 @@ Result<Loaded> LoadKnown(const LoadRequest& request, const LoadBase& base) {
 }  // namespace
 
 Result<SourceFiles> FetchAdapter(const LoadRequest& request, const LoadBase& base) {
-  return BringSourceFiles(FetchRequestOf(request), base.sources, Packed::kKeep);
+  if (!request.is_private) {
+    return BringSourceFiles(FetchRequestOf(request), base.sources, Packed::kKeep);
+  }
+  SourceOptions sources = base.sources;
+  if (sources.hub.offline && request.uri.kind == SourceKind::kHub) {
+    return Fail(ErrorCode::kPermission,
+                "the Hub is not asked (offline), so nothing can say what a token opens", "source");
+  }
+  sources.hub.cache_dir.clear();  // the Hub's files stay in the staging directory
+  return BringSourceFiles(FetchRequestOf(request), sources, Packed::kKeep);
 }
 
 Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files,
@@ -130,7 +139,7 @@ Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files
   Result<Loaded> loaded = request.uri.kind == SourceKind::kDirectory
                               ? MakeOfOneVersion(request, *files, base)
                               : Make(request, *files, base);
-  if (files->lock) RemoveStaging(request);
+  if (files->lock) RemoveStaging(request);  // the Hub's private files too
   return loaded;
 }
 

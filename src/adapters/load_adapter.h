@@ -35,6 +35,7 @@ struct LoadRequest {
   SourceUri uri;
   std::string token;
   std::string staging_dir;  // of this source alone; gone afterwards unless a fetch may go on there
+  bool is_private = false;  // for who has the token: what is fetched stays in no cache of sources
   // What this source held at known_revision, where that is at hand: on the host, in the disk cache.
   AdapterId known_id;
   std::string known_revision;

@@ -113,6 +113,13 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
        .help = "A private address that an adapter's URL may lead to: a host, host:port or "
                "10.1.0.0/16; all others are refused."},
       &stack->allow_private_hosts);
+  registry.List(
+      {.name = "allow-request-source",
+       .value_name = "PATTERN",
+       .help = "Sources that a request may name itself, as in hf://myorg/* or /srv/adapters/*; all "
+               "others are refused. A star stands for one part, at the end for all that follows.",
+       .when = "Clients bring adapters of their own, with LoRAX's adapter_id for instance."},
+      &stack->allow_request_sources);
   registry.Bytes({.name = "adapter-floor-bytes",
                   .help = "Of the page pool, kept for adapters however much KV cache is wanted."},
                  &stack->engine.adapter_floor_bytes);

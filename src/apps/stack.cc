@@ -89,6 +89,8 @@ class Builder {
       if (options_.served_model_names.empty()) options_.served_model_names = {"lorry-demo"};
     }
     RETURN_IF_ERROR(CheckModelDirectory(options_.model));
+    ASSIGN_OR_RETURN(catalogue_.requestable,
+                     adapters::SourceAllowList::Create(options_.allow_request_sources));
     if (options_.served_model_names.empty()) {
       options_.served_model_names = {NameOfDirectory(options_.model)};
     }

@@ -40,8 +40,9 @@ struct StackOptions {
   size_t adapter_ready_bytes = size_t{64} << 20;
   int max_adapter_waiting = 256;
   Micros adapter_timeout_us = 120'000'000;
-  std::vector<std::string> allow_private_hosts;  // that a URL may lead to
-  std::string chat_template;                     // a file; empty: the model's own
+  std::vector<std::string> allow_private_hosts;    // that a URL may lead to
+  std::vector<std::string> allow_request_sources;  // that requests may name (source_allow_list.h)
+  std::string chat_template;                       // a file; empty: the model's own
   std::string dtype = "auto";
   std::string cpu = "auto";    // instruction set (kernels/isa.h)
   int threads = 0;             // compute threads; 0: the cores that this process may use

@@ -87,6 +87,12 @@ class AdapterService {
   // kDeadline.
   virtual void Want(const std::string& name, HandleCallback done) = 0;
 
+  // A source that a request brings itself, as it is shown: without secrets. kPermission: it is not
+  // among those that requests may name.
+  virtual Result<std::string> CheckSource(const std::string& uri) const = 0;
+  // Its weights, for this request and others with the same token. Errors as Want's, CheckSource's.
+  virtual void WantSource(const AdapterSource& source, HandleCallback done) = 0;
+
   // kConflict: the name exists (unless `replace`). With `load` the callback comes when the weights
   // are on the host, or with the reason why not; then nothing has been registered.
   virtual void Register(AdapterRegistration registration, StatusCallback done) = 0;

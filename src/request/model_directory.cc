@@ -1,5 +1,7 @@
 #include "request/model_directory.h"
 
+#include "request/adapter_expression.h"
+
 namespace lorry {
 namespace {
 
@@ -33,13 +35,28 @@ Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
     if (model == base) return ModelChoice{base};
   }
   if (const AdapterCard* card = FindAdapter(model)) return ChoiceOf(*card);
+  std::string_view sum = model;
   for (const std::string& base : base_names_) {
     if (model.size() > base.size() && model.starts_with(base) && model[base.size()] == ':') {
-      const AdapterCard* card = FindAdapter(model.substr(base.size() + 1));
-      if (card != nullptr) return ChoiceOf(*card);
+      sum = model.substr(base.size() + 1);
+      if (const AdapterCard* card = FindAdapter(sum)) return ChoiceOf(*card);
+      break;
     }
   }
+  const bool is_source = sum.find("://") != std::string_view::npos;
+  if (IsAdapterExpression(sum) && !is_source) return ResolveSum(model, sum);
   return Fail(ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", model), "model");
+}
+
+Result<ModelChoice> ModelDirectory::ResolveSum(std::string_view model, std::string_view sum) const {
+  ModelChoice choice{.name = std::string(model)};
+  ASSIGN_OR_RETURN(choice.adapters, ParseAdapterExpression(sum));
+  for (const AdapterTerm& term : choice.adapters) {
+    if (FindAdapter(term.name) != nullptr) continue;
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("The adapter `{}` of `{}` does not exist.", term.name, model), "model");
+  }
+  return choice;
 }
 
 Status CheckAdapterName(std::string_view name) {

@@ -34,8 +34,8 @@ class ModelDirectory {
   ModelDirectory(const ModelDirectory&) = delete;
   ModelDirectory& operator=(const ModelDirectory&) = delete;
 
-  // "" (the base), a base name, an adapter's name, or "base:adapter". kNotFound otherwise, param
-  // "model".
+  // "" (the base), a base name, an adapter's name, a sum of adapters (adapter_expression.h), or one
+  // of the last two after "base:". kNotFound otherwise, param "model".
   Result<ModelChoice> Resolve(std::string_view model) const;
 
   const std::vector<std::string>& base_names() const { return base_names_; }
@@ -46,6 +46,8 @@ class ModelDirectory {
   int64_t created_s() const { return created_s_; }
 
  private:
+  Result<ModelChoice> ResolveSum(std::string_view model, std::string_view sum) const;
+
   std::vector<std::string> base_names_;
   std::string base_root_;
   std::vector<AdapterCard> adapters_;

@@ -18,6 +18,22 @@ TEST(ModelDirectoryTest, ResolvesEveryForm) {
   EXPECT_EQ(directory.Resolve("alias:sql")->name, "sql");
 }
 
+TEST(ModelDirectoryTest, Sums) {
+  const ModelDirectory directory({"base", "my+base"}, "/models/base", {{"a"}, {"b"}}, 2048, 0);
+  for (const char* text : {"a+0.5*b", "base:a+0.5*b", "my+base:a+0.5*b"}) {
+    const auto choice = directory.Resolve(text);
+    ASSERT_TRUE(choice) << text;
+    EXPECT_EQ(choice->name, text) << "it comes back as it was sent";
+    ASSERT_EQ(choice->adapters.size(), 2u);
+    EXPECT_EQ(choice->adapters[1].name, "b");
+    EXPECT_EQ(choice->adapters[1].weight, 0.5f);
+  }
+  EXPECT_FALSE(directory.Resolve("my+base")->is_adapter()) << "a name goes before a sum";
+  EXPECT_EQ(directory.Resolve("a+c").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(directory.Resolve("a+base").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(directory.Resolve("x*a").error().code, ErrorCode::kInvalidArgument);
+}
+
 TEST(ModelDirectoryTest, UnknownNamesAreNotFound) {
   const ModelDirectory directory = Directory();
   for (const char* name : {"sqll", "base:", "base:x", "other:sql", ":sql", "sql:base"}) {

@@ -34,11 +34,16 @@ struct Wait {
 void WantAdapters(AdapterService& adapters, std::vector<AdapterTerm> terms,
                   std::function<void(Result<std::vector<AdapterTerm>>)> done) {
   if (terms.empty()) return done(std::move(terms));
-  std::vector<std::string> names;
-  for (const AdapterTerm& term : terms) names.push_back(term.name);
+  const std::vector<AdapterTerm> wanted = terms;
+  for (AdapterTerm& term : terms) term.source.reset();
   const auto wait = std::make_shared<Wait>(std::move(terms), std::move(done));
-  for (size_t i = 0; i < names.size(); ++i) {
-    adapters.Want(names[i], [wait, i](Result<Handle> handle) { wait->Take(i, std::move(handle)); });
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto take = [wait, i](Result<Handle> handle) { wait->Take(i, std::move(handle)); };
+    if (wanted[i].source) {
+      adapters.WantSource(*wanted[i].source, take);
+    } else {
+      adapters.Want(wanted[i].name, take);
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 #include "api/error_map.h"
 #include "base/log.h"
 #include "request/want_adapters.h"
+#include "server/choose_model.h"
 
 namespace lorry::server {
 namespace {
@@ -232,7 +233,7 @@ void Server::DoTextWork(TextTask task) {
   // Calls work(request, target) if the body could be read and its model is at hand.
   const auto with_model = [&](auto request, const auto& work) {
     if (!request) return exchange.SendError(request.error());
-    std::optional<Target> target = FindModel(request->model, task);
+    std::optional<Target> target = FindModel(*request, task);
     if (target) work(std::move(*request), std::move(*target));
   };
   switch (task.endpoint) {
@@ -259,8 +260,9 @@ void Server::DoTextWork(TextTask task) {
   }
 }
 
-std::optional<Server::Target> Server::FindModel(const std::string& model, TextTask& task) {
-  Result<ModelChoice> choice = adapters_.directory()->Resolve(model);
+std::optional<Server::Target> Server::FindModel(const openai::ModelRequest& request,
+                                                TextTask& task) {
+  Result<ModelChoice> choice = ChooseModel(request, adapters_);
   if (!choice) {
     task.exchange->SendError(choice.error());
     return std::nullopt;

@@ -69,7 +69,7 @@ class Server {
   };
   // The model that a request names, all weights at hand; or the request waits for them or has been
   // answered, and nullopt.
-  std::optional<Target> FindModel(const std::string& model, TextTask& task);
+  std::optional<Target> FindModel(const api::openai::ModelRequest& request, TextTask& task);
   void Park(std::vector<AdapterTerm> adapters, TextTask task);
   void Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange);
 

@@ -127,6 +127,7 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     auto model = model::Model::Load(root_ / "model" / "base", load, stream);
     EXPECT_TRUE(model) << model.error().message;
     images_ = {nullptr};
+    composable_.clear();
     const size_t page_bytes = (*model)->spec().Kv(16).PageBytes();
     size_t adapter_bytes = 0;  // in whole pages
     std::vector<fs::path> dirs;
@@ -140,6 +141,9 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
       EXPECT_TRUE(adapter) << adapter.error().message;
       images_.push_back(
           *adapters::MakeAdapterImage(*adapter, (*model)->spec(), (*model)->checkpoint()));
+      if (images_.back()->weights->WhyNotComposable() == nullptr) {
+        composable_.push_back(images_.back());
+      }
       adapter_bytes += (images_.back()->blob.size() + page_bytes - 1) / page_bytes * page_bytes;
     }
     engine::EngineOptions options{.model_name = "invariance",
@@ -167,6 +171,12 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     };
     GenerateRequest request{.id = {static_cast<uint64_t>(i + 1)}};
     if (const auto& image = images_[i % images_.size()]) request.adapters = {{.handle = image}};
+    // The last ones are sums, some of them the same.
+    for (int part = 0; i >= 48 && part < 1 + i % 3; ++part) {
+      const auto& image = composable_[(i / 3 + part) % composable_.size()];
+      if (part == 0) request.adapters.clear();
+      request.adapters.push_back({.weight = 0.5f + part, .handle = image});
+    }
     request.prompt.resize(draw(1, 90));
     for (TokenId& token : request.prompt) token = draw(0, kVocab - 1);
     request.sampling.max_tokens = draw(1, 40);
@@ -181,7 +191,7 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
   }
 
   static inline fs::path root_;
-  std::vector<std::shared_ptr<const adapters::AdapterImage>> images_;
+  std::vector<std::shared_ptr<const adapters::AdapterImage>> images_, composable_;
   prometheus::Registry registry_;
 };
 

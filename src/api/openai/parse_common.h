@@ -12,7 +12,8 @@
 
 namespace lorry::api::openai {
 
-void ReadModel(FieldReader& fields, std::string& model);
+// model, adapters, and LoRAX's adapter_id, adapter_source and api_token.
+void ReadModel(FieldReader& fields, ModelRequest& request);
 
 // Everything that completions and chat completions share, but for max_tokens and logprobs.
 void ReadCommon(FieldReader& fields, const ParseLimits& limits, CommonRequest& request);

@@ -10,7 +10,7 @@ Result<TokenizeRequest> ParseTokenize(std::string_view body, const ParseLimits& 
   ASSIGN_OR_RETURN(const json::object object, ParseBody(body, limits.json));
   FieldReader fields(object);
   TokenizeRequest request;
-  ReadModel(fields, request.model);
+  ReadModel(fields, request);
   fields.Bool("return_token_strs", request.return_token_strings);
   if (fields.Find("messages") != nullptr) {
     ChatPrompt chat;
@@ -32,7 +32,7 @@ Result<DetokenizeRequest> ParseDetokenize(std::string_view body, const ParseLimi
   ASSIGN_OR_RETURN(const json::object object, ParseBody(body, limits.json));
   FieldReader fields(object);
   DetokenizeRequest request;
-  ReadModel(fields, request.model);
+  ReadModel(fields, request);
   const json::value* tokens = fields.Find("tokens");
   ReadTokenIds(fields, "tokens", tokens == nullptr ? json::value() : *tokens,
                std::numeric_limits<size_t>::max(), request.tokens);

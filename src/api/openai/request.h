@@ -8,13 +8,22 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "request/adapter_term.h"
 #include "request/sampling_params.h"
 
 namespace lorry::api::openai {
 
+// Which model is to answer.
+struct ModelRequest {
+  std::string model;                  // "": the base
+  std::vector<AdapterTerm> adapters;  // summed on top of the base; empty: as `model` says
+  std::string adapter_id;             // LoRAX's: a registered name, or what a source has
+  std::string adapter_source;         // "": the Hub, or what the id says
+  std::string api_token;              // for that source
+};
+
 // What completions and chat completions share.
-struct CommonRequest {
-  std::string model;  // "": the base
+struct CommonRequest : ModelRequest {
   int n = 1;
   bool stream = false;
   bool include_usage = false;     // stream_options: one more chunk at the end, with the counts
@@ -52,15 +61,13 @@ struct ChatRequest : CommonRequest {
   ChatPrompt chat;
 };
 
-struct TokenizeRequest {
-  std::string model;
+struct TokenizeRequest : ModelRequest {
   std::variant<std::string, ChatPrompt> input;
   bool add_special_tokens = true;  // of a plain prompt
   bool return_token_strings = false;
 };
 
-struct DetokenizeRequest {
-  std::string model;
+struct DetokenizeRequest : ModelRequest {
   std::vector<TokenId> tokens;
 };
 

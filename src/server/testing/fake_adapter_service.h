@@ -80,6 +80,24 @@ class FakeAdapterService final : public AdapterService {
     });
   }
 
+  // Requests may name what begins with "hf://open/".
+  Result<std::string> CheckSource(const std::string& uri) const override {
+    if (uri.starts_with("hf://open/")) return uri;
+    return Fail(ErrorCode::kPermission, "not allowed", "source");
+  }
+  void WantSource(const AdapterSource& source, HandleCallback done) override {
+    Answer(std::move(done), [&]() -> Result<std::shared_ptr<const AdapterHandle>> {
+      last_source_ = source;
+      const auto failure = failures_.find(source.uri);
+      if (failure != failures_.end()) return tl::unexpected<Error>(failure->second);
+      return std::make_shared<AdapterHandle>();
+    });
+  }
+  AdapterSource last_source() {
+    std::lock_guard lock(mutex_);
+    return last_source_;
+  }
+
   void Register(AdapterRegistration registration, StatusCallback done) override {
     Answer(std::move(done), [&]() -> Result<AdapterStatus> {
       last_registration_ = registration;
@@ -158,6 +176,7 @@ class FakeAdapterService final : public AdapterService {
   std::map<std::string, AdapterHandle> handles_;
   std::vector<std::function<void()>> held_;
   AdapterRegistration last_registration_;
+  AdapterSource last_source_;
   bool is_holding_ = false;
   uint8_t next_id_ = 0;
 };

@@ -1,0 +1,88 @@
+#include "server/choose_model.h"
+
+#include <gtest/gtest.h>
+
+#include "server/testing/fake_adapter_service.h"
+
+namespace lorry::server {
+namespace {
+
+using api::openai::ModelRequest;
+
+class ChooseModelTest : public ::testing::Test {
+ protected:
+  ChooseModelTest() {
+    service_.AddStatic("a");
+    service_.AddStatic("org/b");
+  }
+
+  ModelChoice Choose(const ModelRequest& request) {
+    const auto choice = ChooseModel(request, service_);
+    EXPECT_TRUE(choice) << choice.error().message;
+    return choice.value_or(ModelChoice{});
+  }
+  Error Refused(const ModelRequest& request) {
+    const auto choice = ChooseModel(request, service_);
+    EXPECT_FALSE(choice);
+    return choice ? Error{} : choice.error();
+  }
+
+  FakeAdapterService service_{{"demo"}};
+};
+
+TEST_F(ChooseModelTest, AListOfAdaptersGoesOnTheBase) {
+  ModelRequest request;
+  request.adapters = {{.name = "a"}, {.name = "org/b", .weight = -0.5f}};
+  EXPECT_EQ(Choose(request).name, "demo");
+  EXPECT_EQ(Choose(request).adapters[1].weight, -0.5f);
+  request.adapters[1].name = "c";
+  EXPECT_EQ(Refused(request).code, ErrorCode::kNotFound);
+  EXPECT_EQ(Refused(request).param, "adapters[1].name");
+  request.model = "a";
+  EXPECT_EQ(Refused(request).param, "adapters");
+  request.model = "";
+  request.adapter_id = "a";
+  EXPECT_EQ(Refused(request).param, "adapters");
+}
+
+TEST_F(ChooseModelTest, AnIdThatIsRegisteredIsThatAdapter) {
+  for (const char* model : {"", "demo", "org/b"}) {
+    ModelRequest request{.model = model};
+    request.adapter_id = "org/b";
+    request.adapter_source = "hub";
+    const ModelChoice choice = Choose(request);
+    EXPECT_EQ(choice.name, "org/b");
+    ASSERT_EQ(choice.adapters.size(), 1u);
+    EXPECT_FALSE(choice.adapters[0].source);
+  }
+  ModelRequest request{.model = "a"};
+  request.adapter_id = "org/b";
+  EXPECT_EQ(Refused(request).param, "adapter_id");
+  request.model = "unknown";
+  EXPECT_EQ(Refused(request).param, "model");
+}
+
+TEST_F(ChooseModelTest, OtherIdsAreSources) {
+  ModelRequest by_id, by_model, by_uri;
+  by_id.adapter_id = "open/x";
+  by_model.model = "open/x";
+  by_model.adapter_source = "hub";
+  by_uri.model = "hf://open/x";
+  for (ModelRequest* request : {&by_id, &by_model, &by_uri}) {
+    request->api_token = "secret";
+    const ModelChoice choice = Choose(*request);
+    EXPECT_EQ(choice.name, "hf://open/x");
+    ASSERT_EQ(choice.adapters.size(), 1u);
+    ASSERT_TRUE(choice.adapters[0].source);
+    EXPECT_EQ(choice.adapters[0].source->uri, "hf://open/x");
+    EXPECT_EQ(choice.adapters[0].source->token, "secret");
+  }
+  ModelRequest closed;
+  closed.model = "hf://closed/x";
+  EXPECT_EQ(Refused(closed).code, ErrorCode::kPermission);
+  closed.model = "open/x";  // a name, as long as nothing says that it is more
+  EXPECT_EQ(Refused(closed).code, ErrorCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace lorry::server
