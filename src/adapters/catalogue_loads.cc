@@ -29,9 +29,7 @@ void Catalogue::StartLoad(Entry& entry, LoadOrder order) {
   }
   CancelLoad(entry, &order.done);
   const std::string digest = SourceDigest(order.uri);
-  entry.load.emplace();
-  entry.load->number = ++last_load_number_;
-  entry.load->order = std::move(order);
+  entry.load = Load{.number = ++last_load_number_, .order = std::move(order)};
   const auto [busy, is_free] = busy_sources_.try_emplace(digest);
   if (is_free) return BeginLoad(entry);
   busy->second.push_back({entry.name, entry.load->number});
