@@ -137,9 +137,9 @@ void Catalogue::Publish() {
     if (entry.is_registered) cards.push_back({name, entry.uri.text, entry.created_s});
   }
   metrics_.SetNames(cards.size());
-  directory_.store(std::make_shared<const ModelDirectory>(options_.base_names, options_.base_root,
-                                                          std::move(cards), options_.max_model_len,
-                                                          created_s_));
+  directory_.Set(std::make_shared<const ModelDirectory>(options_.base_names, options_.base_root,
+                                                        std::move(cards), options_.max_model_len,
+                                                        created_s_));
 }
 
 Catalogue::Entry& Catalogue::AddEntry(const std::string& name, const SourceUri& uri) {

@@ -35,6 +35,7 @@
 #include "adapters/source_allow_list.h"
 #include "adapters/tier_metrics.h"
 #include "base/mailbox.h"
+#include "base/shared_value.h"
 #include "request/adapter_service.h"
 
 namespace prometheus {
@@ -84,7 +85,7 @@ class Catalogue final : public AdapterService {
   void SyncWatched(const std::string& name, const std::string& dir);
   void RemoveWatched(const std::string& name);
 
-  std::shared_ptr<const ModelDirectory> directory() const override { return directory_.load(); }
+  std::shared_ptr<const ModelDirectory> directory() const override { return directory_.Get(); }
   void Want(const std::string& name, HandleCallback done) override;
   Result<std::string> CheckSource(const std::string& uri) const override;
   void WantSource(const AdapterSource& source, HandleCallback done) override;
@@ -232,7 +233,7 @@ class Catalogue final : public AdapterService {
   const int64_t created_s_;
   std::string staging_root_;
   std::string temporary_dir_;  // staging without a cache; gone with this
-  std::atomic<std::shared_ptr<const ModelDirectory>> directory_;
+  SharedValue<ModelDirectory> directory_;
   Mailbox<std::function<void()>> mailbox_{SIZE_MAX};
   std::atomic<bool> stopping_ = false;
   LoaderThreads fetchers_;

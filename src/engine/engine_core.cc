@@ -373,7 +373,7 @@ void EngineCore::Publish(bool with_adapters) {
   if (!with_adapters) return;
   metrics_.SetAdapters(table_);
   residency_metrics_.Set(residency_.stats(), pool_.page_bytes());
-  resident_.store(std::make_shared<const std::vector<AdapterId>>(residency_.ResidentIds()));
+  resident_.Set(std::make_shared<const std::vector<AdapterId>>(residency_.ResidentIds()));
   adapters_published_us_ = options_.clock->NowUs();
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/shared_value.h"
 #include "device/stream.h"
 #include "engine/adapter_copier.h"
 #include "engine/batch_builder.h"
@@ -52,7 +53,7 @@ class EngineCore {
   const Residency& residency() const { return residency_; }
   // Any thread: the adapters that were in the pool lately.
   std::shared_ptr<const std::vector<AdapterId>> resident_adapters() const {
-    return resident_.load();
+    return resident_.Get();
   }
 
   // Sequences that were accepted and have not been in a step yet. Engine::Submit adds to it.
@@ -95,7 +96,7 @@ class EngineCore {
   std::vector<TokenId> targets_;
   std::vector<TokenOutput> outputs_;
 
-  std::atomic<std::shared_ptr<const std::vector<AdapterId>>> resident_;
+  SharedValue<std::vector<AdapterId>> resident_;
   Micros adapters_published_us_ = 0;
   std::atomic<int> num_queued_ = 0;
   struct SharedStats {

@@ -5,8 +5,9 @@
 
 namespace lorry::server {
 
-TextCache::TextCache(Text base, size_t max_bytes)
-    : base_(std::move(base)), max_bytes_(max_bytes), entries_(std::make_shared<const Entries>()) {}
+TextCache::TextCache(Text base, size_t max_bytes) : base_(std::move(base)), max_bytes_(max_bytes) {
+  entries_.Set(std::make_shared<const Entries>());
+}
 
 Result<TextCache::Text> TextCache::Find(std::span<const AdapterTerm> adapters) {
   if (adapters.size() != 1 || adapters[0].handle->text.empty()) return base_;
@@ -21,7 +22,7 @@ Result<TextCache::Text> TextCache::Find(std::span<const AdapterTerm> adapters) {
 }
 
 std::shared_ptr<const TextCache::Entry> TextCache::FindEntry(const AdapterText& text) {
-  const auto entries = entries_.load();
+  const auto entries = entries_.Get();
   const auto found = entries->find(text.id);
   if (found != entries->end()) {
     found->second->last_use = ++num_uses_;
@@ -37,13 +38,13 @@ std::shared_ptr<const TextCache::Entry> TextCache::FindEntry(const AdapterText& 
 std::shared_ptr<const TextCache::Entry> TextCache::Insert(const AdapterId& id,
                                                           std::shared_ptr<const Entry> entry) {
   entry->last_use = ++num_uses_;
-  auto before = entries_.load();
+  auto before = entries_.Get();
   while (true) {
     auto after = std::make_shared<Entries>(*before);
     const auto [place, is_new] = after->try_emplace(id, entry);
     if (!is_new) return place->second;
     Trim(id, *after);
-    if (entries_.compare_exchange_strong(before, std::move(after))) return entry;
+    if (entries_.ReplaceIf(before, std::move(after))) return entry;
   }
 }
 

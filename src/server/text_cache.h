@@ -11,6 +11,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/shared_value.h"
 #include "request/adapter_term.h"
 #include "text/model_text.h"
 
@@ -49,7 +50,7 @@ class TextCache {
   const Text base_;
   const size_t max_bytes_;
   std::atomic<uint64_t> num_uses_ = 0;
-  std::atomic<std::shared_ptr<const Entries>> entries_;
+  SharedValue<Entries> entries_;
 };
 
 }  // namespace lorry::server
