@@ -81,6 +81,8 @@ void Register(config::Registry& registry, BenchOptions& o) {
                    &o.step.context_tokens, 1, 1 << 20);
   registry.Integer({"prompt", "", "rows of the prompt step; 0: none"}, &o.step.prompt_tokens, 0,
                    1 << 16);
+  registry.Switch({"paged", "", "distinct adapters also laid out in pages of the pool"},
+                  &o.step.with_paged);
   registry.Choice({"dtype", "", "type of weights and activations"}, &o.step.dtype,
                   {"auto", "bfloat16", "float32"});
 

@@ -10,6 +10,7 @@
 #include "adapters/adapter_image.h"
 #include "base/log.h"
 #include "bench/limits.h"
+#include "bench/paged_images.h"
 #include "bench/process_memory.h"
 #include "bench/statistics.h"
 #include "formats/peft_adapter.h"
@@ -136,7 +137,7 @@ json::object ReportRow(const Row& row) {
     out["extra_over_adapter_bytes"] = Median(row.extra_over_bytes);
     extra = fmt::format("{:.2f}", Median(row.extra_over_bytes));
   }
-  fmt::print("{:<34}{:>10.2f}{:>12.2f}{:>14.2f}{:>18}\n", row.name, Median(row.seconds) * 1e3,
+  fmt::print("{:<40}{:>10.2f}{:>12.2f}{:>14.2f}{:>18}\n", row.name, Median(row.seconds) * 1e3,
              Median(row.over_limit), Median(row.arithmetic_share), extra);
   return out;
 }
@@ -171,6 +172,18 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
   const size_t kv_bytes = num_pages * model->spec().Kv(kPageTokens).PageBytes();
   ASSIGN_OR_RETURN(Buffer kv, Buffer::Allocate(kv_bytes));
 
+  PagedImages paged;
+  std::vector<const adapters::AdapterImage*> paged_images;
+  if (options.with_paged) {
+    const size_t page_bytes = model->spec().Kv(kPageTokens).PageBytes();
+    ASSIGN_OR_RETURN(paged, MakePaged(images, page_bytes, model->spec().num_layers));
+    for (const auto& image : paged.images) paged_images.push_back(image.get());
+    fmt::print("{} adapters in {} pages of {} bytes: {:.1f} % of them unused\n", images.size(),
+               paged.num_pages, page_bytes,
+               100 - 100.0 * static_cast<double>(adapter_bytes) /
+                         static_cast<double>(paged.num_pages * page_bytes));
+  }
+
   std::vector<Row> rows;
   for (int batch : options.batches) {
     const auto add = [&](const char* kind, const std::string& base,
@@ -184,6 +197,7 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
     if (images.empty()) continue;
     add("same", base, {images.front()});
     if (batch > 1) add("distinct", base, images);
+    if (batch > 1 && !paged_images.empty()) add("distinct, in pages", base, paged_images);
   }
   if (options.prompt_tokens > 0) {
     const std::string base = fmt::format("prompt of {}, base", options.prompt_tokens);
@@ -228,7 +242,7 @@ Result<json::object> RunStepBench(const StepBenchOptions& options) {
   fmt::print("{}\nread rate {:.1f} GB/s, arithmetic rate {:.0f} GFLOP/s, medians of {} rounds\n\n",
              MachineName(options.num_threads), Median(read_rates) * 1e-9,
              Median(arithmetic_rates) * 1e-9, options.rounds);
-  fmt::print("{:<34}{:>10}{:>12}{:>14}{:>18}\n", "step", "ms", "x limit", "x arithmetic",
+  fmt::print("{:<40}{:>10}{:>12}{:>14}{:>18}\n", "step", "ms", "x limit", "x arithmetic",
              "x adapter bytes");
   json::array steps;
   for (const Row& row : rows) steps.push_back(ReportRow(row));

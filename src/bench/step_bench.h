@@ -19,6 +19,7 @@ struct StepBenchOptions {
   int prompt_tokens = 512;                // rows of the prompt step; 0: none
   int rounds = 15;                        // medians are over these
   int num_threads = 1;
+  bool with_paged = false;  // also with adapters laid out in pages of the pool
   std::string dtype = "auto";
   size_t probe_bytes = size_t{1} << 30;  // of the read-rate buffer
 };
