@@ -67,7 +67,9 @@ EngineCore::EngineCore(const EngineOptions& options, std::unique_ptr<StepModel> 
       residency_(
           &pool_, ResidencyOptionsOf(options, pool_),
           [this](Residency::Image image, std::vector<std::span<std::byte>> touched) {
+            if (touched.empty()) return true;
             copier_.Copy(std::move(image), std::move(touched));
+            return false;
           },
           [this](AdapterCopy copy) { copier_.Free(std::move(copy)); }),
       sampler_(model_->spec().vocab_size + model::kMaxAddedTokens, model_->max_logit_rows(),

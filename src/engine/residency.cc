@@ -63,8 +63,9 @@ Residency::Answer Residency::Want(const Image& image) {
   ++stats_.num_loads;
   stats_.loaded_bytes += image->blob.size();
   stats_.num_pages += num_pages;
-  start_copy_(image, std::move(lent->touched));
-  return Answer::kLoading;
+  if (!start_copy_(image, std::move(lent->touched))) return Answer::kLoading;
+  OnCopied({image->id, AdapterCopy{image}});
+  return Answer::kResident;
 }
 
 void Residency::SetWanted(AdapterId id, Entry& entry) {

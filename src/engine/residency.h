@@ -44,8 +44,8 @@ struct ResidencyStats {
 class Residency {
  public:
   using Image = std::shared_ptr<const adapters::AdapterImage>;
-  // Starts a copy; its end is told by OnCopied.
-  using StartCopy = std::function<void(Image, std::vector<std::span<std::byte>> touched)>;
+  // Starts a copy, whose end is told by OnCopied. True: nothing had to be done, it is there.
+  using StartCopy = std::function<bool(Image, std::vector<std::span<std::byte>> touched)>;
   using Free = std::function<void(AdapterCopy)>;
 
   Residency(PagePool* pool, ResidencyOptions options, StartCopy start_copy, Free free);

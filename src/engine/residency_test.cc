@@ -22,7 +22,9 @@ class ResidencyTest : public ::testing::Test {
     residency_.emplace(
         &*pool_, options,
         [this](Residency::Image image, std::vector<std::span<std::byte>>) {
+          if (is_at_once_) return true;
           copying_.push_back(std::move(image));
+          return false;
         },
         [this](AdapterCopy) { ++num_freed_; });
   }
@@ -62,6 +64,7 @@ class ResidencyTest : public ::testing::Test {
   std::optional<PagePool> pool_;
   std::optional<Residency> residency_;
   std::deque<Residency::Image> copying_;
+  bool is_at_once_ = false;  // nothing has to be copied
   int num_freed_ = 0;
 };
 
@@ -73,6 +76,17 @@ TEST_F(ResidencyTest, LoadsOnceAndStays) {
   Arrive();
   EXPECT_EQ(Want(0), Answer::kResident);
   EXPECT_EQ(pool_->num_lent(), 1);
+}
+
+TEST_F(ResidencyTest, WhatNeedsNoCopyIsThereAtOnce) {
+  Make(6, {.kv_floor_pages = 3});
+  is_at_once_ = true;
+  EXPECT_EQ(Want(2), Answer::kResident);  // three pages
+  EXPECT_EQ(Want(0), Answer::kResident);  // the other one leaves
+  EXPECT_EQ(pool_->num_lent(), 1);
+  EXPECT_EQ(residency_->stats().num_loads, 2u);
+  EXPECT_EQ(num_freed_, 1);
+  EXPECT_TRUE(copying_.empty());
 }
 
 TEST_F(ResidencyTest, IdleOnesMakeRoomForOthers) {
