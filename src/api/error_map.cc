@@ -29,6 +29,7 @@ constexpr Row kRows[] = {
     {ErrorCode::kPermission, "", {403, "permission_error", ""}},
     {ErrorCode::kUnauthenticated, "source", {401, "permission_error", "source_refused"}},
     {ErrorCode::kUnauthenticated, "", {401, "invalid_request_error", "invalid_api_key"}},
+    {ErrorCode::kResourceExhausted, "source", {503, "server_error", "no_room"}},
     {ErrorCode::kResourceExhausted, "", {429, "rate_limit_error", "rate_limit_exceeded"}},
     {ErrorCode::kUnavailable, "", {503, "server_error", "unavailable"}},
     {ErrorCode::kDeadline, "", {504, "server_error", "timeout"}},

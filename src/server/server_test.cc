@@ -94,6 +94,40 @@ TEST(Server, CompletionCountsTheEnd) {
   EXPECT_GT(submitted[0].arrival_us, 0);
 }
 
+TEST(Server, WhatBefallsAnAdapterHasItsStatus) {
+  const std::pair<Error, int> rows[] = {{{ErrorCode::kUnauthenticated, "x", "source"}, 401},
+                                        {{ErrorCode::kPermission, "x", "source"}, 403},
+                                        {{ErrorCode::kNotFound, "x", "source"}, 404},
+                                        {{ErrorCode::kTooLarge, "x", "source"}, 413},
+                                        {{ErrorCode::kUnfit, "x", "source"}, 422},
+                                        {{ErrorCode::kUnsupported, "x", "source"}, 422},
+                                        {{ErrorCode::kDataLoss, "x", "source"}, 424},
+                                        {{ErrorCode::kSourceFailed, "x", "source"}, 424},
+                                        {{ErrorCode::kResourceExhausted, "x", "source"}, 503},
+                                        {{ErrorCode::kUnavailable, "x", "model"}, 503},
+                                        {{ErrorCode::kResourceExhausted, "x", "model"}, 429}};
+  TestServer server;
+  for (const auto& [error, status] : rows) {
+    server.adapters().FailSource("hf://open/x", error);
+    const net::HttpResponse answer = server.Post(
+        "/v1/completions", R"({"prompt":"x","adapter_id":"open/x","api_token":"geheim"})");
+    EXPECT_EQ(answer.status, status) << ErrorCodeName(error.code);
+    EXPECT_EQ(answer.headers.Find("retry-after").has_value(), status == 429 || status == 503);
+    EXPECT_EQ(server.adapters().last_source().token, "geheim");
+  }
+}
+
+TEST(Server, SumsAreSubmittedWithTheirWeights) {
+  TestServer server;
+  const json::object answer =
+      server.PostJson("/v1/completions", R"({"model":"sql+0.5*team/fr","prompt":"x"})");
+  EXPECT_EQ(answer.at("model").as_string(), "sql+0.5*team/fr");
+  const std::vector<GenerateRequest> submitted = server.echo().TakeSubmitted();
+  ASSERT_EQ(submitted.at(0).adapters.size(), 2u);
+  EXPECT_EQ(submitted[0].adapters[1].name, "team/fr");
+  EXPECT_EQ(submitted[0].adapters[1].weight, 0.5f);
+}
+
 TEST(Server, TheModelsOwnSamplingIsTheDefault) {
   ServerOptions options;
   options.default_sampling.temperature = 0;
