@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,6 +45,15 @@ inline std::string RegistryPath(const std::string& cache_dir, uint64_t base) {
 // Hub's).
 inline std::string StagingDir(const std::string& cache_dir, const SourceUri& uri) {
   return fmt::format("{}/staging/{}", cache_dir, SourceDigest(uri));
+}
+// Beside it: who holds this works there. It says which source that is, for people.
+inline std::string StagingLockPath(const std::string& staging_dir) { return staging_dir + ".lock"; }
+
+// Beside an image that is to stay: an empty file.
+inline std::string KeepMarkPath(const std::string& image_path) { return image_path + ".keep"; }
+inline bool IsKept(const std::string& image_path) {
+  std::error_code error;
+  return std::filesystem::exists(KeepMarkPath(image_path), error);
 }
 
 }  // namespace lorry::adapters

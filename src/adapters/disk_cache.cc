@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "adapters/cache_layout.h"
 #include "base/log.h"
 #include "formats/output_file.h"
 
@@ -74,8 +75,11 @@ void DiskCache::Scan() {
                       {.bytes = file.num_bytes,
                        .bring_back_us = static_cast<Micros>(file.num_bytes / kBytesPerMicro) + 1});
   }
+  for (const Found& file : found) KeepIfMarked(file.id);
   while (policy_->resident_bytes() > max_bytes_) {
-    Erase(*policy_->Victim());
+    const auto victim = policy_->Victim();
+    if (!victim) break;
+    Erase(*victim);
     ++num_evicted_;
   }
 }
@@ -93,7 +97,12 @@ bool DiskCache::Reserve(const AdapterId& id, size_t num_bytes, Micros bring_back
   if (num_bytes > max_bytes_ || files_.contains(id)) return false;
   const size_t after = policy_->resident_bytes() + num_bytes;
   if (after > max_bytes_) {
-    const auto victims = policy_->Victims(after - max_bytes_);
+    auto victims = policy_->Victims(after - max_bytes_);
+    // A mark may have come since the last look.
+    while (victims && std::any_of(victims->begin(), victims->end(),
+                                  [this](const AdapterId& id) { return KeepIfMarked(id); })) {
+      victims = policy_->Victims(after - max_bytes_);
+    }
     if (!victims) return false;
     for (const AdapterId& victim : *victims) Erase(victim);
     num_evicted_ += victims->size();
@@ -107,6 +116,7 @@ bool DiskCache::Reserve(const AdapterId& id, size_t num_bytes, Micros bring_back
 void DiskCache::Written(const AdapterId& id) {
   files_[id].state = State::kReady;
   policy_->Unpin(id);
+  KeepIfMarked(id);
 }
 
 void DiskCache::Abandoned(const AdapterId& id) {
@@ -132,7 +142,16 @@ void DiskCache::Remove(const AdapterId& id) {
   found->second.state = State::kBroken;
 }
 
+bool DiskCache::KeepIfMarked(const AdapterId& id) {
+  File& file = files_[id];
+  if (file.is_kept || !IsKept(PathOf(id))) return false;
+  policy_->Pin(id);
+  file.is_kept = true;
+  return true;
+}
+
 void DiskCache::Erase(const AdapterId& id) {
+  if (files_[id].is_kept) policy_->Unpin(id);
   files_.erase(id);
   policy_->OnRemove(id);
   std::error_code error;

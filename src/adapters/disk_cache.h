@@ -1,7 +1,8 @@
 // DiskCache: adapter images on disk by content, ready to copy. Survives restarts; bounded in bytes.
 // Owns: DIR/<base>/*.image, but other processes may add and remove some at any time: they appear
 // whole, and who has one open keeps it. Thread: the catalogue's; writing and opening the files is
-// the loaders' (adapter_file.h). Never: removes a file that a loader reads or writes.
+// the loaders' (adapter_file.h). An image with a mark beside it (cache_layout.h) stays. Never:
+// removes a file that a loader reads or writes.
 #pragma once
 
 #include <memory>
@@ -49,10 +50,12 @@ class DiskCache {
   struct File {
     State state = State::kWriting;
     int num_readers = 0;
+    bool is_kept = false;  // the policy has a pin for it
   };
 
   DiskCache(std::string dir, uint64_t base, size_t max_bytes);
   void Scan();
+  bool KeepIfMarked(const AdapterId& id);
   void Erase(const AdapterId& id);
 
   std::string dir_;

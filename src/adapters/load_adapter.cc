@@ -45,7 +45,8 @@ FetchRequest FetchRequestOf(const LoadRequest& request) {
           .token = request.token,
           .staging_dir = request.staging_dir,
           .known_revision = IsAtHand(request) ? request.known_revision : "",
-          .cancelled = request.cancelled.get()};
+          .cancelled = request.cancelled.get(),
+          .progress = request.progress};
 }
 
 std::string_view DescribeText(const formats::AdapterText& text) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -42,6 +43,7 @@ struct LoadRequest {
   std::shared_ptr<const AdapterImage> known_image;
   std::string cached_path;
   std::shared_ptr<const std::atomic<bool>> cancelled;
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // of the fetch
 };
 
 struct LoadTimes {

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <utility>
 #include <vector>
 
+#include "adapters/cache_layout.h"
 #include "formats/adapter_files.h"
 #include "formats/archive.h"
 #include "formats/file_descriptor.h"
@@ -29,7 +31,10 @@ Result<formats::FileLock> LockStaging(const FetchRequest& request) {
     return Fail(ErrorCode::kPermission,
                 fmt::format("{}: {}", dir.parent_path().string(), error.message()), "source");
   }
-  return formats::FileLock::Acquire(request.staging_dir + ".lock", request.cancelled);
+  const std::string path = StagingLockPath(request.staging_dir);
+  auto lock = formats::FileLock::Acquire(path, request.cancelled);
+  if (lock) std::ofstream(path) << request.uri.text << "\n";  // `lorry ls` reads it
+  return lock;
 }
 
 Status MakeEmpty(const std::string& dir) {
@@ -129,7 +134,7 @@ void PruneStaging(const std::string& cache_dir, uint64_t max_bytes) {
   for (const auto& [changed, dir] : dirs) {
     kept_bytes += BytesBelow(dir);
     if (kept_bytes <= max_bytes && now - changed < kKeptFor) continue;
-    const auto lock = formats::FileLock::TryAcquire(dir.string() + ".lock");
+    const auto lock = formats::FileLock::TryAcquire(StagingLockPath(dir));
     if (lock && *lock) fs::remove_all(dir, error);
   }
 }

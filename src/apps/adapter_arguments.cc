@@ -104,4 +104,10 @@ Result<std::vector<AdapterArgument>> ParseAdapterArguments(
   return all;
 }
 
+Result<adapters::SourceUri> ParseSourceWord(const std::string& word) {
+  std::error_code error;
+  const bool is_here = std::filesystem::exists(word, error);
+  return adapters::ParseSourceUri(is_here ? std::filesystem::absolute(word, error).string() : word);
+}
+
 }  // namespace lorry::apps

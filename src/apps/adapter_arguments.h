@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "adapters/sources/source_uri.h"
 #include "base/result.h"
 
 namespace lorry::apps {
@@ -24,5 +25,8 @@ Result<std::vector<AdapterArgument>> ParseLoraModules(const std::string& text);
 // All of both lists. The error names the option; two adapters of one name are refused.
 Result<std::vector<AdapterArgument>> ParseAdapterArguments(
     const std::vector<std::string>& adapters, const std::vector<std::string>& lora_modules);
+
+// A source as the operator of this machine writes it: what is here may be named without "./".
+Result<adapters::SourceUri> ParseSourceWord(const std::string& word);
 
 }  // namespace lorry::apps

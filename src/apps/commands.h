@@ -11,7 +11,12 @@ namespace lorry::apps {
 
 int Serve(const Options& options);
 int Run(const Options& options, const std::string& prompt);
-int Inspect(const Options& options, const std::string& path);
+int Inspect(const Options& options, const std::string& source);
+int Pull(const Options& options, const std::vector<std::string>& sources);
+int Ls(const Options& options);
+int Rm(const Options& options, const std::vector<std::string>& words);
+int Pin(const Options& options, const std::vector<std::string>& words);
+int Top(const Options& options, const std::string& url);
 int Version(const Options& options);
 
 }  // namespace lorry::apps

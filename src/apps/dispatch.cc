@@ -20,6 +20,8 @@ namespace {
 
 using Words = std::vector<std::string>;
 
+constexpr size_t kAnyNumber = 1000;
+
 struct Command {
   std::string name;
   std::string usage;
@@ -54,6 +56,18 @@ int RunCommand(Options& options, const Words& words) {
 
 int InspectCommand(Options& options, const Words& words) { return Inspect(options, words[0]); }
 
+int PullCommand(Options& options, const Words& words) { return Pull(options, words); }
+
+int LsCommand(Options& options, const Words&) { return Ls(options); }
+
+int RmCommand(Options& options, const Words& words) { return Rm(options, words); }
+
+int PinCommand(Options& options, const Words& words) { return Pin(options, words); }
+
+int TopCommand(Options& options, const Words& words) {
+  return Top(options, words.empty() ? "http://127.0.0.1:8000" : words[0]);
+}
+
 int VersionCommand(Options& options, const Words&) { return Version(options); }
 
 const std::array kCommands = {
@@ -61,8 +75,17 @@ const std::array kCommands = {
             ServeCommand},
     Command{"run", "[MODEL] [options] [PROMPT]",
             "one answer; without a prompt a chat in the terminal", 0, 2, RunCommand},
-    Command{"inspect", "ADAPTER [--base MODEL] | MODEL", "what is in it, and would it be applied",
-            1, 1, InspectCommand},
+    Command{"inspect", "SOURCE [--base MODEL] | MODEL", "what is in it, and would it be applied", 1,
+            1, InspectCommand},
+    Command{"pull", "SOURCE... [--base MODEL]", "adapters into this machine's caches, resumable", 1,
+            kAnyNumber, PullCommand},
+    Command{"ls", "[--url URL]", "adapters in the cache, or of a running server", 0, 0, LsCommand},
+    Command{"rm", "NAME|ID|SOURCE... [--url URL]", "out of the cache, or of a running server", 1,
+            kAnyNumber, RmCommand},
+    Command{"pin", "NAME|ID|SOURCE... [--unpin]", "never evict it from cache, or a server's memory",
+            1, kAnyNumber, PinCommand},
+    Command{"top", "[URL]", "a running server's streams, tiers and adapters, live", 0, 1,
+            TopCommand},
     Command{"version", "", "version, build and instruction set", 0, 0, VersionCommand},
 };
 
@@ -97,7 +120,8 @@ int Complain(const Command& command, const std::string& message) {
 
 int RunLoaded(const Command& command, const Words& args) {
   Options options;
-  if (command.name != "serve") options.log.level = log::Level::kWarning;
+  const bool is_talkative = command.name == "serve" || command.name == "pull";
+  if (!is_talkative) options.log.level = log::Level::kWarning;
   config::Registry registry;
   RegisterOptions(registry, &options);
   Result<config::Loaded> loaded =

@@ -27,12 +27,13 @@ TEST(DispatchTest, MistypedCommandsAndOptions) {
   EXPECT_EQ(ErrorOf({"serve", "--prot", "1"}, 2),
             "lorry serve: unknown option --prot, did you mean --port?\n");
   EXPECT_THAT(ErrorOf({"serve", "a", "b"}, 2), HasSubstr("unexpected word 'b'"));
-  EXPECT_THAT(ErrorOf({"inspect"}, 2), HasSubstr("usage: lorry inspect ADAPTER"));
+  EXPECT_THAT(ErrorOf({"inspect"}, 2), HasSubstr("usage: lorry inspect SOURCE"));
   EXPECT_THAT(ErrorOf({}, 2), HasSubstr("lorry serve"));
 }
 
 TEST(DispatchTest, EveryCommandHasHelp) {
-  for (const char* command : {"serve", "run", "inspect", "version"}) {
+  for (const char* command :
+       {"serve", "run", "inspect", "version", "pull", "ls", "rm", "pin", "top"}) {
     CaptureStdout();
     EXPECT_EQ(Dispatch({command, "--help"}), 0);
     EXPECT_THAT(GetCapturedStdout(), HasSubstr(std::string("lorry ") + command));
@@ -49,6 +50,7 @@ TEST(DispatchTest, MissingFilesEndWithTheReason) {
   EXPECT_THAT(ErrorOf({"serve", "/no/such/model"}, 1),
               HasSubstr("/no/such/model: no such directory"));
   EXPECT_THAT(ErrorOf({"inspect", "/no/such/adapter"}, 1), HasSubstr("/no/such/adapter"));
+  EXPECT_THAT(ErrorOf({"pull"}, 2), HasSubstr("usage: lorry pull SOURCE"));
 }
 
 TEST(OptionsTest, EveryOptionOfTheProjectIsUnderstood) {

@@ -59,4 +59,9 @@ std::string DefaultCacheDir() {
   return cache.empty() ? "" : cache + "/lorry";
 }
 
+std::optional<std::string> AdapterCacheDir(const std::string& option) {
+  const std::string dir = option.empty() ? DefaultCacheDir() : option;
+  return dir.empty() || dir == "none" ? std::nullopt : std::optional(dir);
+}
+
 }  // namespace lorry::apps

@@ -2,6 +2,7 @@
 // cache. Thread: before others start.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "adapters/sources/source.h"
@@ -14,5 +15,8 @@ void ReadSourceVariables(adapters::SourceOptions& sources);
 
 // $XDG_CACHE_HOME/lorry or ~/.cache/lorry; empty without a home.
 std::string DefaultCacheDir();
+
+// The adapter cache by its option: empty is the default, "none" and no home are nullopt.
+std::optional<std::string> AdapterCacheDir(const std::string& option);
 
 }  // namespace lorry::apps

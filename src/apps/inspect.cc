@@ -7,8 +7,14 @@
 #include <filesystem>
 #include <map>
 
+#include "adapters/cache_layout.h"
+#include "adapters/source_files.h"
+#include "apps/adapter_arguments.h"
 #include "apps/commands.h"
 #include "apps/demo_files.h"
+#include "apps/environment.h"
+#include "apps/interrupts.h"
+#include "apps/progress.h"
 #include "config/value.h"
 #include "formats/checkpoint.h"
 #include "formats/hf_config.h"
@@ -130,15 +136,42 @@ int InspectAdapter(const std::string& path, const std::string& base_dir, Report&
   return 0;
 }
 
-Result<int> InspectWith(const InspectOptions& options, const std::string& path) {
+// The source's directory; fetched into the cache if it is elsewhere. `files` keeps it while it is
+// looked at.
+Result<std::string> BringHere(const Options& options, const std::string& source,
+                              adapters::SourceFiles& files) {
   std::error_code error;
-  if (!std::filesystem::is_directory(path, error)) {
-    return Fail(ErrorCode::kNotFound, fmt::format("{}: no such directory", path));
+  if (std::filesystem::is_directory(source, error)) return source;
+  ASSIGN_OR_RETURN(const adapters::SourceUri uri, ParseSourceWord(source));
+  if (uri.kind == adapters::SourceKind::kDirectory &&
+      !std::filesystem::exists(uri.location, error)) {
+    return Fail(ErrorCode::kNotFound, fmt::format("{}: no such directory", source));
   }
-  Report report(options.json);
+  adapters::SourceOptions sources;
+  sources.allow_private_hosts = options.stack.allow_private_hosts;
+  ReadSourceVariables(sources);
+  const std::string temporary = std::filesystem::temp_directory_path(error).string() + "/lorry";
+  const std::string root = AdapterCacheDir(options.stack.adapter_cache).value_or(temporary);
+  Progress progress("fetching " + uri.text);
+  ASSIGN_OR_RETURN(
+      files, adapters::BringSourceFiles(
+                 {.uri = uri,
+                  .token = options.adapter.token,
+                  .staging_dir = adapters::StagingDir(root, uri),
+                  .cancelled = &CatchInterrupts(),
+                  .progress = [&](uint64_t done, uint64_t total) { progress.Update(done, total); }},
+                 sources, adapters::Packed::kUnpack));
+  return files.dir;
+}
+
+Result<int> InspectWith(const Options& options, const std::string& source) {
+  adapters::SourceFiles files;
+  ASSIGN_OR_RETURN(const std::string path, BringHere(options, source, files));
+  Report report(options.adapter.json);
   int status = 0;
+  std::error_code error;
   if (std::filesystem::exists(std::filesystem::path(path) / "adapter_config.json", error)) {
-    std::string base = options.base;
+    std::string base = options.adapter.base;
     if (base.empty()) {
       auto demo = FindDemo();
       if (!demo) {
@@ -148,8 +181,8 @@ Result<int> InspectWith(const InspectOptions& options, const std::string& path) 
       base = demo->base_dir;
     }
     status = InspectAdapter(path, base, report);
-  } else if (!options.base.empty()) {
-    return Fail(ErrorCode::kNotFound, fmt::format("{}: no adapter_config.json there", path));
+  } else if (!options.adapter.base.empty() || path != source) {
+    return Fail(ErrorCode::kNotFound, fmt::format("{}: no adapter_config.json there", source));
   } else {
     status = InspectModel(path, report);
   }
@@ -159,13 +192,11 @@ Result<int> InspectWith(const InspectOptions& options, const std::string& path) 
 
 }  // namespace
 
-int Inspect(const Options& options, const std::string& path) {
-  const Result<int> status = InspectWith(options.inspect, path);
-  if (!status) {
-    fmt::print(stderr, "lorry inspect: {}\n", status.error().message);
-    return 1;
-  }
-  return *status;
+int Inspect(const Options& options, const std::string& source) {
+  const Result<int> status = InspectWith(options, source);
+  if (status) return *status;
+  fmt::print(stderr, "lorry inspect: {}\n", status.error().message);
+  return status.error().code == ErrorCode::kCancelled ? kInterruptedStatus : 1;
 }
 
 }  // namespace lorry::apps

@@ -1,11 +1,10 @@
 #include "apps/merge_command.h"
 
 #include <fmt/ranges.h>
-#include <signal.h>
 
-#include <atomic>
 #include <filesystem>
 
+#include "apps/interrupts.h"
 #include "apps/progress.h"
 #include "config/help.h"
 #include "config/load.h"
@@ -18,14 +17,6 @@ namespace {
 
 constexpr char kCommand[] = "merge";
 constexpr char kUsage[] = "lorry merge MODEL --adapter DIR[@weight] [options] -o DIR";
-
-std::atomic<bool> g_interrupted = false;  // lock-free, so a signal handler may set it
-
-void CatchInterrupts() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { g_interrupted = true; };
-  for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
-}
 
 struct Options {
   std::vector<std::string> adapters;
@@ -184,11 +175,11 @@ Status RunMerge(const Options& o) {
   RETURN_IF_ERROR(merge::CheckOutput(o.merge.output_dir, output.weight_bytes));
   PrintPlan(plan, output);
   if (o.dry_run) return {};
-  CatchInterrupts();
+  const std::atomic<bool>& interrupted = CatchInterrupts();
   Progress progress("merging");
   RETURN_IF_ERROR(merge::Merge(plan, [&](uint64_t done_bytes, uint64_t total_bytes) {
     progress.Update(done_bytes, total_bytes);
-    return !g_interrupted;
+    return !interrupted;
   }));
   fmt::print("done      in {:.1f} s\n", progress.Seconds());
   return {};

@@ -9,7 +9,14 @@ constexpr int kMaxInt = std::numeric_limits<int>::max();
 
 const std::vector<std::string> kServing = {"serve"};
 const std::vector<std::string> kLoading = {"serve", "run"};
-const std::vector<std::string> kReading = {"serve", "run", "inspect", "version"};
+const std::vector<std::string> kComputing = {"serve", "run", "inspect", "version"};
+const std::vector<std::string> kAll = {"serve", "run", "inspect", "version", "pull",
+                                       "ls",    "rm",  "pin",     "top"};
+// Of commands that look after adapters without serving them.
+const std::vector<std::string> kFetching = {"serve", "run", "pull", "inspect"};
+const std::vector<std::string> kMakingImages = {"serve", "run", "pull"};
+const std::vector<std::string> kCaching = {"serve", "run", "pull", "inspect", "ls", "rm", "pin"};
+const std::vector<std::string> kManaging = {"serve", "ls", "rm", "pin", "top"};
 
 void RegisterModel(config::Registry& registry, StackOptions* stack) {
   registry.Group("Model", kLoading);
@@ -19,12 +26,6 @@ void RegisterModel(config::Registry& registry, StackOptions* stack) {
                  .when = "Name it in a configuration file; without a model the demo is served.",
                  .default_text = "the demo"},
                 &stack->model);
-  registry.Choice(
-      {.name = "dtype",
-       .help = "Type of weights, activations and KV cache; auto follows the checkpoint, "
-               "f16 becomes bfloat16.",
-       .when = "float32 is twice the bytes and closest to a reference."},
-      &stack->dtype, {"auto", "bfloat16", "float32"});
   registry.Integer({.name = "max-model-len",
                     .help = "Longest sequence in tokens, prompt and answer together.",
                     .when = "Lower it to hold more sequences in the same memory.",
@@ -36,6 +37,14 @@ void RegisterModel(config::Registry& registry, StackOptions* stack) {
                  .when = "For a base model without one, or to correct one.",
                  .default_text = "the model's own"},
                 &stack->chat_template);
+  registry.Group("Model", kMakingImages);
+  registry.Choice(
+      {.name = "dtype",
+       .help = "Type of weights, activations and KV cache; auto follows the checkpoint, "
+               "f16 becomes bfloat16.",
+       .when = "float32 is twice the bytes and closest to a reference. `lorry pull` needs the "
+               "one of the server that it prepares for."},
+      &stack->dtype, {"auto", "bfloat16", "float32"});
 }
 
 void RegisterAdapters(config::Registry& registry, StackOptions* stack) {
@@ -55,16 +64,17 @@ void RegisterAdapters(config::Registry& registry, StackOptions* stack) {
       {.name = "enable-lora",
        .help = "vLLM's switch; adapters are always enabled, --no-enable-lora refuses them."},
       &stack->enable_lora);
-  registry.Integer({.name = "max-lora-rank",
-                    .help = "Adapters of a higher rank are refused.",
-                    .when = "A limit only: an adapter costs what its own rank costs."},
-                   &stack->max_lora_rank, 1, 512);
   registry.Switch(
       {.name = "skip-bad-adapters",
        .help =
            "An adapter that does not fit is left out with a warning, and does not end the start.",
        .when = "When one broken adapter must not keep the others down."},
       &stack->skip_bad_adapters);
+  registry.Group("Adapters", kMakingImages);
+  registry.Integer({.name = "max-lora-rank",
+                    .help = "Adapters of a higher rank are refused.",
+                    .when = "A limit only: an adapter costs what its own rank costs."},
+                   &stack->max_lora_rank, 1, 512);
 }
 
 void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
@@ -74,16 +84,6 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
                  .help = "A directory that is watched: each directory in it is an adapter of that "
                          "name, while it is there."},
                 &stack->adapter_dirs);
-  registry.Text({.name = "adapter-cache",
-                 .value_name = "DIR",
-                 .help = "Where adapters are kept ready to copy, and what was registered is "
-                         "remembered; \"none\" keeps nothing.",
-                 .default_text = "~/.cache/lorry"},
-                &stack->adapter_cache);
-  registry.Bytes({.name = "adapter-cache-bytes",
-                  .help = "Of that directory; the least valuable adapters leave.",
-                  .when = "Lower it where the disk is small."},
-                 &stack->adapter_cache_bytes);
   registry.Bytes({.name = "adapter-host-bytes",
                   .help = "Of adapters that are kept in memory beside the page pool.",
                   .when = "Raise it when more adapters take turns than the pool holds."},
@@ -107,12 +107,32 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
   registry.Duration({.name = "adapter-timeout",
                      .help = "A request waits for its adapter's weights for so long, then 503."},
                     &stack->adapter_timeout_us);
+  registry.Bytes({.name = "adapter-floor-bytes",
+                  .help = "Of the page pool, kept for adapters however much KV cache is wanted."},
+                 &stack->engine.adapter_floor_bytes);
+}
+
+void RegisterAdapterSources(config::Registry& registry, StackOptions* stack) {
+  registry.Group("Adapter cache and sources", kCaching);
+  registry.Text({.name = "adapter-cache",
+                 .value_name = "DIR",
+                 .help = "Where adapters are kept ready to copy, and what was registered is "
+                         "remembered; \"none\" keeps nothing.",
+                 .default_text = "~/.cache/lorry"},
+                &stack->adapter_cache);
+  registry.Group("Adapter cache and sources", kMakingImages);
+  registry.Bytes({.name = "adapter-cache-bytes",
+                  .help = "Of adapters ready to copy there; the least valuable ones leave.",
+                  .when = "Lower it where the disk is small."},
+                 &stack->adapter_cache_bytes);
+  registry.Group("Adapter cache and sources", kFetching);
   registry.List(
       {.name = "allow-private-host",
        .value_name = "HOST|BLOCK",
        .help = "A private address that an adapter's URL may lead to: a host, host:port or "
                "10.1.0.0/16; all others are refused."},
       &stack->allow_private_hosts);
+  registry.Group("Adapter cache and sources", kLoading);
   registry.List(
       {.name = "allow-request-source",
        .value_name = "PATTERN",
@@ -120,9 +140,6 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
                "others are refused. A star stands for one part, at the end for all that follows.",
        .when = "Clients bring adapters of their own, with LoRAX's adapter_id for instance."},
       &stack->allow_request_sources);
-  registry.Bytes({.name = "adapter-floor-bytes",
-                  .help = "Of the page pool, kept for adapters however much KV cache is wanted."},
-                 &stack->engine.adapter_floor_bytes);
 }
 
 void RegisterEngine(config::Registry& registry, StackOptions* stack) {
@@ -170,7 +187,7 @@ void RegisterEngine(config::Registry& registry, StackOptions* stack) {
                     .when = "Lower it to leave cores to others.",
                     .default_text = "the cores that the process may use"},
                    &stack->threads, 1, 1024);
-  registry.Group("Processor", kReading);
+  registry.Group("Processor", kComputing);
   registry.Choice(
       {.name = "cpu",
        .help = "Instruction set of the kernels; auto takes the best that the processor has.",
@@ -251,14 +268,16 @@ void RegisterServer(config::Registry& registry, ServeOptions* serve, StackOption
 }
 
 void RegisterAdmin(config::Registry& registry, server::AdminOptions* admin) {
-  registry.Group("Managing adapters while the server runs", kServing);
+  registry.Group("Managing adapters while the server runs", kManaging);
   registry.Text({.name = "admin-key",
                  .value_name = "KEY",
                  .help = "Opens the routes that manage adapters (docs/adapters_api.md): "
-                         "Authorization: Bearer KEY, or X-Api-Key: KEY. An --api-key does not.",
+                         "Authorization: Bearer KEY, or X-Api-Key: KEY. An --api-key does not. The "
+                         "other commands send it to the server of --url.",
                  .when = "Give it as LORRY_ADMIN_KEY or in the file: other users can see flags.",
                  .default_text = "none: those routes are off"},
                 &admin->key);
+  registry.Group("Managing adapters while the server runs", kServing);
   registry.Integer({.name = "admin-port",
                     .help = "A listener of their own for these routes, open without a key unless "
                             "there is an --admin-key; 0 takes a free one and says which.",
@@ -308,20 +327,45 @@ void RegisterRun(config::Registry& registry, RunOptions* run) {
                   });
 }
 
-void RegisterInspect(config::Registry& registry, InspectOptions* inspect) {
-  registry.Group("Inspect", {"inspect"});
+void RegisterAdapterCommands(config::Registry& registry, AdapterCommandOptions* adapter) {
+  registry.Group("Adapters at hand", {"pull", "inspect"});
   registry.Text({.name = "base",
                  .value_name = "MODEL",
-                 .help = "The model directory that the adapter is to fit.",
-                 .default_text = "the demo's base"},
-                &inspect->base);
-  registry.Switch({.name = "json", .help = "Answer in JSON."}, &inspect->json);
+                 .help = "The model directory that the adapter is to fit. `lorry pull` then makes "
+                         "it ready to copy, for a server with this model to start from.",
+                 .default_text = "pull: the files alone; inspect: the demo's base"},
+                &adapter->base);
+  registry.Text({.name = "source-token",
+                 .value_name = "TOKEN",
+                 .help = "For the Hub or a URL; it goes to the first host only. HF_TOKEN is enough "
+                         "for the Hub.",
+                 .when = "Give it as LORRY_SOURCE_TOKEN: other users can see flags.",
+                 .default_text = "none"},
+                &adapter->token);
+  registry.Group("Adapters at hand", {"inspect", "ls"});
+  registry.Switch({.name = "json", .help = "Answer in JSON."}, &adapter->json);
+  registry.Group("Adapters at hand", {"ls", "rm", "pin"});
+  registry.Text({.name = "url",
+                 .value_name = "URL",
+                 .help = "A running server, http://HOST:PORT, in place of this machine's cache.",
+                 .default_text = "none: the cache"},
+                &adapter->url);
+  registry.Group("Adapters at hand", {"pin"});
+  registry.Switch({.name = "unpin", .help = "It may leave again."}, &adapter->unpin);
+  registry.Group("View", {"top"});
+  registry.Switch({.name = "once",
+                   .help = "Print one frame without control characters, and end.",
+                   .when = "In scripts; it is so wherever the output is no terminal."},
+                  &adapter->once);
+  registry.Duration({.name = "interval", .help = "Between two looks at the server."},
+                    &adapter->interval_us);
 }
 
 void RegisterGeneral(config::Registry& registry, Options* options) {
-  registry.Group("Log and configuration", kReading);
+  registry.Group("Log and configuration", kAll);
   registry.Custom({.name = "log-level", .help = "What is worth a line."},
-                  {"debug", "info", "warning", "error", "off"}, "info; warning for run and inspect",
+                  {"debug", "info", "warning", "error", "off"},
+                  "info for serve and pull, else warning",
                   [options](const std::string& text) -> Status {
                     options->log.level = text == "debug"     ? log::Level::kDebug
                                          : text == "info"    ? log::Level::kInfo
@@ -349,11 +393,12 @@ void RegisterOptions(config::Registry& registry, Options* options) {
   RegisterModel(registry, &options->stack);
   RegisterAdapters(registry, &options->stack);
   RegisterAdapterTiers(registry, &options->stack);
+  RegisterAdapterSources(registry, &options->stack);
   RegisterServer(registry, &options->serve, &options->stack);
   RegisterAdmin(registry, &options->serve.http.admin);
   RegisterEngine(registry, &options->stack);
   RegisterRun(registry, &options->run);
-  RegisterInspect(registry, &options->inspect);
+  RegisterAdapterCommands(registry, &options->adapter);
   RegisterGeneral(registry, options);
 }
 

@@ -26,16 +26,22 @@ struct RunOptions {
   SamplingChoice sampling;
 };
 
-struct InspectOptions {
-  std::string base;
+// Of the commands around adapters: pull, ls, rm, pin, inspect, top.
+struct AdapterCommandOptions {
+  std::string base;   // a model directory
+  std::string token;  // for sources
+  std::string url;    // of a running server; empty: the cache of this machine
   bool json = false;
+  bool unpin = false;
+  bool once = false;
+  Micros interval_us = 1'000'000;
 };
 
 struct Options {
   StackOptions stack;
   ServeOptions serve;
   RunOptions run;
-  InspectOptions inspect;
+  AdapterCommandOptions adapter;
   log::Options log;
   std::string config_file;
 };

@@ -181,8 +181,7 @@ class Builder {
     catalogue_.base.max_image_bytes = engine->max_adapter_bytes();
     catalogue_.base.sources.allow_private_hosts = options_.allow_private_hosts;
     ReadSourceVariables(catalogue_.base.sources);
-    if (options_.adapter_cache.empty()) options_.adapter_cache = DefaultCacheDir();
-    if (options_.adapter_cache != "none") catalogue_.cache_dir = options_.adapter_cache;
+    catalogue_.cache_dir = AdapterCacheDir(options_.adapter_cache).value_or("");
     catalogue_.max_disk_bytes = options_.adapter_cache_bytes;
     catalogue_.max_host_bytes = options_.adapter_host_bytes;
     catalogue_.num_fetchers = options_.adapter_fetchers;
@@ -205,11 +204,12 @@ class Builder {
   Status LoadAdapters() {
     std::vector<std::future<Result<AdapterStatus>>> loads;
     for (const AdapterArgument& adapter : adapters_) {
-      ASSIGN_OR_RETURN(const adapters::SourceUri uri, SourceOf(adapter));
+      const auto uri = ParseSourceWord(adapter.path);
+      if (!uri) return Annotate(uri.error(), fmt::format("adapter {}", adapter.name));
       auto loaded = std::make_shared<std::promise<Result<AdapterStatus>>>();
       loads.push_back(loaded->get_future());
       stack_->catalogue->AddStatic(
-          adapter.name, uri, false,
+          adapter.name, *uri, false,
           [loaded](Result<AdapterStatus> status) { loaded->set_value(std::move(status)); });
     }
     for (size_t i = 0; i < loads.size(); ++i) {
@@ -227,16 +227,6 @@ class Builder {
       stack_->engine->Warm(choice.adapters.front().handle);
     }
     return {};
-  }
-
-  // A directory may be named without "./" here: it is this machine's operator who writes.
-  static Result<adapters::SourceUri> SourceOf(const AdapterArgument& argument) {
-    std::error_code error;
-    const bool is_here = fs::exists(argument.path, error);
-    auto uri = adapters::ParseSourceUri(is_here ? fs::absolute(argument.path, error).string()
-                                                : argument.path);
-    if (!uri) return Annotate(std::move(uri.error()), fmt::format("adapter {}", argument.name));
-    return uri;
   }
 
   Status WatchDirectories() {

@@ -82,10 +82,10 @@ std::string MarkdownTables(const Registry& registry) {
   std::string result;
   const Option* previous = nullptr;
   for (const Option& option : registry.options()) {
-    if (previous == nullptr || option.group != previous->group ||
-        option.commands != previous->commands) {
-      result += fmt::format("\n## {}\n\nOf `lorry {}`.\n\n", option.group,
-                            fmt::join(option.commands, "`, `lorry "));
+    const bool is_new_group = previous == nullptr || option.group != previous->group;
+    if (is_new_group) result += fmt::format("\n## {}\n", option.group);
+    if (is_new_group || option.commands != previous->commands) {
+      result += fmt::format("\nOf `lorry {}`.\n\n", fmt::join(option.commands, "`, `lorry "));
       result += "| option | default | what it does, and when to change it |\n|---|---|---|\n";
     }
     previous = &option;
