@@ -10,6 +10,7 @@
 
 #include "adapters/cache_layout.h"
 #include "adapters/registry_file.h"
+#include "adapters/source_files.h"
 #include "formats/file_lock.h"
 #include "formats/output_file.h"
 
@@ -17,6 +18,16 @@ namespace lorry::adapters {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What is in a directory, which others may change meanwhile.
+std::vector<fs::path> EntriesOf(const fs::path& dir, std::error_code& error) {
+  std::vector<fs::path> entries;
+  for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
+       entry.increment(error)) {
+    entries.push_back(entry->path());
+  }
+  return entries;
+}
 
 // "0123456789abcdef"
 std::optional<uint64_t> BaseOf(std::string_view digits) {
@@ -51,24 +62,15 @@ std::vector<CachedImage> ImagesOfBase(const std::string& cache_dir, const fs::pa
                                       uint64_t base) {
   std::vector<CachedImage> images;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-    if (entry.path().extension() != ".image") continue;
-    const auto info = ReadImageFileInfo(entry.path());
-    if (!info) continue;  // of another version, or broken
-    images.push_back({.path = entry.path(), .info = *info, .is_kept = IsKept(entry.path())});
+  for (const fs::path& path : EntriesOf(dir, error)) {
+    if (path.extension() != ".image") continue;
+    const auto info = ReadImageFileInfo(path);
+    if (!info) continue;  // of another version, broken, or gone meanwhile
+    images.push_back({.path = path, .info = *info, .is_kept = IsKept(path)});
   }
   NameImages(RegistryFile(RegistryPath(cache_dir, base)).Read().value_or(RegistryContent()),
              images);
   return images;
-}
-
-uint64_t BytesBelow(const std::string& dir) {
-  uint64_t num_bytes = 0;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(dir, error)) {
-    if (entry.is_regular_file(error)) num_bytes += entry.file_size(error);
-  }
-  return num_bytes;
 }
 
 int64_t ModifiedAt(const std::string& path) {
@@ -79,9 +81,8 @@ int64_t ModifiedAt(const std::string& path) {
 std::vector<CachedFiles> StagedFiles(const std::string& cache_dir) {
   std::vector<CachedFiles> files;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(cache_dir + "/staging", error)) {
-    if (!entry.is_directory(error)) continue;
-    const std::string dir = entry.path();
+  for (const fs::path& dir : EntriesOf(cache_dir + "/staging", error)) {
+    if (!fs::is_directory(dir, error)) continue;
     const uint64_t num_bytes = BytesBelow(dir);
     if (num_bytes == 0) continue;  // the Hub's files are in its own cache
     CachedFiles staged = {
@@ -128,10 +129,10 @@ Result<CacheInventory> ListCache(const std::string& cache_dir) {
   CacheInventory inventory;
   std::error_code error;
   const fs::path images_dir = ImagesDir(cache_dir);
-  for (const fs::directory_entry& entry : fs::directory_iterator(images_dir, error)) {
-    const auto base = BaseOf(entry.path().filename().string());
+  for (const fs::path& dir : EntriesOf(images_dir, error)) {
+    const auto base = BaseOf(dir.filename().string());
     if (!base) continue;
-    for (CachedImage& image : ImagesOfBase(cache_dir, entry.path(), *base)) {
+    for (CachedImage& image : ImagesOfBase(cache_dir, dir, *base)) {
       inventory.images.push_back(std::move(image));
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "adapters/cache_layout.h"
@@ -75,7 +76,7 @@ void DiskCache::Scan() {
                       {.bytes = file.num_bytes,
                        .bring_back_us = static_cast<Micros>(file.num_bytes / kBytesPerMicro) + 1});
   }
-  for (const Found& file : found) KeepIfMarked(file.id);
+  FollowMarks();
   while (policy_->resident_bytes() > max_bytes_) {
     const auto victim = policy_->Victim();
     if (!victim) break;
@@ -97,10 +98,11 @@ bool DiskCache::Reserve(const AdapterId& id, size_t num_bytes, Micros bring_back
   if (num_bytes > max_bytes_ || files_.contains(id)) return false;
   const size_t after = policy_->resident_bytes() + num_bytes;
   if (after > max_bytes_) {
+    // Marks may have come and gone since the last look.
+    const auto changed = [this](const AdapterId& id) { return FollowMark(id); };
     auto victims = policy_->Victims(after - max_bytes_);
-    // A mark may have come since the last look.
-    while (victims && std::any_of(victims->begin(), victims->end(),
-                                  [this](const AdapterId& id) { return KeepIfMarked(id); })) {
+    if (!victims || std::any_of(victims->begin(), victims->end(), changed)) {
+      FollowMarks();
       victims = policy_->Victims(after - max_bytes_);
     }
     if (!victims) return false;
@@ -116,7 +118,7 @@ bool DiskCache::Reserve(const AdapterId& id, size_t num_bytes, Micros bring_back
 void DiskCache::Written(const AdapterId& id) {
   files_[id].state = State::kReady;
   policy_->Unpin(id);
-  KeepIfMarked(id);
+  FollowMark(id);
 }
 
 void DiskCache::Abandoned(const AdapterId& id) {
@@ -142,12 +144,19 @@ void DiskCache::Remove(const AdapterId& id) {
   found->second.state = State::kBroken;
 }
 
-bool DiskCache::KeepIfMarked(const AdapterId& id) {
+// Whether it has changed.
+bool DiskCache::FollowMark(const AdapterId& id) {
   File& file = files_[id];
-  if (file.is_kept || !IsKept(PathOf(id))) return false;
-  policy_->Pin(id);
-  file.is_kept = true;
+  const bool is_kept = IsKept(PathOf(id));
+  if (std::exchange(file.is_kept, is_kept) == is_kept) return false;
+  is_kept ? policy_->Pin(id) : policy_->Unpin(id);
   return true;
+}
+
+void DiskCache::FollowMarks() {
+  for (auto& [id, file] : files_) {
+    if (file.state == State::kReady) FollowMark(id);
+  }
 }
 
 void DiskCache::Erase(const AdapterId& id) {

@@ -55,7 +55,8 @@ class DiskCache {
 
   DiskCache(std::string dir, uint64_t base, size_t max_bytes);
   void Scan();
-  bool KeepIfMarked(const AdapterId& id);
+  bool FollowMark(const AdapterId& id);
+  void FollowMarks();
   void Erase(const AdapterId& id);
 
   std::string dir_;

@@ -78,17 +78,6 @@ Result<std::string> Convert(const fs::path& from, const FetchRequest& request, u
   return target;
 }
 
-uint64_t BytesBelow(const fs::path& dir) {
-  uint64_t bytes = 0;
-  std::error_code error;
-  for (fs::recursive_directory_iterator entry(dir, error), end; !error && entry != end;
-       entry.increment(error)) {
-    std::error_code entry_error;
-    if (entry->is_regular_file(entry_error)) bytes += entry->file_size(entry_error);
-  }
-  return bytes;
-}
-
 }  // namespace
 
 Result<SourceFiles> BringSourceFiles(const FetchRequest& request, const SourceOptions& options,
@@ -116,6 +105,17 @@ Status UnpackSourceFiles(const FetchRequest& request, const SourceOptions& optio
   }
   ASSIGN_OR_RETURN(files.dir, Convert(files.dir, request, options.max_bytes));
   return {};
+}
+
+uint64_t BytesBelow(const fs::path& dir) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(dir, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code entry_error;
+    if (entry->is_regular_file(entry_error)) bytes += entry->file_size(entry_error);
+  }
+  return bytes;
 }
 
 void PruneStaging(const std::string& cache_dir, uint64_t max_bytes) {

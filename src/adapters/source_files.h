@@ -4,6 +4,7 @@
 // sockets. Two that want the same source take turns, in other processes too.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -31,5 +32,8 @@ Status UnpackSourceFiles(const FetchRequest& request, const SourceOptions& optio
 
 // What nobody went on with for a day goes, and the oldest beyond `max_bytes`; locks stay.
 void PruneStaging(const std::string& cache_dir, uint64_t max_bytes);
+
+// Of all files in a directory and those in it.
+uint64_t BytesBelow(const std::filesystem::path& dir);
 
 }  // namespace lorry::adapters
