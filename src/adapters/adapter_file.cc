@@ -141,7 +141,7 @@ Result<ImageFileInfo> ReadImageFileInfo(const std::string& path) {
     return Broken(path, "not an adapter image of this version");
   }
   if (header.num_parts > kMaxParts ||
-      file.size_bytes != BlobOffset(header.num_parts) + header.blob_bytes) {
+      file.size_bytes < BlobOffset(header.num_parts) + header.blob_bytes) {
     return Broken(path, "its length is not what its header says");
   }
   struct stat status;

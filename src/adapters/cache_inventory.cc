@@ -3,10 +3,9 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <map>
+#include <iterator>
 
 #include "adapters/cache_layout.h"
 #include "adapters/registry_file.h"
@@ -29,21 +28,12 @@ std::vector<fs::path> EntriesOf(const fs::path& dir, std::error_code& error) {
   return entries;
 }
 
-// "0123456789abcdef"
-std::optional<uint64_t> BaseOf(std::string_view digits) {
-  uint64_t base = 0;
-  const char* end = digits.data() + digits.size();
-  const bool is_whole =
-      digits.size() == 16 && std::from_chars(digits.data(), end, base, 16).ptr == end;
-  return is_whole ? std::optional(base) : std::nullopt;
-}
-
 // Whether the registry's key is of this source; `uri` may leave out what only a digest says.
 bool IsKeyOf(std::string_view key, const SourceUri& uri) {
   return key == SourceKey(uri) || key.substr(0, key.rfind('#')) == uri.text;
 }
 
-// Names and sources of one base's images.
+// Content has one id whatever it is made to fit.
 void NameImages(const RegistryContent& registry, std::vector<CachedImage>& images) {
   for (CachedImage& image : images) {
     for (const auto& [text, source] : registry.sources) {
@@ -58,8 +48,17 @@ void NameImages(const RegistryContent& registry, std::vector<CachedImage>& image
   }
 }
 
-std::vector<CachedImage> ImagesOfBase(const std::string& cache_dir, const fs::path& dir,
-                                      uint64_t base) {
+std::vector<std::string> RegistryPaths(const std::string& cache_dir) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (const fs::path& path : EntriesOf(cache_dir, error)) {
+    const std::string name = path.filename();
+    if (name.starts_with("registry-") && name.ends_with(".json")) paths.push_back(path);
+  }
+  return paths;
+}
+
+std::vector<CachedImage> ImagesIn(const fs::path& dir) {
   std::vector<CachedImage> images;
   std::error_code error;
   for (const fs::path& path : EntriesOf(dir, error)) {
@@ -68,8 +67,6 @@ std::vector<CachedImage> ImagesOfBase(const std::string& cache_dir, const fs::pa
     if (!info) continue;  // of another version, broken, or gone meanwhile
     images.push_back({.path = path, .info = *info, .is_kept = IsKept(path)});
   }
-  NameImages(RegistryFile(RegistryPath(cache_dir, base)).Read().value_or(RegistryContent()),
-             images);
   return images;
 }
 
@@ -109,11 +106,12 @@ Status RemoveFiles(const CachedFiles& files) {
 }
 
 Status RemoveImage(const std::string& cache_dir, const CachedImage& image) {
-  const RegistryFile registry(RegistryPath(cache_dir, image.info.key.base));
-  RETURN_IF_ERROR(registry.Change([&](RegistryContent& content) {
-    std::erase_if(content.sources,
-                  [&](const auto& known) { return known.second.id == image.info.key.id; });
-  }));
+  for (const std::string& path : RegistryPaths(cache_dir)) {
+    RETURN_IF_ERROR(RegistryFile(path).Change([&](RegistryContent& content) {
+      std::erase_if(content.sources,
+                    [&](const auto& known) { return known.second.id == image.info.key.id; });
+    }));
+  }
   RETURN_IF_ERROR(SetKept(image, false));
   std::error_code error;
   fs::remove(image.path, error);
@@ -130,15 +128,15 @@ Result<CacheInventory> ListCache(const std::string& cache_dir) {
   std::error_code error;
   const fs::path images_dir = ImagesDir(cache_dir);
   for (const fs::path& dir : EntriesOf(images_dir, error)) {
-    const auto base = BaseOf(dir.filename().string());
-    if (!base) continue;
-    for (CachedImage& image : ImagesOfBase(cache_dir, dir, *base)) {
-      inventory.images.push_back(std::move(image));
-    }
+    std::ranges::move(ImagesIn(dir), std::back_inserter(inventory.images));
   }
   if (error && error != std::errc::no_such_file_or_directory) {
     return Fail(ErrorCode::kPermission, fmt::format("{}: {}", images_dir.string(), error.message()),
                 "adapter-cache");
+  }
+  for (const std::string& path : RegistryPaths(cache_dir)) {
+    const auto registry = RegistryFile(path).Read();
+    if (registry) NameImages(*registry, inventory.images);
   }
   inventory.files = StagedFiles(cache_dir);
   std::sort(inventory.images.begin(), inventory.images.end(), [](const auto& a, const auto& b) {

@@ -46,8 +46,12 @@ class Puller {
     ASSIGN_OR_RETURN(model::ModelFiles files,
                      model::OpenModelFiles(model_dir, options_.stack.dtype));
     const uint64_t base = adapters::BaseFingerprint(files.spec, files.checkpoint);
+    ASSIGN_OR_RETURN(formats::BaseText text, formats::BaseText::Read(model_dir));
+    auto shared_text = std::make_shared<const formats::BaseText>(std::move(text));
+    const uint64_t image_base =
+        adapters::LoadBase{.text = shared_text, .fingerprint = base}.ImageBase();
     ASSIGN_OR_RETURN(adapters::DiskCache cache,
-                     adapters::DiskCache::Open(adapters::ImagesDir(cache_dir_), base,
+                     adapters::DiskCache::Open(adapters::ImagesDir(cache_dir_), image_base,
                                                options_.stack.adapter_cache_bytes));
     store_ = std::make_unique<ImageStore>(
         ImageStore{std::move(files),
@@ -57,6 +61,7 @@ class Puller {
     store_->base = {.config = store_->files.config,
                     .checkpoint = &store_->files.checkpoint,
                     .spec = store_->files.spec,
+                    .text = std::move(shared_text),
                     .fingerprint = base,
                     .max_rank = options_.stack.max_lora_rank,
                     .sources = sources_};
@@ -133,14 +138,14 @@ class Puller {
   Status Keep(const adapters::AdapterImage& image) {
     adapters::DiskCache& cache = store_->cache;
     if (cache.Contains(image.id)) return {};
-    if (!cache.Reserve(image.id, image.blob.size(), 0)) {
+    if (!cache.Reserve(image.id, image.host_bytes(), 0)) {
       return Fail(ErrorCode::kResourceExhausted,
                   fmt::format("{} do not fit --adapter-cache-bytes {} beside what is pinned",
                               config::RoundBytes(image.blob.size()),
                               config::ShowBytes(options_.stack.adapter_cache_bytes)));
     }
     const Status status =
-        adapters::WriteImageFile(image, store_->base.fingerprint, cache.PathOf(image.id));
+        adapters::WriteImageFile(image, store_->base.ImageBase(), cache.PathOf(image.id));
     status ? cache.Written(image.id) : cache.Abandoned(image.id);
     return status;
   }
