@@ -48,7 +48,8 @@ TEST(Stream, WakesSleepersAndSpreadsWork) {
       if (thread_idx == 1) helped.fetch_add(1);
       while (helped.load() == 0) std::this_thread::yield();
     });
-    EXPECT_GE(helped.load(), 1);  // 2: the machine gave the caller no time, and the worker took both
+    EXPECT_GE(helped.load(),
+              1);  // 2: the machine gave the caller no time, and the worker took both
   }
 }
 
