@@ -114,14 +114,17 @@ void Catalogue::Run() {
   NameThisThread("catalogue");
   std::vector<std::function<void()>> work;
   while (!stopping_) {
-    const Micros hour_us = options_.clock->NowUs() + 3'600'000'000;
-    const Micros next_us = deadlines_.empty() ? hour_us : deadlines_.begin()->first;
+    // The pool does not say when it changes.
+    Micros next_us = show_loaded_us_;
+    if (!deadlines_.empty()) next_us = std::min(next_us, deadlines_.begin()->first);
     const Micros left_us = next_us - options_.clock->NowUs();
     if (left_us > 0) mailbox_.WaitFor(std::chrono::microseconds(left_us));
     mailbox_.Drain(work);
     for (const auto& item : work) item();
+    loaded_changed_ |= !work.empty();
     FailOverdue();
     PublishIfChanged();
+    ShowLoaded();
     metrics_.SetWaiting(num_waiting_);
     if (registry_changed_ && !is_saving_) SaveRegistry();
   }
@@ -295,16 +298,45 @@ void Catalogue::SyncPin(const AdapterId& id) {
   }
 }
 
+// Whether the pool has changed since.
+bool Catalogue::FollowPool() {
+  const auto now = pool_.resident();
+  if (now == pool_list_) return false;
+  pool_list_ = now;
+  pool_ids_.clear();
+  if (now != nullptr) pool_ids_.insert(now->begin(), now->end());
+  return true;
+}
+
 AdapterTier Catalogue::TierOf(const AdapterId& id) {
-  if (const auto now = pool_.resident(); now != pool_list_) {
-    pool_list_ = now;
-    pool_ids_.clear();
-    if (now != nullptr) pool_ids_.insert(now->begin(), now->end());
-  }
+  FollowPool();
   if (pool_ids_.contains(id)) return AdapterTier::kPool;
   const auto content = contents_.find(id);
   if (content != contents_.end() && !content->second.used.expired()) return AdapterTier::kHost;
   return cache_.Contains(id) ? AdapterTier::kDisk : AdapterTier::kNone;
+}
+
+// A walk over all names: not after each message, and not while nothing happens.
+void Catalogue::ShowLoaded() {
+  constexpr Micros kPeriodUs = 1'000'000;
+  const Micros now_us = options_.clock->NowUs();
+  if (now_us < show_loaded_us_) return;
+  show_loaded_us_ = now_us + kPeriodUs;
+  const bool pool_changed = FollowPool();
+  if (!std::exchange(loaded_changed_, false) && !pool_changed) return;
+  std::vector<LoadedName> loaded;
+  for (const auto& [name, entry] : entries_) {
+    if (!entry.is_registered || entry.id.IsBase()) continue;
+    const bool is_in_pool = pool_ids_.contains(entry.id);
+    const auto content = contents_.find(entry.id);
+    const bool is_here = content != contents_.end();
+    if (!is_in_pool && !(is_here && content->second.host != nullptr)) continue;
+    loaded.push_back({.name = name,
+                      .is_in_pool = is_in_pool,
+                      .is_pinned = is_here && content->second.is_pinned,
+                      .max_rank = entry.max_rank});
+  }
+  metrics_.SetLoaded(std::move(loaded));
 }
 
 // ---- requests

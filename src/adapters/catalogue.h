@@ -204,6 +204,8 @@ class Catalogue final : public AdapterService {
   void WriteToDisk(const std::shared_ptr<const AdapterImage>& image, const LoadTimes& times);
   AdapterStatus StatusOf(const Entry& entry);
   AdapterTier TierOf(const AdapterId& id);
+  bool FollowPool();
+  void ShowLoaded();
 
   const CatalogueOptions options_;
   const PoolHooks pool_;
@@ -224,6 +226,8 @@ class Catalogue final : public AdapterService {
   // Sources that are read at the moment, by their digest, and the loads (name, number) that wait
   // for that: a source has one staging directory, and what one load finds the next need not fetch.
   std::map<std::string, std::deque<std::pair<std::string, uint64_t>>> busy_sources_;
+  bool loaded_changed_ = true;  // names or the host tier may have, since ShowLoaded
+  Micros show_loaded_us_ = 0;   // the earliest time of the next
   size_t unwritten_bytes_ = 0;
   bool names_changed_ = true;
   bool registry_changed_ = false;

@@ -12,6 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 class CatalogueLoadTest : public CatalogueTest {
  protected:
@@ -232,6 +233,36 @@ TEST_F(CatalogueTest, WatchedNamesComeChangeAndGo) {
   EXPECT_EQ(Want("a").Code(), ErrorCode::kNotFound);
   Restart();
   EXPECT_FALSE(IsKnown("a"));  // not written down
+}
+
+TEST_F(CatalogueTest, MetricsSayWhichNamesAreInMemory) {
+  Start();
+  const AdapterId a = Register("a", Source("all-linear-r8", "a"), false, true, true).Value().id;
+  ASSERT_TRUE(Register("b", Source("rslora-r3", "b")).Get());
+  ASSERT_TRUE(Register("idle", Source("dora", "c"), false, false).Get());
+  const auto shown = [&] {
+    clock_.Advance(kSecondUs);
+    List();
+    List();  // the first one's answer comes before the metrics
+    std::vector<std::string> series;
+    for (const auto& family : registry_->Collect()) {
+      if (family.name != "vllm:lora_adapter_loaded") continue;
+      for (const auto& metric : family.metric) {
+        std::string text;
+        for (const auto& label : metric.label) text += label.name + "=" + label.value + " ";
+        series.push_back(std::move(text));
+      }
+    }
+    return series;
+  };
+  const std::string in_pool = "adapter_name=a level=gpu pinned=true rank=8 ";
+  const std::string on_host = "adapter_name=b level=cpu pinned=false rank=3 ";
+  EXPECT_THAT(shown(),
+              UnorderedElementsAre("adapter_name=a level=cpu pinned=true rank=8 ", on_host));
+  pool_.resident.Set(std::make_shared<const std::vector<AdapterId>>(1, a));
+  EXPECT_THAT(shown(), UnorderedElementsAre(in_pool, on_host));
+  ASSERT_TRUE(Remove("b"));
+  EXPECT_THAT(shown(), ElementsAre(in_pool));
 }
 
 TEST_F(CatalogueTest, WithoutADiskItWorksAndLeavesNothing) {

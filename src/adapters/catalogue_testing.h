@@ -37,6 +37,7 @@ class TestClock final : public Clock {
 struct FakePool {
   std::mutex mutex;
   std::vector<AdapterId> pinned, dropped;
+  SharedValue<std::vector<AdapterId>> resident;
 
   PoolHooks Hooks() {
     return {.pin =
@@ -54,7 +55,7 @@ struct FakePool {
                   const std::lock_guard lock(mutex);
                   dropped.push_back(id);
                 },
-            .resident = [] { return std::make_shared<const std::vector<AdapterId>>(); }};
+            .resident = [this] { return resident.Get(); }};
   }
   std::vector<AdapterId> Pinned() {
     const std::lock_guard lock(mutex);

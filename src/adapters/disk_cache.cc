@@ -57,21 +57,25 @@ void DiskCache::Scan() {
   };
   std::vector<Found> found;
   std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir_, error)) {
-    const std::string name = entry.path().filename();
+  for (fs::directory_iterator entry(dir_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    if (name.ends_with(".part")) formats::RemoveIfAbandoned(entry->path());
     const auto id = IdOf(name, base_);
-    const size_t num_bytes = entry.is_regular_file(error) ? entry.file_size(error) : 0;
-    if (id && num_bytes > 0) {
-      found.push_back({entry.last_write_time(error), *id, num_bytes});
-    } else if (name.ends_with(".part")) {
-      formats::RemoveIfAbandoned(entry.path());
-    }
+    std::error_code entry_error;  // others may remove it meanwhile
+    if (!id || !entry->is_regular_file(entry_error)) continue;
+    const size_t num_bytes = entry->file_size(entry_error);
+    if (entry_error || num_bytes == 0) continue;
+    const auto used = entry->last_write_time(entry_error);
+    if (!entry_error) found.push_back({used, *id, num_bytes});
   }
+  if (error) log::Warning("adapter cache: {}: {}", dir_, error.message());
   std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
     return std::tie(a.used, a.id) < std::tie(b.used, b.id);
   });
   for (const Found& file : found) {
-    files_[file.id].state = State::kReady;
+    // A file that is replaced meanwhile may have been listed twice.
+    if (!files_.try_emplace(file.id, File{.state = State::kReady}).second) continue;
     policy_->OnInsert(file.id,
                       {.bytes = file.num_bytes,
                        .bring_back_us = static_cast<Micros>(file.num_bytes / kBytesPerMicro) + 1});

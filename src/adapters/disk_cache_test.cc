@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "formats/test_files.h"
 
@@ -123,6 +125,28 @@ TEST_F(DiskCacheTest, ASmallerLimitKeepsWhatWasUsedLast) {
   DiskCache cache = Open(200);
   EXPECT_TRUE(cache.Contains(IdOf(1)) && cache.Contains(IdOf(2)));
   EXPECT_EQ(NumFiles(), 2u);
+}
+
+TEST_F(DiskCacheTest, FilesMayVanishWhileItLooks) {
+  constexpr uint8_t kNumFiles = 50;
+  DiskCache cache = Open(10'000);
+  std::atomic<bool> is_over = false;
+  std::thread other([&] {  // comes and goes, as another process's files do
+    for (int round = 0; round < 50; ++round) {
+      for (uint8_t i = 1; i <= kNumFiles; ++i) {
+        std::ofstream(cache.PathOf(IdOf(i))) << std::string(100, 'x');
+      }
+      std::error_code error;
+      for (uint8_t i = 1; i <= kNumFiles; ++i) fs::remove(cache.PathOf(IdOf(i)), error);
+    }
+    is_over = true;
+  });
+  while (!is_over) {
+    const DiskCacheStats stats = Open(10'000).stats();
+    EXPECT_LE(stats.num_bytes, kNumFiles * 100u);
+    EXPECT_EQ(stats.num_evicted, 0u);
+  }
+  other.join();
 }
 
 TEST_F(DiskCacheTest, WithoutRoomItTouchesNothing) {

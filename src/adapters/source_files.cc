@@ -68,7 +68,7 @@ Result<std::string> Convert(const fs::path& from, const FetchRequest& request, u
        entry.increment(error)) {
     const std::string name = entry->path().filename();
     if (!formats::IsAdapterFile(name) || name == formats::kAdapterTorchFile) continue;
-    fs::create_symlink(fs::absolute(entry->path()), fs::path(target) / name, error);
+    fs::create_symlink(fs::absolute(entry->path(), error), fs::path(target) / name, error);
     if (error) break;
   }
   if (error) return formats::SystemFailure(target, error.value());
@@ -113,7 +113,9 @@ uint64_t BytesBelow(const fs::path& dir) {
   for (fs::recursive_directory_iterator entry(dir, error), end; !error && entry != end;
        entry.increment(error)) {
     std::error_code entry_error;
-    if (entry->is_regular_file(entry_error)) bytes += entry->file_size(entry_error);
+    if (!entry->is_regular_file(entry_error)) continue;
+    const uint64_t num_bytes = entry->file_size(entry_error);
+    if (!entry_error) bytes += num_bytes;
   }
   return bytes;
 }
@@ -127,7 +129,8 @@ void PruneStaging(const std::string& cache_dir, uint64_t max_bytes) {
        entry.increment(error)) {
     std::error_code entry_error;
     if (!entry->is_directory(entry_error)) continue;
-    dirs.emplace_back(entry->last_write_time(entry_error), entry->path());
+    const auto changed = entry->last_write_time(entry_error);
+    if (!entry_error) dirs.emplace_back(changed, entry->path());
   }
   std::sort(dirs.begin(), dirs.end(), std::greater());
   uint64_t kept_bytes = 0;

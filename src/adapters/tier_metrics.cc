@@ -1,5 +1,8 @@
 #include "adapters/tier_metrics.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace lorry::adapters {
 namespace {
 
@@ -50,7 +53,9 @@ TierMetrics::TierMetrics(prometheus::Registry& registry)
       names_(Gauges(registry, "lorry:adapter_names", "Adapters that can be asked for.").Add({})),
       waiting_(Gauges(registry, "lorry:adapter_waiting_requests",
                       "Requests that wait for an adapter's weights.")
-                   .Add({})) {}
+                   .Add({})),
+      loaded_(Gauges(registry, "vllm:lora_adapter_loaded", "Adapters in memory; the value is 1.")) {
+}
 
 void TierMetrics::OnHit(AdapterTier tier) { hits_.Add(Tier(AdapterTierName(tier))).Increment(); }
 
@@ -89,6 +94,30 @@ void TierMetrics::SetNames(size_t num_names) { names_.Set(static_cast<double>(nu
 
 void TierMetrics::SetWaiting(size_t num_requests) {
   waiting_.Set(static_cast<double>(num_requests));
+}
+
+void TierMetrics::SetLoaded(std::vector<LoadedName> loaded) {
+  constexpr size_t kMaxSeries = 4096;
+  std::stable_partition(loaded.begin(), loaded.end(),
+                        [](const LoadedName& adapter) { return adapter.is_in_pool; });
+  if (loaded.size() > kMaxSeries) loaded.resize(kMaxSeries);
+  auto before = std::exchange(loaded_now_, {});
+  for (const LoadedName& adapter : loaded) {
+    std::string name(adapter.name);
+    Labels labels = {{"adapter_name", name},
+                     {"level", adapter.is_in_pool ? "gpu" : "cpu"},
+                     {"pinned", adapter.is_pinned ? "true" : "false"},
+                     {"rank", std::to_string(adapter.max_rank)}};
+    const auto same = before.find(name);
+    if (same != before.end() && same->second.labels == labels) {
+      loaded_now_.insert(before.extract(same));
+      continue;
+    }
+    prometheus::Gauge& gauge = loaded_.Add(labels);
+    gauge.Set(1);
+    loaded_now_.emplace(std::move(name), LoadedSeries{&gauge, std::move(labels)});
+  }
+  for (const auto& [name, series] : before) loaded_.Remove(series.gauge);
 }
 
 }  // namespace lorry::adapters

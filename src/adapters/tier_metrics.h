@@ -9,12 +9,23 @@
 #include <prometheus/registry.h>
 
 #include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
 
 #include "adapters/disk_cache.h"
 #include "adapters/load_adapter.h"
 #include "request/adapter_service.h"
 
 namespace lorry::adapters {
+
+// A name whose weights are in memory. The name is viewed.
+struct LoadedName {
+  std::string_view name;
+  bool is_in_pool = false;  // else: on the host
+  bool is_pinned = false;
+  int max_rank = 0;
+};
 
 class TierMetrics {
  public:
@@ -28,8 +39,16 @@ class TierMetrics {
   void SetHost(size_t num_images, size_t num_bytes, uint64_t num_evicted);
   void SetNames(size_t num_names);
   void SetWaiting(size_t num_requests);
+  // For routers that send requests to where an adapter already is. Of more than a scrape should
+  // hold, those in the pool come first.
+  void SetLoaded(std::vector<LoadedName> loaded);
 
  private:
+  struct LoadedSeries {
+    prometheus::Gauge* gauge;
+    prometheus::Labels labels;
+  };
+
   prometheus::Family<prometheus::Gauge>& bytes_;
   prometheus::Family<prometheus::Gauge>& count_;
   prometheus::Family<prometheus::Counter>& hits_;
@@ -40,6 +59,8 @@ class TierMetrics {
   prometheus::Family<prometheus::Histogram>& load_seconds_;
   prometheus::Gauge& names_;
   prometheus::Gauge& waiting_;
+  prometheus::Family<prometheus::Gauge>& loaded_;
+  std::unordered_map<std::string, LoadedSeries> loaded_now_;  // by name
 };
 
 }  // namespace lorry::adapters

@@ -56,5 +56,41 @@ TEST_F(TierMetricsTest, GaugesFollowAndCountersOnlyRise) {
   EXPECT_NE(text.find("adapter_evictions_total{"), std::string::npos);
 }
 
+TEST_F(TierMetricsTest, LoadedNamesComeMoveAndGo) {
+  const std::string a = R"(vllm:lora_adapter_loaded{adapter_name="a",level="gpu",pinned="true",)"
+                        R"(rank="8"})";
+  const std::string b = R"(vllm:lora_adapter_loaded{adapter_name="b",level="cpu",pinned="false",)"
+                        R"(rank="16"})";
+  const std::string b_moved =
+      R"(vllm:lora_adapter_loaded{adapter_name="b",level="gpu",pinned="false",rank="16"})";
+  const LoadedName in_pool = {"a", true, true, 8};
+  metrics_.SetLoaded({in_pool, {"b", false, false, 16}});
+  EXPECT_EQ(Value(a), 1);
+  EXPECT_EQ(Value(b), 1);
+  metrics_.SetLoaded({in_pool, {"b", true, false, 16}});
+  EXPECT_EQ(Value(a), 1);
+  EXPECT_EQ(Value(b), -1);
+  EXPECT_EQ(Value(b_moved), 1);
+  metrics_.SetLoaded({});
+  EXPECT_EQ(Value(a), -1);
+  EXPECT_EQ(Value(b_moved), -1);
+}
+
+TEST_F(TierMetricsTest, LoadedNamesAreBoundedAndThePoolsComeFirst) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 5000; ++i) names.push_back(fmt::format("n{}", i));
+  std::vector<LoadedName> loaded;
+  for (const std::string& name : names) loaded.push_back({name, name == "n4999", false, 1});
+  metrics_.SetLoaded(loaded);
+  const std::string text = prometheus::TextSerializer().Serialize(registry_.Collect());
+  size_t num_series = 0;
+  for (size_t at = 0; (at = text.find("\nvllm:lora_adapter_loaded{", at)) != std::string::npos;
+       ++at) {
+    ++num_series;
+  }
+  EXPECT_EQ(num_series, 4096u);
+  EXPECT_NE(text.find(R"({adapter_name="n4999",level="gpu")"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace lorry::adapters
