@@ -210,7 +210,7 @@ class Streams:
 
     def __init__(self, port: int, models: list[str], seconds: float):
         self.queue = multiprocessing.Queue()
-        self.process = multiprocessing.Process(target=read_streams, args=(port, models, seconds, self.queue))
+        self.process = multiprocessing.Process(target=read_streams, args=(port, models, seconds, self.queue), daemon=True)
         self.process.start()
 
     def gaps(self, *spans: tuple[float, float]) -> list[list[float]]:
@@ -226,11 +226,12 @@ def beside(options):
     hole = socket.create_server(("127.0.0.1", 0))  # accepts, and never answers
     hole_port = hole.getsockname()[1]
     try:
-        with serve(options.work, cache, "--allow-private-host", f"127.0.0.1:{hole_port}",
+        with serve(options.work, cache, "--allow-private-host", f"127.0.0.1:{hole_port}", "--adapter-ready-bytes", options.ready,
                    *(f"--adapter={a.name}={a}" for a in streamed)) as server:
             client, admin = Client(server.port), Client(admin_port(server))
             spans, usable = {"quiet": [], "loads": [], "hangs": []}, []
             quiet_s, hang_s = options.seconds, options.hang
+            time.sleep(3)  # its memory is made ready
             streams = Streams(server.port, [a.name for a in streamed], 3 + 2 * quiet_s + hang_s + options.count * 0.5 + 10)
             time.sleep(3)
             begin = time.perf_counter()
@@ -257,7 +258,7 @@ def beside(options):
     finally:
         hole.close()
         shutil.rmtree(cache)
-    print(f"8 streams of 8 adapters; {len(loaded)} others of {adapter_bytes(loaded[0]) / 1e6:.1f} MB registered and used back to back\n")
+    print(f"8 streams of 8 adapters; {len(loaded)} others of {adapter_bytes(loaded[0]) / 1e6:.1f} MB registered and used back to back; --adapter-ready-bytes {options.ready}\n")
     print(f"{'inter-token time, ms':<58} {'p50':>8} {'p90':>8} {'p99':>8} {'max':>8}  p99 x quiet   target")
     both = quantile(quiet + quiet_after, 0.99)
     for title, gaps, target in (("quiet", quiet, ""), ("while they are loaded", loads, "<= 1.25"),
@@ -412,6 +413,7 @@ def main():
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=15, help="of each quiet part of `beside`")
     parser.add_argument("--hang", type=float, default=60, help="seconds that its source hangs")
+    parser.add_argument("--ready", default="64MiB", help="--adapter-ready-bytes of `beside`'s server")
     parser.add_argument("--known", type=int, default=2000, help="adapters of `zipf`, about 10 MB of disk each")
     parser.add_argument("--minutes", type=float, default=10, help="of `zipf`")
     parser.add_argument("--exponent", type=float, default=1.0, help="of `zipf`: popularity 1 / rank^EXPONENT")

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/thread_name.h"
 #include "formats/file_descriptor.h"
 #include "formats/output_file.h"
 
@@ -51,7 +52,11 @@ XXH128_canonical_t Checksum(FileHeader header, const Sections& sections) {
   XXH3_128bits_reset(&state);
   XXH3_128bits_update(&state, &header, sizeof(header));
   for (const auto section : sections) {
-    XXH3_128bits_update(&state, section.data(), section.size());
+    constexpr size_t kPiece = size_t{1} << 20;
+    for (size_t begin = 0; begin < section.size(); begin += kPiece) {
+      LetOthersRun();
+      XXH3_128bits_update(&state, section.data() + begin, std::min(kPiece, section.size() - begin));
+    }
   }
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));

@@ -180,7 +180,6 @@ Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::Peft
   image->weight_bytes = builder.weight_bytes();
   image->parts = builder.parts();
   ASSIGN_OR_RETURN(image->buffer, Buffer::AllocateUnzeroed(builder.blob_bytes()));
-  std::memset(image->buffer.data(), 0, builder.blob_bytes());  // what pads and aligns parts
   image->blob = {image->buffer.data(), builder.blob_bytes()};
   builder.Write(image->buffer.data());
   image->weights = BindWeights(image->parts, image->blob.data(), spec.num_layers);

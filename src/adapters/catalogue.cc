@@ -25,6 +25,14 @@ Error NotFound(const std::string& name) {
   return {ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", name), "model"};
 }
 
+// In pieces, each of use as soon as it is there.
+void MakeReady(size_t num_bytes) {
+  constexpr size_t kPieceBytes = size_t{64} << 20;
+  while (num_bytes > 0 && Buffer::MakeSpare(std::min(num_bytes, kPieceBytes))) {
+    num_bytes -= std::min(num_bytes, kPieceBytes);
+  }
+}
+
 Error ShuttingDown() { return {ErrorCode::kUnavailable, "The server is shutting down.", ""}; }
 
 }  // namespace
@@ -41,8 +49,8 @@ Result<std::unique_ptr<Catalogue>> Catalogue::Create(CatalogueOptions options, P
   RETURN_IF_ERROR(catalogue->ChooseStaging());
   catalogue->RestoreRegistered();
   catalogue->Publish();
-  catalogue->loaders_.Add(
-      [num_bytes = catalogue->options_.ready_bytes] { Buffer::MakeSpare(num_bytes); }, false);
+  catalogue->loaders_.Add([num_bytes = catalogue->options_.ready_bytes] { MakeReady(num_bytes); },
+                          false);
   catalogue->thread_ = std::thread([raw = catalogue.get()] { raw->Run(); });
   return catalogue;
 }

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/thread_name.h"
 #include "kernels/dora.h"
 #include "kernels/packed_matrix.h"
 
@@ -360,7 +361,13 @@ Status ImageBuilder::Plan() {
 }
 
 void ImageBuilder::Write(std::byte* blob) const {
+  constexpr size_t kPiece = size_t{1} << 20;
+  for (size_t begin = 0; begin < blob_bytes(); begin += kPiece) {  // what pads and aligns parts
+    LetOthersRun();
+    std::memset(blob + begin, 0, std::min(kPiece, blob_bytes() - begin));
+  }
   for (size_t i = 0; i < parts_.size(); ++i) {
+    LetOthersRun();
     if (writers_[i]) writers_[i](blob + parts_[i].offset);
   }
 }

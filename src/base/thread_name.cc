@@ -4,7 +4,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
+#include <thread>
 
 namespace lorry {
 namespace {
@@ -21,16 +23,29 @@ struct SchedulingAttributes {
   uint64_t period_ns = 0;
 };
 
+constexpr auto kLongestRun = std::chrono::microseconds(400);
+constexpr auto kInstant = std::chrono::microseconds(30);
+
+thread_local bool is_low = false;
+thread_local std::chrono::steady_clock::time_point last_rest;
+
 }  // namespace
 
 void NameThisThread(const char* name) { pthread_setname_np(pthread_self(), name); }
 
 void LowerThisThreadsPriority() {
   SchedulingAttributes low;
-  low.nice = 7;            // about a sixth of a core that others want too
+  low.nice = 6;            // about a fifth of a core that others want too
   low.slice_ns = 200'000;  // in small pieces: a step waits for the slowest of its threads
   // Zero is the calling thread. If the system refuses, nothing is lost.
   static_cast<void>(syscall(SYS_sched_setattr, 0, &low, 0));
+  is_low = true;
+}
+
+void LetOthersRun() {
+  if (!is_low || std::chrono::steady_clock::now() - last_rest < kLongestRun) return;
+  std::this_thread::sleep_for(kInstant);
+  last_rest = std::chrono::steady_clock::now();
 }
 
 }  // namespace lorry

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/spare_memory.h"
+#include "base/thread_name.h"
 
 namespace lorry {
 namespace {
@@ -24,10 +25,13 @@ Buffer::~Buffer() {
 }
 
 bool Buffer::MakeSpare(size_t num_bytes) {
-  if (!SpareMemory::Instance().HasRoomFor(num_bytes)) return false;
+  if (num_bytes == 0 || !SpareMemory::Instance().HasRoomFor(num_bytes)) return false;
   const Result<Buffer> buffer = Allocate(num_bytes);
   if (!buffer) return false;
-  for (size_t i = 0; i < buffer->num_bytes(); i += kSystemPage) buffer->data()[i] = std::byte{0};
+  for (size_t i = 0; i < buffer->num_bytes(); i += kSystemPage) {
+    LetOthersRun();
+    buffer->data()[i] = std::byte{0};
+  }
   return true;
 }
 

@@ -2,10 +2,12 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
 #include "base/check.h"
+#include "base/thread_name.h"
 
 namespace lorry::formats {
 namespace {
@@ -29,7 +31,12 @@ class Sha256 {
 
  private:
   void Add(std::span<const std::byte> bytes) {
-    CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+    constexpr size_t kPiece = size_t{256} << 10;
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min(bytes.size(), kPiece))) {
+      LetOthersRun();
+      const auto piece = bytes.first(std::min(bytes.size(), kPiece));
+      CHECK(EVP_DigestUpdate(context_.get(), piece.data(), piece.size()) == 1);
+    }
   }
 
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_{EVP_MD_CTX_new(),

@@ -4,8 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
+
+#include "base/thread_name.h"
 
 namespace lorry::formats {
 namespace {
@@ -63,10 +66,12 @@ Result<OpenedFile> OpenRegular(const std::string& path) {
 
 Result<size_t> ReadAt(const FileDescriptor& fd, const std::string& path, uint64_t offset,
                       std::span<std::byte> out) {
+  constexpr size_t kPiece = size_t{512} << 10;
   size_t done = 0;
   while (done < out.size()) {
-    const ssize_t count =
-        ::pread(fd.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    LetOthersRun();
+    const ssize_t count = ::pread(fd.get(), out.data() + done, std::min(out.size() - done, kPiece),
+                                  static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return SystemFailure(path, errno);
     if (count == 0) break;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "base/thread_name.h"
 #include "formats/json.h"
 
 namespace lorry::formats {
@@ -247,6 +248,7 @@ class Assembler {
              tensor.Describe(), fmt::join(shape, ", "));
       return false;
     }
+    LetOthersRun();
     if (!AllFinite(tensor)) {
       Refuse("module {}: {} holds NaN or infinity", Quoted(name), PartLabel(part));
       return false;
