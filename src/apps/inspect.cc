@@ -7,14 +7,10 @@
 #include <filesystem>
 #include <map>
 
-#include "adapters/cache_layout.h"
-#include "adapters/source_files.h"
-#include "apps/adapter_arguments.h"
+#include "apps/bring_source.h"
 #include "apps/commands.h"
 #include "apps/demo_files.h"
-#include "apps/environment.h"
 #include "apps/interrupts.h"
-#include "apps/progress.h"
 #include "config/value.h"
 #include "formats/checkpoint.h"
 #include "formats/hf_config.h"
@@ -136,37 +132,14 @@ int InspectAdapter(const std::string& path, const std::string& base_dir, Report&
   return 0;
 }
 
-// The source's directory; fetched into the cache if it is elsewhere. `files` keeps it while it is
-// looked at.
-Result<std::string> BringHere(const Options& options, const std::string& source,
-                              adapters::SourceFiles& files) {
-  std::error_code error;
-  if (std::filesystem::is_directory(source, error)) return source;
-  ASSIGN_OR_RETURN(const adapters::SourceUri uri, ParseSourceWord(source));
-  if (uri.kind == adapters::SourceKind::kDirectory &&
-      !std::filesystem::exists(uri.location, error)) {
-    return Fail(ErrorCode::kNotFound, fmt::format("{}: no such directory", source));
-  }
-  adapters::SourceOptions sources;
-  sources.allow_private_hosts = options.stack.allow_private_hosts;
-  ReadSourceVariables(sources);
-  const std::string temporary = std::filesystem::temp_directory_path(error).string() + "/lorry";
-  const std::string root = AdapterCacheDir(options.stack.adapter_cache).value_or(temporary);
-  Progress progress("fetching " + uri.text);
-  ASSIGN_OR_RETURN(
-      files, adapters::BringSourceFiles(
-                 {.uri = uri,
-                  .token = options.adapter.token,
-                  .staging_dir = adapters::StagingDir(root, uri),
-                  .cancelled = &CatchInterrupts(),
-                  .progress = [&](uint64_t done, uint64_t total) { progress.Update(done, total); }},
-                 sources, adapters::Packed::kUnpack));
-  return files.dir;
-}
-
 Result<int> InspectWith(const Options& options, const std::string& source) {
   adapters::SourceFiles files;
-  ASSIGN_OR_RETURN(const std::string path, BringHere(options, source, files));
+  ASSIGN_OR_RETURN(const std::string path,
+                   BringSourceHere(source,
+                                   {.allow_private_hosts = options.stack.allow_private_hosts,
+                                    .adapter_cache = options.stack.adapter_cache,
+                                    .token = options.adapter.token},
+                                   files));
   Report report(options.adapter.json);
   int status = 0;
   std::error_code error;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "apps/bring_source.h"
 #include "apps/interrupts.h"
 #include "apps/progress.h"
 #include "config/help.h"
@@ -16,7 +17,7 @@ namespace lorry::apps {
 namespace {
 
 constexpr char kCommand[] = "merge";
-constexpr char kUsage[] = "lorry merge MODEL --adapter DIR[@weight] [options] -o DIR";
+constexpr char kUsage[] = "lorry merge MODEL --adapter SOURCE[@weight] [options] -o DIR";
 
 struct Options {
   std::vector<std::string> adapters;
@@ -24,6 +25,7 @@ struct Options {
   size_t max_shard_bytes = merge::MergeOptions().max_shard_bytes;
   int svd_rank = 0;
   bool dry_run = false;
+  BringOptions bring;
   merge::MergeOptions merge;
 };
 
@@ -72,10 +74,16 @@ void RegisterMethod(config::Registry& registry, Options& o) {
 
 void Register(config::Registry& registry, Options& o) {
   registry.Group("Merge", {kCommand});
-  registry.List({.name = "adapter",
-                 .value_name = "DIR[@weight]",
-                 .help = "A PEFT adapter directory, and how much of it; weight 1 if not said."},
-                &o.adapters);
+  registry.List(
+      {.name = "adapter",
+       .value_name = "SOURCE[@weight]",
+       .help = "A PEFT adapter, as serve takes it (a directory, hf://, s3://, https:// ...), and "
+               "how much of it; weight 1 if not said."},
+      &o.adapters);
+  registry.List({.name = "allow-private-host",
+                 .value_name = "HOST|BLOCK",
+                 .help = "A private address that an adapter's URL may lead to."},
+                &o.bring.allow_private_hosts);
   registry.Text({.name = "output",
                  .value_name = "DIR",
                  .help = "Where to write; -o for short. It must not exist or be empty, and appears "
@@ -169,7 +177,12 @@ void PrintPlan(const merge::MergePlan& plan, const merge::MergeOutput& output) {
              output.num_files == 1 ? "" : "s", options.output_dir);
 }
 
-Status RunMerge(const Options& o) {
+Status RunMerge(Options& o) {
+  std::vector<adapters::SourceFiles> files(o.merge.adapters.size());
+  for (size_t i = 0; i < files.size(); ++i) {
+    merge::WeightedAdapter& adapter = o.merge.adapters[i];
+    ASSIGN_OR_RETURN(adapter.dir, BringSourceHere(adapter.dir, o.bring, files[i]));
+  }
   ASSIGN_OR_RETURN(const merge::MergePlan plan, merge::MergePlan::Open(o.merge));
   ASSIGN_OR_RETURN(const merge::MergeOutput output, merge::DescribeOutput(plan));
   RETURN_IF_ERROR(merge::CheckOutput(o.merge.output_dir, output.weight_bytes));
@@ -194,15 +207,12 @@ int Complain(const std::string& message, int status) {
 
 Result<merge::WeightedAdapter> ParseWeightedAdapter(const std::string& text) {
   merge::WeightedAdapter adapter{.dir = text};
-  if (text.find("://") != std::string::npos) {
-    return Fail(ErrorCode::kUnsupported,
-                fmt::format("--adapter {}: must be a directory on this machine", text));
-  }
   std::error_code error;
   if (std::filesystem::exists(text, error)) return adapter;
   const size_t at = text.rfind('@');
   if (at == std::string::npos || text.find('/', at) != std::string::npos) return adapter;
   const Result<double> weight = config::ParseNumber(text.substr(at + 1));
+  if (!weight && text.find("://") != std::string::npos) return adapter;  // a revision
   if (!weight) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("--adapter {}: the weight: {}", text, weight.error().message));

@@ -12,7 +12,8 @@ namespace lorry::apps {
 // args: after "merge". The exit code.
 int RunMergeCommand(const std::vector<std::string>& args);
 
-// DIR or DIR@weight. A directory whose own name ends on "@2" is taken at its name, with weight 1.
+// SOURCE or SOURCE@weight; after a URI only a number is a weight, else it is a revision. A
+// directory whose own name ends on "@2" is taken at its name, with weight 1.
 Result<merge::WeightedAdapter> ParseWeightedAdapter(const std::string& text);
 
 }  // namespace lorry::apps

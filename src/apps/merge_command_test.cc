@@ -44,8 +44,10 @@ TEST(ParseWeightedAdapterTest, WeightsAndDirectories) {
   EXPECT_EQ(weighted->weight, -0.5);
   EXPECT_EQ(ParseWeightedAdapter("team@home/b")->dir, "team@home/b");
   EXPECT_THAT(ParseWeightedAdapter("a@b").error().message, HasSubstr("--adapter a@b: the weight"));
-  EXPECT_THAT(ParseWeightedAdapter("hf://org/a@0.5").error().message,
-              HasSubstr("must be a directory on this machine"));
+  EXPECT_EQ(ParseWeightedAdapter("hf://org/a@0.5")->dir, "hf://org/a");
+  EXPECT_EQ(ParseWeightedAdapter("hf://org/a@main")->dir, "hf://org/a@main");
+  EXPECT_EQ(ParseWeightedAdapter("hf://org/a@main@0.5")->dir, "hf://org/a@main");
+  EXPECT_EQ(ParseWeightedAdapter("hf://org/a@main@0.5")->weight, 0.5);
   const TempDir temp;
   temp.Write("a@2/adapter_config.json", "{}");
   EXPECT_EQ(ParseWeightedAdapter(temp.Path("a@2"))->weight, 1.0);
@@ -113,7 +115,7 @@ TEST(MergeCommandTest, MistakesAreNamed) {
 
 TEST(MergeCommandTest, HelpListsTheMethods) {
   EXPECT_THAT(Merge({"--help"}).out,
-              AllOf(HasSubstr("lorry merge MODEL --adapter DIR[@weight]"), HasSubstr("--density D"),
+              AllOf(HasSubstr("lorry merge MODEL --adapter SOURCE[@weight]"), HasSubstr("--density D"),
                     HasSubstr("--max-shard-size SIZE  [5.00 GB]")));
 }
 
