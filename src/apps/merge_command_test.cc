@@ -115,8 +115,8 @@ TEST(MergeCommandTest, MistakesAreNamed) {
 
 TEST(MergeCommandTest, HelpListsTheMethods) {
   EXPECT_THAT(Merge({"--help"}).out,
-              AllOf(HasSubstr("lorry merge MODEL --adapter SOURCE[@weight]"), HasSubstr("--density D"),
-                    HasSubstr("--max-shard-size SIZE  [5.00 GB]")));
+              AllOf(HasSubstr("lorry merge MODEL --adapter SOURCE[@weight]"),
+                    HasSubstr("--density D"), HasSubstr("--max-shard-size SIZE  [5.00 GB]")));
 }
 
 }  // namespace
