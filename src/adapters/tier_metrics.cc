@@ -1,6 +1,7 @@
 #include "adapters/tier_metrics.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace lorry::adapters {
@@ -98,8 +99,9 @@ void TierMetrics::SetWaiting(size_t num_requests) {
 
 void TierMetrics::SetLoaded(std::vector<LoadedName> loaded) {
   constexpr size_t kMaxSeries = 4096;
-  std::stable_partition(loaded.begin(), loaded.end(),
-                        [](const LoadedName& adapter) { return adapter.is_in_pool; });
+  std::sort(loaded.begin(), loaded.end(), [](const LoadedName& a, const LoadedName& b) {
+    return std::tie(b.is_in_pool, a.name) < std::tie(a.is_in_pool, b.name);
+  });
   if (loaded.size() > kMaxSeries) loaded.resize(kMaxSeries);
   auto before = std::exchange(loaded_now_, {});
   for (const LoadedName& adapter : loaded) {
