@@ -50,6 +50,31 @@ constexpr uint32_t kInsideMask = kOpen - 1;
 constexpr uint32_t kRegionUnit = kOpen << 1;
 constexpr uint32_t Region(uint32_t state) { return state / kRegionUnit; }
 
+// The items of one thread's share that nobody has claimed yet. The owner takes the first, others
+// the last.
+struct alignas(64) Share {
+  std::atomic<uint64_t> items{0};  // | begin: 32 bits | end: 32 bits |
+
+  static constexpr uint64_t Pack(uint32_t begin, uint32_t end) {
+    return uint64_t{begin} << 32 | end;
+  }
+  void Reset(uint32_t begin, uint32_t end) {
+    items.store(Pack(begin, end), std::memory_order_relaxed);
+  }
+  // The claimed item, or -1: none is left.
+  int Claim(bool first) {
+    uint64_t seen = items.load(std::memory_order_relaxed);
+    for (;;) {
+      const auto begin = static_cast<uint32_t>(seen >> 32), end = static_cast<uint32_t>(seen);
+      if (begin >= end) return -1;
+      const uint64_t left = first ? Pack(begin + 1, end) : Pack(begin, end - 1);
+      if (items.compare_exchange_weak(seen, left, std::memory_order_relaxed)) {
+        return static_cast<int>(first ? begin : end - 1);
+      }
+    }
+  }
+};
+
 }  // namespace
 
 // A worker may enter a region only while it is open and counts itself inside by the same atomic
@@ -58,19 +83,24 @@ constexpr uint32_t Region(uint32_t state) { return state / kRegionUnit; }
 // only while nobody can look at them.
 struct Stream::Pool {
   alignas(64) std::atomic<uint32_t> state{0};
-  alignas(64) std::atomic<int> next_item{0};
-  alignas(64) int num_items = 0;
+  std::vector<Share> shares;
   Function function = nullptr;
   const void* body = nullptr;
   std::atomic<bool> stopping{false};
   std::vector<std::thread> workers;
 
+  explicit Pool(int num_threads) : shares(num_threads) {}
+
   void DoItems(int thread_idx) {
-    for (;;) {
-      const int item_idx = next_item.fetch_add(1, std::memory_order_relaxed);
-      if (item_idx >= num_items) return;
-      function(body, item_idx, thread_idx);
+    DoShare(shares[thread_idx], true, thread_idx);
+    const int num_threads = static_cast<int>(shares.size());
+    for (int i = 1; i < num_threads; ++i) {
+      DoShare(shares[(thread_idx + i) % num_threads], false, thread_idx);
     }
+  }
+
+  void DoShare(Share& share, bool own, int thread_idx) {
+    for (int item_idx; (item_idx = share.Claim(own)) >= 0;) function(body, item_idx, thread_idx);
   }
 
   // Waits until the state differs from `seen`'s region; sleeps after a while.
@@ -110,9 +140,10 @@ struct Stream::Pool {
   }
 };
 
-Stream::Stream(int num_threads) : pool_(std::make_unique<Pool>()) {
+Stream::Stream(int num_threads) {
   CHECK_GE(num_threads, 1);
   CHECK_LE(num_threads, static_cast<int>(kInsideMask));
+  pool_ = std::make_unique<Pool>(num_threads);
   for (int thread_idx = 1; thread_idx < num_threads; ++thread_idx) {
     pool_->workers.emplace_back([pool = pool_.get(), thread_idx] { pool->WorkerLoop(thread_idx); });
   }
@@ -132,10 +163,13 @@ void Stream::Run(int num_items, Function function, const void* body) const {
     return;
   }
   Pool& pool = *pool_;
-  pool.num_items = num_items;
   pool.function = function;
   pool.body = body;
-  pool.next_item.store(0, std::memory_order_relaxed);
+  const auto num_threads = static_cast<int64_t>(pool.shares.size());
+  for (int64_t thread = 0; thread < num_threads; ++thread) {
+    pool.shares[thread].Reset(static_cast<uint32_t>(num_items * thread / num_threads),
+                              static_cast<uint32_t>(num_items * (thread + 1) / num_threads));
+  }
   pool.Open(kOpen);
   pool.DoItems(0);
   pool.state.fetch_and(~kOpen, std::memory_order_acq_rel);

@@ -16,8 +16,10 @@ class Stream {
 
   int num_threads() const;
 
-  // Calls body(item_idx, thread_idx) once for each item in [0, num_items); threads claim items one
-  // by one, so a thread that the machine slows down takes fewer. Returns when all are done. Which
+  // Calls body(item_idx, thread_idx) once for each item in [0, num_items). Thread t begins with its
+  // share of them, [num_items * t / num_threads, num_items * (t + 1) / num_threads), in ascending
+  // order, so what neighbouring items read is one stream; who is done takes the last items of
+  // others, so a thread that the machine slows down does fewer. Returns when all are done. Which
   // thread ran an item must not change a bit of its result. One item, or one thread, runs inline.
   template <typename Body>
   void ParallelFor(int num_items, const Body& body) const {

@@ -246,23 +246,57 @@ struct Blocks {
   }
 };
 
-// The base product reads each panel once per block of rows. An item is whole register tiles
-// (kernels take up to three panels at a time) and at least 64 kB of weights. A decode step's items
-// are larger where there are many: the first lines of an item come at the memory's latency, since
-// nobody knows who will read it.
-Blocks ProductBlocks(const LinearArgs& args, int num_threads) {
+// The base product reads each panel once per block of rows. A thread's items follow each other, so
+// small ones cost a decode step nothing and even out its end; a prompt's are whole register tiles
+// (kernels take up to three panels at a time).
+Blocks ProductBlocks(const LinearArgs& args) {
   constexpr int kRows = 256;
   constexpr int kDecodeRows = 16;
-  constexpr int kTilePanels = 3;
-  constexpr size_t kLeastBytes = 64 * 1024, kMostBytes = 1024 * 1024;
-  const size_t panel_bytes = PanelBytes(args.weight.k, args.weight.dtype);
-  const size_t share = args.weight.num_panels * panel_bytes / (8 * num_threads);
-  const size_t item_bytes =
-      args.rows > kDecodeRows ? kLeastBytes : std::clamp(share, kLeastBytes, kMostBytes);
-  const size_t tile_bytes = kTilePanels * panel_bytes;
+  constexpr size_t kDecodeBytes = 32 * 1024, kPromptBytes = 64 * 1024;
+  const bool decode = args.rows <= kDecodeRows;
+  const int tile_panels = decode ? 1 : 3;
+  const size_t tile_bytes = tile_panels * PanelBytes(args.weight.k, args.weight.dtype);
+  const size_t item_bytes = decode ? kDecodeBytes : kPromptBytes;
   return Blocks(args, kRows,
-                kTilePanels * static_cast<int>((item_bytes + tile_bytes - 1) / tile_bytes));
+                tile_panels * static_cast<int>((item_bytes + tile_bytes - 1) / tile_bytes));
 }
+
+// Two kinds of work in one region: every thread's share of the items (see Stream) is its part of
+// the first kind and then its part of the second.
+struct TwoKinds {
+  int num_threads;
+  int first, second;                // items of each kind
+  int first_places, second_places;  // of them in a share; some stay empty
+
+  TwoKinds(int first, int second, int num_threads)
+      : num_threads(num_threads),
+        first(first),
+        second(second),
+        first_places(CeilDiv(first, num_threads)),
+        second_places(CeilDiv(second, num_threads)) {}
+
+  int num_items() const { return num_threads * (first_places + second_places); }
+
+  template <typename RunFirst, typename RunSecond>
+  void Run(int item, const RunFirst& run_first, const RunSecond& run_second) const {
+    const int places = first_places + second_places;
+    const int thread = item / places, place = item % places;
+    const auto part = [&](int count, int index, const auto& run) {
+      const int begin = PartBegin(count, thread);
+      if (begin + index < PartBegin(count, thread + 1)) run(begin + index);
+    };
+    if (place < first_places) {
+      part(first, place, run_first);
+    } else {
+      part(second, place - first_places, run_second);
+    }
+  }
+
+ private:
+  int PartBegin(int count, int thread) const {
+    return static_cast<int>(int64_t{count} * thread / num_threads);
+  }
+};
 
 // The product of one adapter's rows with a weight of its own.
 LinearArgs OwnProduct(const LinearArgs& args, const OwnWeight& own) {
@@ -290,21 +324,19 @@ size_t LoraScratchBytes(std::span<const LoraTask> tasks, DType act) {
 void Linear(const Stream& stream, const LinearArgs& args) {
   CheckArgs(args);
   const KernelTable& table = Table();
-  const Blocks product = ProductBlocks(args, stream.num_threads());
+  const Blocks product = ProductBlocks(args);
   auto* plan = static_cast<TaskPlan*>(args.lora_scratch);
-  const int shrink_items = PlanShrink(args, plan);
-  // Both read x only. The large items go first, so that the small ones even out the end.
-  stream.ParallelFor(product.num_items + shrink_items, [&](int item, int) {
-    if (item < product.num_items) {
-      table.product(args, product.Rows(args, item), product.Panels(args, item));
-    } else {
-      ShrinkItem(table, args, plan, item - product.num_items);
-    }
+  // Both read x only.
+  const TwoKinds items(product.num_items, PlanShrink(args, plan), stream.num_threads());
+  stream.ParallelFor(items.num_items(), [&](int item, int) {
+    items.Run(
+        item, [&](int i) { table.product(args, product.Rows(args, i), product.Panels(args, i)); },
+        [&](int i) { ShrinkItem(table, args, plan, i); });
   });
   // Over the base's outputs of the same rows, hence after them.
   for (const OwnWeight& own : args.own) {
     const LinearArgs own_args = OwnProduct(args, own);
-    const Blocks blocks = ProductBlocks(own_args, stream.num_threads());
+    const Blocks blocks = ProductBlocks(own_args);
     stream.ParallelFor(blocks.num_items, [&](int item, int) {
       table.product(own_args, blocks.Rows(own_args, item), blocks.Panels(own_args, item));
     });

@@ -13,6 +13,10 @@ namespace {
 // Register tiles: rows x panels accumulators, and beside them the panels' lines and one broadcast.
 constexpr int kTileRows = kParts == 1 ? 8 : kParts == 2 ? 4 : 2;
 constexpr int kTilePanels = kParts == 1 ? 3 : 1;
+// The rows of a decode step are one tile over one panel at a time, so that the weights are one
+// stream: panels side by side are several, which memory delivers at 0.8 of the rate
+// (docs/decisions/0009).
+constexpr int kStreamRows = kParts == 1 ? 16 : kTileRows;
 
 // What a tile prefetches while it reads line i of its panels: the line at begin + i * step bytes
 // beyond the panel's first.
@@ -119,27 +123,27 @@ struct RowTiles {
   }
 };
 
-// The base product of some panels, kTilePanels at a time.
+// The base product of some panels.
 //
-// With one row tile every line is read once and the time is the memory's: each panel is a stream,
-// prefetched kAheadLines ahead and, towards its end, into the next panels. With several, the lines
-// of a block of k are read once per tile: while the tiles work on a block they share the
-// prefetching of the next one.
+// Few rows read every line once and the time is the memory's: the panels, which follow each other
+// without a gap, are one stream, prefetched kAheadLines ahead. Of more rows, in tiles over
+// kTilePanels panels, the lines of a block of k are read once per tile: while the tiles work on a
+// block they share the prefetching of the next one.
 template <typename T>
 class BaseProduct {
  public:
   BaseProduct(const LinearArgs& args, Range rows, Range panels)
       : args_(args),
+        rows_(rows),
         tiles_(rows),
         panels_(panels),
         panel_bytes_(static_cast<ptrdiff_t>((args.weight.k + A::kPack - 1) / A::kPack) *
                      kLineBytes) {}
 
   void Run() const {
+    if (rows_.end - rows_.begin <= kStreamRows) return RunStream();
     const int k = args_.weight.k;
-    const int k_block = tiles_.count == 1           ? k
-                        : tiles_.count <= kFewTiles ? kFewTilesBlock
-                                                    : kManyTilesBlock;
+    const int k_block = tiles_.count <= kFewTiles ? kFewTilesBlock : kManyTilesBlock;
     for (int panel = panels_.begin; panel < panels_.end; panel += kTilePanels) {
       for (int k_begin = 0; k_begin < k; k_begin += k_block) {
         Block(panel, k_begin, k - k_begin < k_block ? k - k_begin : k_block);
@@ -151,8 +155,8 @@ class BaseProduct {
   using A = Act<T>;
   using Tile = TileArgs<T>;
   static constexpr ptrdiff_t kLineBytes = kLanes * A::kPack * sizeof(T);
-  // Per panel; 9 kB in all, what 40 GB/s deliver in a loaded memory's latency.
-  static constexpr int kAheadLines = 48;
+  // 8 kB, what 40 GB/s deliver in a loaded memory's latency.
+  static constexpr int kAheadLines = 128;
   // Lines of a block of k, per panel: 24 kB with few tiles, so that a block is soon followed by the
   // next one's prefetched lines; 96 kB with many, where what counts is how seldom sums are stored
   // and loaded again.
@@ -160,14 +164,37 @@ class BaseProduct {
   static constexpr int kFewTilesBlock = 128 * A::kPack;
   static constexpr int kManyTilesBlock = 512 * A::kPack;
 
+  void RunStream() const {
+    for (int panel = panels_.begin; panel < panels_.end; ++panel) {
+      Tile tile = TileOf({panel, panel + 1}, 0, args_.weight.k);
+      // Beyond the last panel too: what follows is likely this thread's next item.
+      tile.ahead = {kAheadLines * kLineBytes, kLineBytes};
+      tile.ahead_switch = args_.weight.k / A::kPack * A::kPack;
+      SetRows(rows_, panel, 0, tile);
+      DispatchTile<T, kStreamRows, 1>(rows_.end - rows_.begin, 1, tile);
+    }
+  }
+
   void Block(int panel, int k_begin, int k_size) const {
-    const int num_panels = panels_.end - panel < kTilePanels ? panels_.end - panel : kTilePanels;
+    const Range panels{panel,
+                       panels_.end - panel < kTilePanels ? panels_.end : panel + kTilePanels};
+    Tile tile = TileOf(panels, k_begin, k_size);
+    for (int i = 0; i < tiles_.count; ++i) {
+      SetAhead(panel, k_begin, i, tile);
+      SetRows(tiles_[i], panel, k_begin, tile);
+      DispatchTile<T, kTileRows, kTilePanels>(tiles_[i].end - tiles_[i].begin, panels.end - panel,
+                                              tile);
+    }
+  }
+
+  // A tile of some panels and of k_size elements of k, still without its rows.
+  Tile TileOf(Range panels, int k_begin, int k_size) const {
     Tile tile;
     tile.k = k_size;
     const std::byte* weight =
         static_cast<const std::byte*>(args_.weight.data) + k_begin / A::kPack * kLineBytes;
-    for (int p = 0; p < num_panels; ++p) {
-      tile.lines[p] = reinterpret_cast<const T*>(weight + (panel + p) * panel_bytes_);
+    for (int panel = panels.begin; panel < panels.end; ++panel) {
+      tile.lines[panel - panels.begin] = reinterpret_cast<const T*>(weight + panel * panel_bytes_);
     }
     tile.x_stride = args_.x_stride;
     tile.y_stride = args_.y_stride;
@@ -175,16 +202,15 @@ class BaseProduct {
     tile.begin = k_begin == 0 ? Tile::kFromZero : Tile::kFromY;
     const bool last = k_begin + k_size == args_.weight.k;
     tile.end = last && args_.bias != nullptr ? Tile::kAddBias : Tile::kStore;
-    tile.bias = args_.bias == nullptr ? nullptr : args_.bias + panel * kPanel;
-    for (int i = 0; i < tiles_.count; ++i) {
-      SetAhead(panel, k_begin, i, tile);
-      const Range rows = tiles_[i];
-      tile.x = static_cast<const T*>(args_.x) +
-               static_cast<ptrdiff_t>(rows.begin) * args_.x_stride + k_begin;
-      tile.y = args_.y + static_cast<ptrdiff_t>(rows.begin) * args_.y_stride +
-               panel * tile.y_panel_stride;
-      DispatchTile<T, kTileRows, kTilePanels>(rows.end - rows.begin, num_panels, tile);
-    }
+    tile.bias = args_.bias == nullptr ? nullptr : args_.bias + panels.begin * kPanel;
+    return tile;
+  }
+
+  void SetRows(Range rows, int panel, int k_begin, Tile& tile) const {
+    tile.x = static_cast<const T*>(args_.x) + static_cast<ptrdiff_t>(rows.begin) * args_.x_stride +
+             k_begin;
+    tile.y =
+        args_.y + static_cast<ptrdiff_t>(rows.begin) * args_.y_stride + panel * tile.y_panel_stride;
   }
 
   void SetAhead(int panel, int k_begin, int tile_idx, Tile& tile) const {
@@ -192,14 +218,6 @@ class BaseProduct {
     const bool last_panels = panel + kTilePanels >= panels_.end;
     // From a panel's line to the same one in the next panels; nothing follows the last ones.
     const ptrdiff_t next_panels = last_panels ? 0 : kTilePanels * panel_bytes_;
-    if (tiles_.count == 1) {
-      const int late_lines = num_lines < kAheadLines ? num_lines : kAheadLines;
-      const int early_lines = num_lines - late_lines;
-      tile.ahead = {kAheadLines * kLineBytes, kLineBytes};
-      tile.ahead_switch = early_lines * A::kPack;
-      tile.ahead_late = {next_panels, kLineBytes};
-      return;
-    }
     const bool last_block = k_begin + tile.k == args_.weight.k;
     const ptrdiff_t next_block =
         last_block ? next_panels - k_begin / A::kPack * kLineBytes : num_lines * kLineBytes;
@@ -209,6 +227,7 @@ class BaseProduct {
   }
 
   const LinearArgs& args_;
+  Range rows_;
   RowTiles tiles_;
   Range panels_;
   ptrdiff_t panel_bytes_;
