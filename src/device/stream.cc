@@ -26,18 +26,20 @@ inline void Pause() {
 // for gets to run.
 class Spinner {
  public:
-  // One turn. Says how long the wait has lasted so far.
+  // One turn. Says how long the wait has lasted so far, as of a few turns ago.
   std::chrono::nanoseconds Turn() {
-    constexpr int kPausesPerTurn = 16;
+    constexpr int kTurnsPerLook = 32;
     constexpr auto kYieldAfter = std::chrono::microseconds(20);
-    for (int i = 0; i < kPausesPerTurn; ++i) Pause();
-    const auto waited = std::chrono::steady_clock::now() - start_;
-    if (waited > kYieldAfter) sched_yield();
-    return waited;
+    Pause();
+    if (++turns_ % kTurnsPerLook == 0) waited_ = std::chrono::steady_clock::now() - start_;
+    if (waited_ > kYieldAfter) sched_yield();
+    return waited_;
   }
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::chrono::nanoseconds waited_{0};
+  int turns_ = 0;
 };
 
 // The gaps between the regions of one step are far shorter than this; the gap to the next request
@@ -50,29 +52,41 @@ constexpr uint32_t kInsideMask = kOpen - 1;
 constexpr uint32_t kRegionUnit = kOpen << 1;
 constexpr uint32_t Region(uint32_t state) { return state / kRegionUnit; }
 
-// The items of one thread's share that nobody has claimed yet. The owner takes the first, others
-// the last.
-struct alignas(64) Share {
-  std::atomic<uint64_t> items{0};  // | begin: 32 bits | end: 32 bits |
+// The items of one thread's share that nobody has claimed yet.
+//
+// A claim waits until what the thread stored has reached the cache, which with items of a
+// microsecond costs as much as the work. So the owner claims three quarters of what is left at a
+// time, from the front; the others take single items from the back.
+class alignas(64) Share {
+ public:
+  struct Claimed {
+    uint32_t begin, end;
+  };
 
-  static constexpr uint64_t Pack(uint32_t begin, uint32_t end) {
-    return uint64_t{begin} << 32 | end;
-  }
   void Reset(uint32_t begin, uint32_t end) {
-    items.store(Pack(begin, end), std::memory_order_relaxed);
+    items_.store(Pack(begin, end), std::memory_order_relaxed);
   }
-  // The claimed item, or -1: none is left.
-  int Claim(bool first) {
-    uint64_t seen = items.load(std::memory_order_relaxed);
+
+  // Nothing: no item is left.
+  Claimed Claim(bool owner) {
+    uint64_t seen = items_.load(std::memory_order_relaxed);
     for (;;) {
       const auto begin = static_cast<uint32_t>(seen >> 32), end = static_cast<uint32_t>(seen);
-      if (begin >= end) return -1;
-      const uint64_t left = first ? Pack(begin + 1, end) : Pack(begin, end - 1);
-      if (items.compare_exchange_weak(seen, left, std::memory_order_relaxed)) {
-        return static_cast<int>(first ? begin : end - 1);
+      if (begin >= end) return {};
+      const uint32_t count = owner ? (3 * (end - begin) + 3) / 4 : 1;
+      const uint64_t left = owner ? Pack(begin + count, end) : Pack(begin, end - count);
+      if (items_.compare_exchange_weak(seen, left, std::memory_order_relaxed)) {
+        return owner ? Claimed{begin, begin + count} : Claimed{end - count, end};
       }
     }
   }
+
+ private:
+  static constexpr uint64_t Pack(uint32_t begin, uint32_t end) {
+    return uint64_t{begin} << 32 | end;
+  }
+
+  std::atomic<uint64_t> items_{0};  // | begin: 32 bits | end: 32 bits |
 };
 
 }  // namespace
@@ -99,8 +113,12 @@ struct Stream::Pool {
     }
   }
 
-  void DoShare(Share& share, bool own, int thread_idx) {
-    for (int item_idx; (item_idx = share.Claim(own)) >= 0;) function(body, item_idx, thread_idx);
+  void DoShare(Share& share, bool owner, int thread_idx) {
+    for (;;) {
+      const auto [begin, end] = share.Claim(owner);
+      if (begin == end) return;
+      for (uint32_t i = begin; i < end; ++i) function(body, static_cast<int>(i), thread_idx);
+    }
   }
 
   // Waits until the state differs from `seen`'s region; sleeps after a while.

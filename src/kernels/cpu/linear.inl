@@ -54,6 +54,12 @@ template <typename T, int kRows, int kPanels>
 void ProductTile(const TileArgs<T>& args) {
   using A = Act<T>;
   F32x16 sums[kRows][kPanels];
+  // The sums' places may lie in another core's cache, and a thread waits for its stores before it
+  // claims or ends anything.
+  Unrolled<kRows, kPanels>([&](int r, int p) {
+    constexpr int kWrite = 1;
+    __builtin_prefetch(args.y + r * args.y_stride + p * args.y_panel_stride, kWrite);
+  });
   // Written out by Unrolled, so that the sums stay in registers on both sides of the loop.
   const auto y = [&](int r, int p) { return args.y + r * args.y_stride + p * args.y_panel_stride; };
   if (args.begin == TileArgs<T>::kFromZero) {

@@ -77,19 +77,42 @@ void Rotate(const RopeArgs& args, const float* in, int position, T* out) {
   });
 }
 
+// Where K and V of one position of one head go.
+template <typename T>
+struct KvPlace {
+  T* k_block;
+  T* v_block;
+  int token;  // in the block
+
+  KvPlace(const RopeArgs& args, const SequenceRows& sequence, int position, int kv_head) {
+    const KvLayout& layout = args.kv.layout;
+    const int slot = position % layout.page_tokens;
+    std::byte* page =
+        args.kv.arena + sequence.pages[position / layout.page_tokens] * layout.PageBytes();
+    k_block = reinterpret_cast<T*>(page + layout.KOffset(args.layer, kv_head, slot));
+    v_block = reinterpret_cast<T*>(page + layout.VOffset(args.layer, kv_head, slot));
+    token = slot % kKvBlockTokens;
+  }
+
+  // A token has its place in every line of K's block. Unless they are all on their way at once,
+  // each comes at the memory's latency.
+  void Prefetch(int head_dim) const {
+    constexpr int kWrite = 1, kLine = kLanes * Act<T>::kPack;
+    for (int i = 0; i < head_dim * kKvBlockTokens; i += kLine) {
+      __builtin_prefetch(k_block + i, kWrite);
+    }
+    const T* v = v_block + token / Act<T>::kPack * head_dim * Act<T>::kPack;
+    for (int i = 0; i < head_dim * Act<T>::kPack; i += kLine) __builtin_prefetch(v + i, kWrite);
+  }
+};
+
 // K and V of one token of one head, and zeros behind it where the table's contract asks for them.
 template <typename T>
 void StoreKv(const RopeArgs& args, const SequenceRows& sequence, int row, int kv_head) {
   constexpr int pack = Act<T>::kPack;
-  const KvLayout& layout = args.kv.layout;
-  const int head_dim = layout.head_dim;
+  const int head_dim = args.kv.layout.head_dim;
   const int position = sequence.first_position + row;
-  const int slot = position % layout.page_tokens;
-  const int token = slot % kKvBlockTokens;
-  std::byte* page =
-      args.kv.arena + sequence.pages[position / layout.page_tokens] * layout.PageBytes();
-  T* k_block = reinterpret_cast<T*>(page + layout.KOffset(args.layer, kv_head, slot));
-  T* v_block = reinterpret_cast<T*>(page + layout.VOffset(args.layer, kv_head, slot));
+  const auto [k_block, v_block, token] = KvPlace<T>(args, sequence, position, kv_head);
   const float* in = args.qkv + static_cast<ptrdiff_t>(sequence.row_begin + row) * args.qkv_stride;
 
   T k[kMaxHeadDim], v[kMaxHeadDim];
@@ -121,6 +144,10 @@ void StoreKv(const RopeArgs& args, const SequenceRows& sequence, int row, int kv
 template <typename T>
 void RopeOf(const RopeArgs& args, const SequenceRows& sequence, Range rows) {
   const int head_dim = args.kv.layout.head_dim;
+  const int num_kv_heads = args.kv.layout.num_kv_heads;
+  for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
+    KvPlace<T>(args, sequence, sequence.first_position + rows.begin, kv_head).Prefetch(head_dim);
+  }
   for (int row = rows.begin; row < rows.end; ++row) {
     const ptrdiff_t step_row = sequence.row_begin + row;
     for (int head = 0; head < args.num_heads; ++head) {
@@ -128,7 +155,7 @@ void RopeOf(const RopeArgs& args, const SequenceRows& sequence, Range rows) {
              sequence.first_position + row,
              static_cast<T*>(args.q) + (step_row * args.num_heads + head) * head_dim);
     }
-    for (int kv_head = 0; kv_head < args.kv.layout.num_kv_heads; ++kv_head) {
+    for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) {
       StoreKv<T>(args, sequence, row, kv_head);
     }
   }
