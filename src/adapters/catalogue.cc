@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <utility>
 
 #include "adapters/cache_layout.h"
@@ -67,7 +68,9 @@ Catalogue::Catalogue(CatalogueOptions options, PoolHooks pool, DiskCache cache,
                 [this](int idx) { Post([this, idx] { fetchers_.Dispatch(idx); }); }),
       loaders_("loader", options_.num_loaders,
                [this](int idx) { Post([this, idx] { loaders_.Dispatch(idx); }); }),
-      writer_("writer", 1, [this](int idx) { Post([this, idx] { writer_.Dispatch(idx); }); }) {}
+      writer_("writer", 1, [this](int idx) { Post([this, idx] { writer_.Dispatch(idx); }); }),
+      registrar_("registrar", 1,
+                 [this](int idx) { Post([this, idx] { registrar_.Dispatch(idx); }); }) {}
 
 Catalogue::~Catalogue() {
   Stop();
@@ -100,13 +103,14 @@ void Catalogue::Stop() {
   fetchers_.Stop();
   loaders_.Stop();
   writer_.Stop();
+  registrar_.Stop();
   mailbox_.Close();
   std::vector<std::function<void()>> left;
   mailbox_.Drain(left);
   for (const auto& item : left) item();
-  if (registry_changed_ || is_saving_) {  // the writer may have dropped the last save
-    const Status status = registry_file_.Change(RegistryNow());
-    if (!status) log::Warning("adapter registry: {}", status.error().message);
+  if (registry_changed_ || is_saving_) {  // the registrar may have dropped the last save
+    std::ranges::move(unsaved_answers_, std::back_inserter(saving_answers_));
+    AnswerSaved(registry_file_.Change(RegistryNow()));
   }
   for (auto& [name, entry] : entries_) {
     std::vector<StatusCallback> listeners;
@@ -235,13 +239,18 @@ std::function<void(RegistryContent&)> Catalogue::RegistryNow() const {
 void Catalogue::SaveRegistry() {
   registry_changed_ = false;
   is_saving_ = true;
-  writer_.Add(
+  saving_answers_.swap(unsaved_answers_);
+  registrar_.Add(
       [this, change = RegistryNow()] {
-        const Status status = registry_file_.Change(change);
-        if (!status) log::Warning("adapter registry: {}", status.error().message);
-        Post([this] { is_saving_ = false; });
+        Post([this, status = registry_file_.Change(change)] { AnswerSaved(status); });
       },
       true);
+}
+
+void Catalogue::AnswerSaved(const Status& status) {
+  is_saving_ = false;
+  if (!status) log::Warning("adapter registry: {}", status.error().message);
+  for (const DoneCallback& answer : std::exchange(saving_answers_, {})) answer(status);
 }
 
 // ---- tiers

@@ -6,8 +6,10 @@
 // kept once however many names it has. A request takes the content that its name stands for at that
 // moment and keeps it to its end (request/adapter_handle.h); a reload moves the name afterwards.
 //
-// Three kinds of threads work for it, so that none waits for another: fetchers for sources that are
-// elsewhere, loaders for what takes the processor, a writer for the disk.
+// Four kinds of threads work for it, so that none waits for another: fetchers for sources that are
+// elsewhere, loaders for what takes the processor, a writer for the disk cache, a registrar for the
+// registry. Who changes a name is answered when the registry file says so: one write at a time, and
+// each for all who wait by then.
 //
 // Owns: names, requests that wait for weights, the host tier, the disk cache's books, these
 // threads. Thread: one of its own; the others send it closures. Never: blocks on a disk or a
@@ -169,6 +171,9 @@ class Catalogue final : public AdapterService {
   void RecallSource(Entry& entry);
   std::function<void(RegistryContent&)> RegistryNow() const;
   void SaveRegistry();
+  void AnswerSaved(const Status& status);
+  template <typename T>
+  std::function<void(T)> OnceSaved(std::function<void(T)> done);
 
   std::shared_ptr<const AdapterImage> HostImage(const AdapterId& id);
   void KeepOnHost(const std::shared_ptr<const AdapterImage>& image);
@@ -232,6 +237,8 @@ class Catalogue final : public AdapterService {
   bool names_changed_ = true;
   bool registry_changed_ = false;
   bool is_saving_ = false;
+  // What waits for the save under way, and for the one after it.
+  std::vector<DoneCallback> saving_answers_, unsaved_answers_;
   bool is_pruning_ = false;
   uint64_t last_load_number_ = 0;
   const int64_t created_s_;
@@ -243,6 +250,7 @@ class Catalogue final : public AdapterService {
   LoaderThreads fetchers_;
   LoaderThreads loaders_;
   LoaderThreads writer_;
+  LoaderThreads registrar_;
   std::thread thread_;
 };
 

@@ -18,6 +18,21 @@ Error IsStatic(const std::string& name) {
 
 }  // namespace
 
+// `done` with what went well once a restart would know it; with an error at once.
+template <typename T>
+std::function<void(T)> Catalogue::OnceSaved(std::function<void(T)> done) {
+  return [this, done = std::move(done)](T result) {
+    if (!result) return done(std::move(result));
+    registry_changed_ = true;
+    unsaved_answers_.push_back([done, result = std::move(result)](const Status& saved) {
+      if (saved) return done(result);
+      done(Fail(ErrorCode::kInternal,
+                fmt::format("This server has done it, but the next one will not know of it: {}",
+                            saved.error().message)));
+    });
+  };
+}
+
 void Catalogue::AddStatic(const std::string& name, const SourceUri& uri, bool pin,
                           StatusCallback ready) {
   Post([this, name, uri, pin, ready = std::move(ready)]() mutable {
@@ -82,7 +97,7 @@ void Catalogue::Register(AdapterRegistration registration, StatusCallback done) 
   }
   Post([this, registration = std::move(registration), uri = std::move(*uri),
         done = std::move(done)]() mutable {
-    DoRegister(std::move(registration), uri, std::move(done));
+    DoRegister(std::move(registration), uri, OnceSaved(std::move(done)));
   });
 }
 
@@ -109,7 +124,7 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
   }
   if (is_new) entry.is_stale = true;
   if (registration.is_pinned) entry.is_pinned = true;
-  registry_changed_ = true;
+  if (!is_new) registry_changed_ = true;  // a new one is written down when it is registered
   if (registration.load || !is_new) {
     return StartLoad(entry, {.uri = uri,
                              .token = std::move(registration.token),
@@ -123,7 +138,7 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
 }
 
 void Catalogue::Remove(const std::string& name, DoneCallback done) {
-  Post([this, name, done = std::move(done)] {
+  Post([this, name, done = OnceSaved(std::move(done))] {
     const auto found = entries_.find(name);
     if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
     if (found->second.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
@@ -137,7 +152,7 @@ void Catalogue::Remove(const std::string& name, DoneCallback done) {
 
 void Catalogue::Update(const std::string& name, AdapterUpdate update, StatusCallback done) {
   Post([this, name, update = std::move(update), done = std::move(done)]() mutable {
-    DoUpdate(name, update, std::move(done));
+    DoUpdate(name, update, OnceSaved(std::move(done)));
   });
 }
 

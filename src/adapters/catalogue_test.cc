@@ -2,9 +2,14 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <set>
+
+#include "adapters/cache_layout.h"
 #include "adapters/catalogue_testing.h"
 #include "adapters/gated_source.h"
 #include "formats/archive_testing.h"
+#include "formats/file_lock.h"
 
 namespace lorry::adapters {
 namespace {
@@ -12,6 +17,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
 class CatalogueLoadTest : public CatalogueTest {
@@ -281,6 +287,73 @@ TEST_F(CatalogueTest, AFullDiskCostsTheCacheOnly) {
   EXPECT_TRUE(Want("a").Get());
   catalogue_.reset();
   EXPECT_EQ(NumImageFiles(), 0u);
+}
+
+// ---- what a restart is to know
+
+TEST_F(CatalogueTest, WhoeverIsToldFindsItInTheFile) {
+  Start();
+  const std::string source = Source("all-linear-r8", "a");
+  const std::string path = RegistryPath(options_.cache_dir, options_.base.fingerprint);
+  const RegistryFile file(path);
+  auto held = formats::FileLock::TryAcquire(path + ".lock");
+  ASSERT_TRUE(held && *held);
+  constexpr int kNames = 50;
+  std::atomic<int> num_told = 0, num_kept = 0;
+  std::set<std::filesystem::file_time_type> writes;  // nothing writes while somebody is told
+  for (int i = 0; i < kNames; ++i) {
+    const std::string name = fmt::format("name-{}", i);
+    catalogue_->Register({.name = name, .source = source, .token = {}, .load = false},
+                         [&, name](const Result<AdapterStatus>& status) {
+                           EXPECT_TRUE(status) << status.error().message;
+                           writes.insert(std::filesystem::last_write_time(path));
+                           const RegistryContent content = file.Read().value();
+                           num_kept +=
+                               std::ranges::count(content.adapters, name, &RegisteredAdapter::name);
+                           ++num_told;
+                         });
+  }
+  EXPECT_THAT(List(), SizeIs(kNames)) << "the server knows them";
+  EXPECT_EQ(num_told, 0) << "a restart would not";
+  EXPECT_EQ(Register("name-0", source).Code(), ErrorCode::kConflict) << "an error needs no write";
+  held->reset();
+  EXPECT_TRUE(Eventually([&] { return num_told == kNames; }));
+  EXPECT_EQ(num_kept, kNames);
+  EXPECT_LE(writes.size(), 2u) << "who waits is served by one write";
+
+  EXPECT_TRUE(Remove("name-0"));
+  EXPECT_THAT(file.Read()->adapters, SizeIs(kNames - 1));
+  EXPECT_TRUE(Update("name-1", {.is_pinned = true}).Get());
+  EXPECT_TRUE(std::ranges::any_of(file.Read()->adapters, &RegisteredAdapter::is_pinned));
+}
+
+TEST_F(CatalogueTest, WhatARestartWillNotKnowIsSaid) {
+  const std::string path = RegistryPath(options_.cache_dir, options_.base.fingerprint);
+  std::filesystem::create_directories(path + ".lock");  // so that it cannot be locked
+  Start();
+  const Result<AdapterStatus> status = Register("a", Source("all-linear-r8", "a")).Get();
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, ErrorCode::kInternal);
+  EXPECT_THAT(status.error().message, HasSubstr("the next one will not know of it"));
+  EXPECT_TRUE(Want("a").Get());
+}
+
+TEST_F(CatalogueTest, WhoWaitsForTheFileIsAnsweredAtTheEnd) {
+  Start();
+  const std::string path = RegistryPath(options_.cache_dir, options_.base.fingerprint);
+  auto held = formats::FileLock::TryAcquire(path + ".lock");
+  ASSERT_TRUE(held && *held);
+  const std::string source = Source("all-linear-r8", "a");
+  const StatusAnswer first = Register("a", source, false, false);
+  List();
+  const StatusAnswer second = Register("b", source, false, false);
+  List();
+  std::thread stopper([this] { catalogue_->Stop(); });
+  held->reset();
+  stopper.join();
+  EXPECT_EQ(first.Value().name, "a");
+  EXPECT_EQ(second.Value().name, "b");
+  EXPECT_THAT(RegistryFile(path).Read()->adapters, SizeIs(2));
 }
 
 // ---- while a source does not answer

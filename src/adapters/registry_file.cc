@@ -6,6 +6,7 @@
 #include <charconv>
 #include <climits>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 
 #include "formats/file_lock.h"
@@ -124,7 +125,9 @@ Status RegistryFile::Write(const RegistryContent& content) const {
   }
   const std::string text = json::serialize(json::object{
       {"version", kVersion}, {"adapters", std::move(adapters)}, {"sources", std::move(sources)}});
-  return formats::WriteTextFile(path_, text, true);
+  RETURN_IF_ERROR(formats::WriteTextFile(path_, text, true));
+  const std::string dir = std::filesystem::path(path_).parent_path();
+  return formats::SyncDirectory(dir.empty() ? "." : dir);
 }
 
 }  // namespace lorry::adapters

@@ -40,7 +40,8 @@ class RegistryFile {
 
   // A missing file is empty; a broken one is kDataLoss, and is put aside under another name.
   Result<RegistryContent> Read() const;
-  // Reads, changes and writes it while nobody else does. A broken file counts as empty.
+  // Reads, changes and writes it while nobody else does; it is on the disk then, and outlasts a
+  // loss of power. A broken file counts as empty.
   Status Change(const std::function<void(RegistryContent&)>& change) const;
 
  private:

@@ -189,6 +189,33 @@ def test_registered_names_survive_a_restart(tmp_path, monkeypatch):
     assert {field: after[field] for field in same} == {field: before[field] for field in same}
 
 
+# How each tool registers, and by which answer it knows that it is done.
+REGISTER = [
+    ("/v1/adapters", lambda name: {"name": name, "source": str(SQL), "load": False}, 201),
+    ("/v1/load_lora_adapter", lambda name: {"lora_name": name, "lora_path": str(SQL)}, 200),
+    ("/load_lora_adapter", lambda name: {"lora_name": name, "lora_path": str(SQL)}, 200),
+    ("/adapters", lambda name: {"name": name, "src": str(SQL), "preload": False}, 200),
+]
+
+
+def test_what_was_answered_survives_a_kill(tmp_path):
+    options = ("--admin-key", "admin", "--adapter-cache", str(tmp_path))
+    for number in range(21):
+        with RunningServer(*options) as running:
+            registered = [] if number == 0 else [f"name-{number - 1}", "pinned"]
+            for name in registered:
+                assert call(running, "GET", f"/v1/adapters/{name}")[0] == 200, (number, name)
+            if number:
+                assert call(running, "GET", "/v1/adapters/pinned")[1]["pinned"] == (number % 2 == 0)
+                assert call(running, "DELETE", f"/v1/adapters/name-{number - 1}")[0] == 200
+            else:
+                assert call(running, "POST", "/v1/adapters", {"name": "pinned", "source": str(SQL)})[0] == 201
+            assert call(running, "PATCH", "/v1/adapters/pinned", {"pin": number % 2 == 1})[0] == 200
+            path, body, status = REGISTER[number % len(REGISTER)]
+            assert call(running, "POST", path, body(f"name-{number}"))[0] == status
+            running.kill()
+
+
 def test_a_listener_of_its_own_needs_no_key(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with RunningServer("--admin-port", "0") as running:
