@@ -35,6 +35,7 @@ struct AttentionTile {
   bool reads_first;  // nobody has read this K and V just before: prefetch the next span
   const T* k_blocks[kSpanBlocks];
   const T* v_blocks[kSpanBlocks];
+  ptrdiff_t ahead_bytes[kSpanBlocks];  // from these blocks to what is read after them
 
   // Leaves the arrays as they are: 30 kB that a short context would pay for.
   AttentionTile(const AttentionArgs& args, const SequenceRows& sequence, int kv_head)
@@ -69,7 +70,7 @@ struct AttentionTile {
   }
 
   // K of the block that begins with `token`.
-  const T* Block(int token) const {
+  const T* Block(int token, int kv_head) const {
     const KvLayout& layout = args.kv.layout;
     const std::byte* page =
         args.kv.arena + sequence.pages[token / layout.page_tokens] * layout.PageBytes();
@@ -77,26 +78,36 @@ struct AttentionTile {
         page + layout.KOffset(args.layer, kv_head, token % layout.page_tokens));
   }
 
-  // Blocks lie scattered over pages: the processor cannot guess where the next ones begin.
-  void Prefetch(int begin) const {
-    constexpr size_t kLineBytes = 64;
-    const KvLayout& layout = args.kv.layout;
-    for (int block = 0; block < NumBlocks(num_vectors - 1, begin); ++block) {
-      const auto* k = reinterpret_cast<const std::byte*>(Block(begin + block * kKvBlockTokens));
-      for (size_t byte = 0; byte < layout.BlockBytes(); byte += kLineBytes) {
-        __builtin_prefetch(k + byte);
-        __builtin_prefetch(k + layout.HeadBytes() / 2 + byte);
-      }
+  // Fills ahead_bytes with what is read after this span's blocks: the next span's, after the last
+  // span the next head's first ones, which the thread that is here is likely to read. Blocks lie
+  // scattered over pages, the processor cannot guess where. Each line is fetched as its counterpart
+  // is read: all at once they would keep the thread waiting.
+  void FindAhead(int begin, int num_blocks) {
+    for (int block = 0; block < num_blocks; ++block) ahead_bytes[block] = 0;
+    if (!reads_first) return;
+    const int last = num_vectors - 1;
+    int token = begin + kSpanTokens;
+    int head = kv_head;
+    if (token > position[last]) {
+      token = 0;
+      ++head;
+    }
+    if (head == args.kv.layout.num_kv_heads) return;
+    const int next_blocks = NumBlocks(last, token);
+    for (int block = 0; block < num_blocks && block < next_blocks; ++block) {
+      ahead_bytes[block] =
+          reinterpret_cast<const std::byte*>(Block(token + block * kKvBlockTokens, head)) -
+          reinterpret_cast<const std::byte*>(k_blocks[block]);
     }
   }
 
   void Span(int begin) {
     const int num_blocks = NumBlocks(num_vectors - 1, begin);
     for (int block = 0; block < num_blocks; ++block) {
-      k_blocks[block] = Block(begin + block * kKvBlockTokens);
+      k_blocks[block] = Block(begin + block * kKvBlockTokens, kv_head);
       v_blocks[block] = k_blocks[block] + args.kv.layout.HeadBytes() / 2 / sizeof(T);
     }
-    if (reads_first) Prefetch(begin + kSpanTokens);
+    FindAhead(begin, num_blocks);
     for (int block = 0; block < num_blocks;) block += Scores(begin, block, num_blocks);
     const int first = FirstVector(begin, 0);
     for (int i = first; i < num_vectors; ++i) Softmax(i, begin);
@@ -111,16 +122,19 @@ struct AttentionTile {
 
   // Scores of one or two blocks, for the vectors that take part in the first of them; returns how
   // many blocks. A score is one chain over the head dimension: the same tile as Linear's, with
-  // tokens for outputs.
+  // tokens for outputs. A tile has one place ahead, so few vectors, whose time is the memory's,
+  // take one block.
   int Scores(int begin, int block, int num_blocks) {
-    const int taken = num_blocks - block < kTilePanels ? num_blocks - block
-                      : kTilePanels < 2                ? kTilePanels
-                                                       : 2;
+    constexpr int kFewVectors = 4;
+    constexpr int kMostBlocks = kTilePanels < 2 ? 1 : 2;
     const int first = FirstVector(begin, block);
+    const int most = num_vectors - first <= kFewVectors ? 1 : kMostBlocks;
+    const int taken = num_blocks - block < most ? num_blocks - block : most;
     TileArgs<T> tile;
     tile.x = q[first];
     tile.x_stride = kMaxHeadDim;
     for (int i = 0; i < taken; ++i) tile.lines[i] = k_blocks[block + i];
+    tile.ahead_late = {ahead_bytes[block], kLanes * Act<T>::kPack * static_cast<int>(sizeof(T))};
     tile.k = args.kv.layout.head_dim;
     tile.y = scores[first] + block * kKvBlockTokens;
     tile.y_stride = kSpanTokens;
@@ -145,7 +159,7 @@ struct AttentionTile {
       largest = Max(score, largest);
     }
     const float new_max = ReduceMax(largest);
-    rescale[i] = ReduceMax(Exp(Fill(max[i] - new_max)));
+    rescale[i] = Exp(Fill(max[i] - new_max)).part[0][0];  // all lanes are the same
     max[i] = new_max;
     F32x16 total = Fill(0);
     for (int block = 0; block < num_blocks; ++block) {
@@ -178,17 +192,19 @@ struct AttentionTile {
         return DispatchValues<kRows - 1, kWide>(rows, first, block_begin, block_end, dim, count);
       }
     }
-    if (count == kLanes) {
-      ValuesTile<kRows, kWide>(first, block_begin, block_end, dim,
-                               [](const T* from) { return Act<T>::LoadLine(from); });
-    } else {
-      ValuesTile<kRows, kWide>(first, block_begin, block_end, dim, [count](const T* from) {
+    const auto whole = [](const T* from) { return Act<T>::LoadLine(from); };
+    if (count < kLanes) {
+      ValuesTile<kRows, kWide, false>(first, block_begin, block_end, dim, [count](const T* from) {
         return Act<T>::LoadLine(from, count * Act<T>::kPack);
       });
+    } else if (reads_first) {
+      ValuesTile<kRows, kWide, true>(first, block_begin, block_end, dim, whole);
+    } else {
+      ValuesTile<kRows, kWide, false>(first, block_begin, block_end, dim, whole);
     }
   }
 
-  template <int kRows, int kWide, typename LoadLine>
+  template <int kRows, int kWide, bool kAhead, typename LoadLine>
   void ValuesTile(int first, int block_begin, int block_end, int dim, LoadLine load_line) {
     using A = Act<T>;
     const ptrdiff_t line_stride = args.kv.layout.head_dim * A::kPack;
@@ -200,9 +216,14 @@ struct AttentionTile {
     }
     for (int block = block_begin; block < block_end; ++block) {
       const T* v = v_blocks[block] + dim * A::kPack;
+      const ptrdiff_t ahead = ahead_bytes[block];
       for (int token = 0; token < kKvBlockTokens; token += A::kPack, v += line_stride) {
         typename A::Line line[kWide];
-        for (int w = 0; w < kWide; ++w) line[w] = load_line(v + w * kLanes * A::kPack);
+        for (int w = 0; w < kWide; ++w) {
+          const T* from = v + w * kLanes * A::kPack;
+          if (kAhead) __builtin_prefetch(reinterpret_cast<const std::byte*>(from) + ahead);
+          line[w] = load_line(from);
+        }
         for (int r = 0; r < kRows; ++r) {
           const typename A::Line weight =
               A::Splat(&weights[first + r][block * kKvBlockTokens + token]);
