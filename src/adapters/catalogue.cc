@@ -22,10 +22,6 @@ int64_t UnixSeconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
-Error NotFound(const std::string& name) {
-  return {ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", name), "model"};
-}
-
 // In pieces, each of use as soon as it is there.
 void MakeReady(size_t num_bytes) {
   constexpr size_t kPieceBytes = size_t{64} << 20;
@@ -115,7 +111,9 @@ void Catalogue::Stop() {
   for (auto& [name, entry] : entries_) {
     std::vector<StatusCallback> listeners;
     CancelLoad(entry, &listeners);
-    for (Waiter& waiter : entry.waiters) waiter.done(tl::unexpected<Error>(ShuttingDown()));
+    for (auto& [number, waiter] : TakeWaiters(entry)) {
+      waiter.wanting.done(tl::unexpected<Error>(ShuttingDown()));
+    }
     for (StatusCallback& done : listeners) done(tl::unexpected<Error>(ShuttingDown()));
   }
 }
@@ -169,7 +167,9 @@ Catalogue::Entry& Catalogue::AddEntry(const std::string& name, const SourceUri& 
 void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
   std::vector<StatusCallback> listeners;
   CancelLoad(entry->second, &listeners);
-  for (Waiter& waiter : TakeWaiters(entry->second)) waiter.done(tl::unexpected<Error>(reason));
+  for (auto& [number, waiter] : TakeWaiters(entry->second)) {
+    waiter.wanting.done(tl::unexpected<Error>(reason));
+  }
   for (StatusCallback& done : listeners) done(tl::unexpected<Error>(reason));
   const AdapterId id = entry->second.id;
   if (entry->second.is_requested) requested_.erase(entry->second.requested_at);
@@ -354,91 +354,6 @@ void Catalogue::ShowLoaded() {
                       .max_rank = entry.max_rank});
   }
   metrics_.SetLoaded(std::move(loaded));
-}
-
-// ---- requests
-
-void Catalogue::Want(const std::string& name, HandleCallback done) {
-  if (stopping_) return done(tl::unexpected<Error>(ShuttingDown()));
-  Post([this, name, done = std::move(done)]() mutable { DoWant(name, std::move(done)); });
-}
-
-void Catalogue::DoWant(const std::string& name, HandleCallback done) {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) return done(tl::unexpected<Error>(NotFound(name)));
-  Use(found->second, std::move(done));
-}
-
-// In messages: what clients call it.
-std::string Catalogue::ShownNameOf(const Entry& entry) {
-  return entry.is_requested ? entry.uri.text : entry.name;
-}
-
-void Catalogue::Use(Entry& entry, HandleCallback done) {
-  ++entry.num_requests;
-  entry.last_used_s = UnixSeconds();
-  if (!entry.id.IsBase()) {
-    host_policy_.OnUse(entry.id);
-    cache_.OnUse(entry.id);
-    auto image = entry.is_stale ? nullptr : HostImage(entry.id);
-    if (image != nullptr) {
-      metrics_.OnHit(AdapterTier::kHost);
-      KeepOnHost(image);
-      return done(std::shared_ptr<const AdapterHandle>(std::move(image)));
-    }
-  }
-  const bool is_on_disk = !entry.is_stale && cache_.Contains(entry.id);
-  if (entry.error && !is_on_disk && options_.clock->NowUs() < entry.failed_until_us) {
-    return done(tl::unexpected<Error>(*entry.error));
-  }
-  if (static_cast<int>(entry.waiters.size()) >= options_.max_waiting) {
-    return done(Fail(ErrorCode::kResourceExhausted,
-                     fmt::format("{} requests wait for the adapter `{}` already. Try again later.",
-                                 entry.waiters.size(), ShownNameOf(entry)),
-                     "model"));
-  }
-  metrics_.OnHit(cache_.Contains(entry.id) ? AdapterTier::kDisk : AdapterTier::kNone);
-  AddWaiter(entry, std::move(done));
-  if (!entry.load) {
-    StartLoad(entry,
-              {.uri = entry.uri, .token = entry.token, .asks_source = entry.is_stale, .done = {}});
-  } else if (entry.load->threads != nullptr) {
-    entry.load->threads->Promote(entry.load->job_number);
-  }
-}
-
-void Catalogue::AddWaiter(Entry& entry, HandleCallback done) {
-  const Micros deadline_us = options_.clock->NowUs() + options_.wait_timeout_us;
-  if (entry.waiters.empty()) deadlines_.insert({deadline_us, entry.name});
-  entry.waiters.push_back({std::move(done), deadline_us});
-  ++num_waiting_;
-}
-
-std::deque<Catalogue::Waiter> Catalogue::TakeWaiters(Entry& entry) {
-  if (entry.waiters.empty()) return {};
-  deadlines_.erase({entry.waiters.front().deadline_us, entry.name});
-  num_waiting_ -= entry.waiters.size();
-  return std::exchange(entry.waiters, {});
-}
-
-void Catalogue::FailOverdue() {
-  const Micros now_us = options_.clock->NowUs();
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_us) {
-    Entry& entry = entries_.find(deadlines_.begin()->second)->second;
-    deadlines_.erase(deadlines_.begin());
-    while (!entry.waiters.empty() && entry.waiters.front().deadline_us <= now_us) {
-      entry.waiters.front().done(
-          Fail(ErrorCode::kUnavailable,
-               fmt::format("The adapter `{}` is still being loaded from {}. Try again later.",
-                           ShownNameOf(entry), entry.uri.text),
-               "model"));
-      entry.waiters.pop_front();
-      --num_waiting_;
-    }
-    if (!entry.waiters.empty()) {
-      deadlines_.insert({entry.waiters.front().deadline_us, entry.name});
-    }
-  }
 }
 
 }  // namespace lorry::adapters

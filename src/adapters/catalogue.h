@@ -24,6 +24,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -88,9 +89,11 @@ class Catalogue final : public AdapterService {
   void RemoveWatched(const std::string& name);
 
   std::shared_ptr<const ModelDirectory> directory() const override { return directory_.Get(); }
-  void Want(const std::string& name, HandleCallback done) override;
+  void Want(const std::string& name, std::shared_ptr<WaitingRequest> request,
+            HandleCallback done) override;
   Result<std::string> CheckSource(const std::string& uri) const override;
-  void WantSource(const AdapterSource& source, HandleCallback done) override;
+  void WantSource(const AdapterSource& source, std::shared_ptr<WaitingRequest> request,
+                  HandleCallback done) override;
   void Register(AdapterRegistration registration, StatusCallback done) override;
   void Remove(const std::string& name, DoneCallback done) override;
   void Update(const std::string& name, AdapterUpdate update, StatusCallback done) override;
@@ -100,10 +103,17 @@ class Catalogue final : public AdapterService {
   void Stop();
 
  private:
-  struct Waiter {
+  // What a request wants of one adapter.
+  struct Wanting {
+    std::shared_ptr<WaitingRequest> request;  // null: nobody can give it up
     HandleCallback done;
-    Micros deadline_us;
   };
+  struct Waiter {
+    Wanting wanting;
+    Micros deadline_us = 0;
+    std::optional<std::stop_callback<std::function<void()>>> on_gone;
+  };
+  using Waiters = std::map<uint64_t, Waiter>;  // by number: in the order of arrival and deadlines
   // What is to be read for a name.
   struct LoadOrder {
     SourceUri uri;
@@ -114,10 +124,12 @@ class Catalogue final : public AdapterService {
   // The same under way.
   struct Load {
     uint64_t number = 0;
+    bool is_fetched = false;  // what is left takes this machine only, and not for long
     LoadOrder order;
     // Asked for again meanwhile: what has been read may be old.
     bool is_repeated = false;
     std::vector<StatusCallback> repeat_done;
+    // While nobody wants it. Who comes before the loader has seen it takes it back.
     std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
     LoaderThreads* threads = nullptr;  // where it stands in line, as
     uint64_t job_number = 0;
@@ -137,7 +149,7 @@ class Catalogue final : public AdapterService {
     size_t num_bytes = 0;
     uint64_t num_requests = 0;
     int64_t created_s = 0, last_used_s = 0;
-    std::deque<Waiter> waiters;  // in the order of their deadlines
+    Waiters waiters;
     std::optional<Load> load;
     std::optional<Error> error;
     int num_failures = 0;
@@ -185,17 +197,20 @@ class Catalogue final : public AdapterService {
   void DoRegister(AdapterRegistration registration, const SourceUri& uri, StatusCallback done);
   void DoUpdate(const std::string& name, const AdapterUpdate& update, StatusCallback done);
 
-  void DoWant(const std::string& name, HandleCallback done);
-  void DoWantSource(const SourceUri& uri, const std::string& token, HandleCallback done);
+  void DoWant(const std::string& name, Wanting wanting);
+  void DoWantSource(const SourceUri& uri, const std::string& token, Wanting wanting);
   bool MakeRoomForRequested();
-  void Use(Entry& entry, HandleCallback done);
+  void Use(Entry& entry, Wanting wanting);
   static std::string ShownNameOf(const Entry& entry);
-  void AddWaiter(Entry& entry, HandleCallback done);
-  std::deque<Waiter> TakeWaiters(Entry& entry);
+  void AddWaiter(Entry& entry, Wanting wanting);
+  Waiters TakeWaiters(Entry& entry);
+  Wanting TakeWaiter(Entry& entry, Waiters::iterator waiter);
+  void GiveUp(const std::string& name, uint64_t waiter_number);
   void FailOverdue();
 
   void StartLoad(Entry& entry, LoadOrder order);
   void CancelLoad(Entry& entry, std::vector<StatusCallback>* done);
+  void CancelUnwantedLoad(Entry& entry);
   void BeginLoad(Entry& entry);
   void BeginNextOf(const std::string& source_digest);
   LoadRequest RequestOf(const Entry& entry);
@@ -205,6 +220,7 @@ class Catalogue final : public AdapterService {
   Entry* EntryLoading(const std::string& name, uint64_t load_number);
   void OnLoaded(Entry& entry, const Loaded& loaded);
   void OnLoadFailed(Entries::iterator entry, Error error);
+  void OnLoadCancelled(Entry& entry);
   void PruneLater();
   void WriteToDisk(const std::shared_ptr<const AdapterImage>& image, const LoadTimes& times);
   AdapterStatus StatusOf(const Entry& entry);
@@ -228,6 +244,7 @@ class Catalogue final : public AdapterService {
   // Of the entries with waiters, by the first one's.
   std::set<std::pair<Micros, std::string>> deadlines_;
   size_t num_waiting_ = 0;
+  uint64_t last_waiter_number_ = 0;
   // Sources that are read at the moment, by their digest, and the loads (name, number) that wait
   // for that: a source has one staging directory, and what one load finds the next need not fetch.
   std::map<std::string, std::deque<std::pair<std::string, uint64_t>>> busy_sources_;

@@ -25,6 +25,7 @@ void Catalogue::StartLoad(Entry& entry, LoadOrder order) {
     auto& listeners = order.asks_source ? entry.load->repeat_done : entry.load->order.done;
     std::move(order.done.begin(), order.done.end(), std::back_inserter(listeners));
     entry.load->is_repeated |= order.asks_source;
+    *entry.load->cancelled = false;
     return;
   }
   CancelLoad(entry, &order.done);
@@ -43,6 +44,13 @@ void Catalogue::CancelLoad(Entry& entry, std::vector<StatusCallback>* done) {
     std::move(listeners->begin(), listeners->end(), std::back_inserter(*done));
   }
   entry.load.reset();
+}
+
+// It was for requests, and the last one has gone.
+void Catalogue::CancelUnwantedLoad(Entry& entry) {
+  if (!entry.load || entry.load->is_fetched || entry.is_pinned || !entry.waiters.empty()) return;
+  if (!entry.load->order.done.empty() || !entry.load->repeat_done.empty()) return;
+  *entry.load->cancelled = true;
 }
 
 LoadRequest Catalogue::RequestOf(const Entry& entry) {
@@ -104,6 +112,7 @@ void Catalogue::BeginLoad(Entry& entry) {
     Post([this, prepare, name, number, files, fetch_us = NowUs() - begin_us] {
       LoaderThreads::Job job = [prepare, files, fetch_us] { prepare(files, fetch_us); };
       Entry* entry = EntryLoading(name, number);
+      if (entry != nullptr) entry->load->is_fetched = files->has_value();
       if (entry != nullptr) return AddJob(*entry, loaders_, std::move(job));
       loaders_.Add(std::move(job), false);  // it tidies up
     });
@@ -133,10 +142,13 @@ void Catalogue::EndLoad(const std::string& name, uint64_t load_number, const Loa
   } else if (result) {
     metrics_.OnLoaded(*result);
     if (Entry* entry = EntryLoading(name, load_number)) OnLoaded(*entry, *result);
-  } else if (!*request.cancelled) {
-    metrics_.OnFailed(result.error());
+  } else {
     PruneLater();  // what a broken download left is there for the next attempt
-    if (EntryLoading(name, load_number) != nullptr) {
+    Entry* entry = EntryLoading(name, load_number);
+    const bool is_cancelled = *request.cancelled || result.error().code == ErrorCode::kCancelled;
+    if (!is_cancelled) metrics_.OnFailed(result.error());
+    if (entry != nullptr && is_cancelled) OnLoadCancelled(*entry);
+    if (entry != nullptr && !is_cancelled) {
       OnLoadFailed(entries_.find(name), std::move(result.error()));
     }
   }
@@ -192,7 +204,7 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
         static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
   }
   PublishIfChanged();  // whoever is told may ask for the name at once
-  for (Waiter& waiter : TakeWaiters(entry)) waiter.done(image);
+  for (auto& [number, waiter] : TakeWaiters(entry)) waiter.wanting.done(image);
   for (StatusCallback& done : load.order.done) done(StatusOf(entry));
   WriteToDisk(image, loaded.times);
   if (!load.is_repeated) return;
@@ -226,7 +238,21 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   entry.failed_until_us = options_.clock->NowUs() +
                           std::min(options_.first_retry_us << doublings, options_.max_retry_us);
   entry.error = error;
-  for (Waiter& waiter : TakeWaiters(entry)) waiter.done(tl::unexpected<Error>(error));
+  for (auto& [number, waiter] : TakeWaiters(entry)) {
+    waiter.wanting.done(tl::unexpected<Error>(error));
+  }
+}
+
+// Nobody wanted it. Since then somebody may have come: the loader did not see that.
+void Catalogue::OnLoadCancelled(Entry& entry) {
+  Load load = std::move(*entry.load);
+  entry.load.reset();
+  LoadOrder& order = load.order;
+  std::move(load.repeat_done.begin(), load.repeat_done.end(), std::back_inserter(order.done));
+  order.asks_source |= load.is_repeated;
+  if (!entry.waiters.empty() || !order.done.empty() || entry.is_pinned) {
+    StartLoad(entry, std::move(order));
+  }
 }
 
 void Catalogue::PruneLater() {

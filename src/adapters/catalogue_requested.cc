@@ -22,25 +22,27 @@ Result<std::string> Catalogue::CheckSource(const std::string& uri) const {
   return std::move(source.text);
 }
 
-void Catalogue::WantSource(const AdapterSource& source, HandleCallback done) {
+void Catalogue::WantSource(const AdapterSource& source, std::shared_ptr<WaitingRequest> request,
+                           HandleCallback done) {
   auto uri = options_.requestable.Check(source.uri);
   if (!uri) return done(tl::unexpected<Error>(std::move(uri.error())));
   if (stopping_) return done(Fail(ErrorCode::kUnavailable, "The server is shutting down."));
-  Post([this, uri = std::move(*uri), token = source.token, done = std::move(done)]() mutable {
-    DoWantSource(uri, token, std::move(done));
+  Post([this, uri = std::move(*uri), token = source.token,
+        wanting = Wanting{std::move(request), std::move(done)}]() mutable {
+    DoWantSource(uri, token, std::move(wanting));
   });
 }
 
-void Catalogue::DoWantSource(const SourceUri& uri, const std::string& token, HandleCallback done) {
+void Catalogue::DoWantSource(const SourceUri& uri, const std::string& token, Wanting wanting) {
   const std::string key = KeyOf(uri, token);
   auto found = entries_.find(key);
   if (found == entries_.end()) {
     if (!MakeRoomForRequested()) {
-      return done(Fail(ErrorCode::kUnavailable,
-                       fmt::format("{} sources that requests named are being loaded. Try again "
-                                   "later.",
-                                   requested_.size()),
-                       "model"));
+      return wanting.done(
+          Fail(ErrorCode::kUnavailable,
+               fmt::format("{} sources that requests named are being loaded. Try again later.",
+                           requested_.size()),
+               "model"));
     }
     AddEntry(key, uri);
     found = entries_.find(key);
@@ -53,7 +55,7 @@ void Catalogue::DoWantSource(const SourceUri& uri, const std::string& token, Han
   requested_.splice(requested_.end(), requested_, entry.requested_at);
   // The source may have moved on, and a token may have been taken back.
   if (options_.clock->NowUs() - entry.checked_us > options_.recheck_us) entry.is_stale = true;
-  Use(entry, std::move(done));
+  Use(entry, std::move(wanting));
 }
 
 // The one that was used least lately leaves, of those that nobody waits for.

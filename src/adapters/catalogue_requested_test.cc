@@ -19,7 +19,7 @@ class RequestedTest : public CatalogueTest {
   }
   HandleAnswer WantSource(const std::string& uri, const std::string& token = "") {
     HandleAnswer answer;
-    catalogue_->WantSource({uri, token}, answer.Callback());
+    catalogue_->WantSource({uri, token}, nullptr, answer.Callback());
     return answer;
   }
   std::string Zip() {

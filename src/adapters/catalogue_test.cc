@@ -8,7 +8,6 @@
 #include "adapters/cache_layout.h"
 #include "adapters/catalogue_testing.h"
 #include "adapters/gated_source.h"
-#include "formats/archive_testing.h"
 #include "formats/file_lock.h"
 
 namespace lorry::adapters {
@@ -19,21 +18,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
-
-class CatalogueLoadTest : public CatalogueTest {
- protected:
-  // An adapter's files as a zip, in a folder of it.
-  std::string ZipOf(const std::string& adapter) {
-    const std::string path = dir_.Path("adapter.zip");
-    const std::string from = formats::OraclePath("llama-forms/adapters/" + adapter);
-    std::vector<formats::TestEntry> entries;
-    for (const std::string name : {"adapter_config.json", "adapter_model.safetensors"}) {
-      entries.push_back({"inner/" + name, formats::ReadWhole(from + "/" + name)});
-    }
-    formats::MakeArchive(path, formats::TestFormat::kZip, entries);
-    return formats::ReadWhole(path);
-  }
-};
 
 TEST_F(CatalogueTest, WhatIsRegisteredIsThereAtOnceAndGoneAfterRemoval) {
   Start();

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "adapters/catalogue.h"
+#include "formats/archive_testing.h"
 #include "formats/checkpoint.h"
 #include "formats/hf_config.h"
 #include "formats/test_files.h"
@@ -155,9 +156,9 @@ class CatalogueTest : public ::testing::Test {
                          answer.Callback());
     return answer;
   }
-  HandleAnswer Want(const std::string& name) {
+  HandleAnswer Want(const std::string& name, std::shared_ptr<WaitingRequest> request = nullptr) {
     HandleAnswer answer;
-    catalogue_->Want(name, answer.Callback());
+    catalogue_->Want(name, std::move(request), answer.Callback());
     return answer;
   }
   StatusAnswer Update(const std::string& name, AdapterUpdate update) {
@@ -208,6 +209,21 @@ class CatalogueTest : public ::testing::Test {
   std::unique_ptr<prometheus::Registry> registry_ = std::make_unique<prometheus::Registry>();
   CatalogueOptions options_;
   std::unique_ptr<Catalogue> catalogue_;
+};
+
+class CatalogueLoadTest : public CatalogueTest {
+ protected:
+  // An adapter's files as a zip, in a folder of it.
+  std::string ZipOf(const std::string& adapter) {
+    const std::string path = dir_.Path("adapter.zip");
+    const std::string from = formats::OraclePath("llama-forms/adapters/" + adapter);
+    std::vector<formats::TestEntry> entries;
+    for (const std::string name : {"adapter_config.json", "adapter_model.safetensors"}) {
+      entries.push_back({"inner/" + name, formats::ReadWhole(from + "/" + name)});
+    }
+    formats::MakeArchive(path, formats::TestFormat::kZip, entries);
+    return formats::ReadWhole(path);
+  }
 };
 
 }  // namespace lorry::adapters

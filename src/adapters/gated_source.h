@@ -42,6 +42,7 @@ class GatedSource {
   }
   void Open() { is_open_ = true; }
   int num_asked() const { return num_asked_; }
+  int num_hung_up() const { return num_hung_up_; }  // while they waited for the gate
 
  private:
   void Accept() {
@@ -53,7 +54,13 @@ class GatedSource {
     std::string request(8192, '\0');
     request.resize(std::max<ssize_t>(::recv(fd, request.data(), request.size(), 0), 0));
     ++num_asked_;
-    while (!is_open_ && !is_ending_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    char next = 0;
+    while (!is_open_ && !is_ending_) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (::recv(fd, &next, 1, MSG_PEEK | MSG_DONTWAIT) != 0) continue;
+      ++num_hung_up_;
+      break;
+    }
     std::string answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"1\"\r\nContent-Length: " +
                          std::to_string(archive_.size()) + "\r\n\r\n";
     if (request.starts_with("GET")) answer += archive_;
@@ -65,7 +72,7 @@ class GatedSource {
   int socket_ = -1;
   int port_ = 0;
   std::atomic<bool> is_open_ = false, is_ending_ = false;
-  std::atomic<int> num_asked_ = 0;
+  std::atomic<int> num_asked_ = 0, num_hung_up_ = 0;
   std::thread acceptor_;
   std::vector<std::thread> connections_;
 };

@@ -113,6 +113,9 @@ Result<Loaded> LoadKnown(const LoadRequest& request, const LoadBase& base) {
 }  // namespace
 
 Result<SourceFiles> FetchAdapter(const LoadRequest& request, const LoadBase& base) {
+  if (request.cancelled != nullptr && *request.cancelled) {
+    return Fail(ErrorCode::kCancelled, "nobody waits for it any more");
+  }
   if (!request.is_private) {
     return BringSourceFiles(FetchRequestOf(request), base.sources, Packed::kKeep);
   }

@@ -258,7 +258,7 @@ Result<ModelChoice> Stack::Choose(const std::string& model) {
   ASSIGN_OR_RETURN(ModelChoice choice, directory()->Resolve(model));
   using Terms = std::vector<AdapterTerm>;
   auto wanted = std::make_shared<std::promise<Result<Terms>>>();
-  WantAdapters(*catalogue, std::move(choice.adapters),
+  WantAdapters(*catalogue, std::move(choice.adapters), nullptr,
                [wanted](Result<Terms> terms) { wanted->set_value(std::move(terms)); });
   ASSIGN_OR_RETURN(choice.adapters, wanted->get_future().get());
   return choice;

@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "request/adapter_handle.h"
 #include "request/model_directory.h"
+#include "request/waiting_request.h"
 
 namespace lorry {
 
@@ -82,16 +83,19 @@ class AdapterService {
   // The names as they are now.
   virtual std::shared_ptr<const ModelDirectory> directory() const = 0;
 
-  // The weights behind a name, for one request. Errors are the request's: kNotFound, what its
-  // source said, kUnfit with the list, kResourceExhausted (too many wait for this adapter),
-  // kDeadline.
-  virtual void Want(const std::string& name, HandleCallback done) = 0;
+  // The weights behind a name, for one request (null: one that waits however long it takes). Errors
+  // are the request's: kNotFound, what its source said, kUnfit with the list, kResourceExhausted
+  // (too many wait for this adapter), kUnavailable (it takes too long), kCancelled (its client has
+  // gone).
+  virtual void Want(const std::string& name, std::shared_ptr<WaitingRequest> request,
+                    HandleCallback done) = 0;
 
   // A source that a request brings itself, as it is shown: without secrets. kPermission: it is not
   // among those that requests may name.
   virtual Result<std::string> CheckSource(const std::string& uri) const = 0;
   // Its weights, for this request and others with the same token. Errors as Want's, CheckSource's.
-  virtual void WantSource(const AdapterSource& source, HandleCallback done) = 0;
+  virtual void WantSource(const AdapterSource& source, std::shared_ptr<WaitingRequest> request,
+                          HandleCallback done) = 0;
 
   // kConflict: the name exists (unless `replace`). With `load` the callback comes when the weights
   // are on the host, or with the reason why not; then nothing has been registered.

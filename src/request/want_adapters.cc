@@ -32,6 +32,7 @@ struct Wait {
 }  // namespace
 
 void WantAdapters(AdapterService& adapters, std::vector<AdapterTerm> terms,
+                  const std::shared_ptr<WaitingRequest>& request,
                   std::function<void(Result<std::vector<AdapterTerm>>)> done) {
   if (terms.empty()) return done(std::move(terms));
   const std::vector<AdapterTerm> wanted = terms;
@@ -40,9 +41,9 @@ void WantAdapters(AdapterService& adapters, std::vector<AdapterTerm> terms,
   for (size_t i = 0; i < wanted.size(); ++i) {
     const auto take = [wait, i](Result<Handle> handle) { wait->Take(i, std::move(handle)); };
     if (wanted[i].source) {
-      adapters.WantSource(*wanted[i].source, take);
+      adapters.WantSource(*wanted[i].source, request, take);
     } else {
-      adapters.Want(wanted[i].name, take);
+      adapters.Want(wanted[i].name, request, take);
     }
   }
 }

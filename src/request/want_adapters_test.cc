@@ -11,11 +11,13 @@ namespace {
 class SlowAdapters final : public AdapterService {
  public:
   std::shared_ptr<const ModelDirectory> directory() const override { return nullptr; }
-  void Want(const std::string& name, HandleCallback done) override {
+  void Want(const std::string& name, std::shared_ptr<WaitingRequest>,
+            HandleCallback done) override {
     wanted.emplace(name, std::move(done));
   }
   Result<std::string> CheckSource(const std::string& uri) const override { return uri; }
-  void WantSource(const AdapterSource& source, HandleCallback done) override {
+  void WantSource(const AdapterSource& source, std::shared_ptr<WaitingRequest>,
+                  HandleCallback done) override {
     wanted.emplace(source.uri + " with " + source.token, std::move(done));
   }
   void Register(AdapterRegistration, StatusCallback) override {}
@@ -29,7 +31,7 @@ class SlowAdapters final : public AdapterService {
 class WantAdaptersTest : public ::testing::Test {
  protected:
   void Want(std::vector<AdapterTerm> terms) {
-    WantAdapters(service_, std::move(terms), [this](auto result) {
+    WantAdapters(service_, std::move(terms), nullptr, [this](auto result) {
       ++num_answers_;
       result_ = std::move(result);
     });

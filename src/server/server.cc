@@ -283,8 +283,11 @@ std::optional<Server::Target> Server::FindModel(const openai::ModelRequest& requ
 // The request waits with its adapters, not on this thread. Its body is parsed again afterwards:
 // that is cheap, and most adapters are there at once.
 void Server::Park(std::vector<AdapterTerm> adapters, TextTask task) {
+  const auto request = std::make_shared<WaitingRequest>();
+  task.exchange->writer()->OnClosed([request] { request->gone.request_stop(); });
   const auto parked = std::make_shared<TextTask>(std::move(task));
-  WantAdapters(adapters_, std::move(adapters), [this, parked](auto at_hand) {
+  WantAdapters(adapters_, std::move(adapters), request, [this, parked](auto at_hand) {
+    if (parked->exchange->writer()->closed()) return parked->exchange->Abandon();
     if (!at_hand) return parked->exchange->SendError(at_hand.error());
     parked->adapters = std::move(*at_hand);
     if (!text_threads_.TrySend(std::move(*parked))) parked->exchange->SendError(TooManyWait());

@@ -166,5 +166,27 @@ TEST(ServerStream, StoppingTheServerCancelsWhatRuns) {
   EXPECT_TRUE(Eventually([&] { return server->echo().num_running() == 0; }));
 }
 
+TEST(ServerStream, AdaptersLearnThatAWaitingClientHasGone) {
+  for (const char* stream : {"false", "true"}) {
+    TestServer server;
+    server.adapters().Hold();
+    net::HttpClient client("127.0.0.1", server.port());
+    const auto response =
+        client.Send({.method = "POST",
+                     .target = "/v1/completions",
+                     .body = fmt::format(R"({{"model":"sql","prompt":"x","stream":{}}})", stream),
+                     .timeout = std::chrono::milliseconds(100)});
+    EXPECT_FALSE(response);
+    client.Close();
+    EXPECT_TRUE(
+        Eventually([&] { return server.adapters().last_request()->gone.stop_requested(); }));
+    server.adapters().AnswerHeld();
+    EXPECT_TRUE(Eventually([&] {
+      return server.Get("/metrics").body.find(R"(status="499"} 1)") != std::string::npos;
+    }));
+    EXPECT_TRUE(server.echo().TakeSubmitted().empty());
+  }
+}
+
 }  // namespace
 }  // namespace lorry::server

@@ -68,7 +68,12 @@ class FakeAdapterService final : public AdapterService {
                                             /*max_model_len=*/64, /*created_s=*/1700000000);
   }
 
-  void Want(const std::string& name, HandleCallback done) override {
+  void Want(const std::string& name, std::shared_ptr<WaitingRequest> request,
+            HandleCallback done) override {
+    {
+      std::lock_guard lock(mutex_);
+      last_request_ = std::move(request);
+    }
     Answer(std::move(done), [&]() -> Result<std::shared_ptr<const AdapterHandle>> {
       const auto found = adapters_.find(name);
       if (found == adapters_.end()) return Fail(ErrorCode::kNotFound, name, "model");
@@ -85,13 +90,19 @@ class FakeAdapterService final : public AdapterService {
     if (uri.starts_with("hf://open/")) return uri;
     return Fail(ErrorCode::kPermission, "not allowed", "source");
   }
-  void WantSource(const AdapterSource& source, HandleCallback done) override {
+  void WantSource(const AdapterSource& source, std::shared_ptr<WaitingRequest>,
+                  HandleCallback done) override {
     Answer(std::move(done), [&]() -> Result<std::shared_ptr<const AdapterHandle>> {
       last_source_ = source;
       const auto failure = failures_.find(source.uri);
       if (failure != failures_.end()) return tl::unexpected<Error>(failure->second);
       return std::make_shared<AdapterHandle>();
     });
+  }
+  // Of the last Want.
+  std::shared_ptr<WaitingRequest> last_request() {
+    std::lock_guard lock(mutex_);
+    return last_request_;
   }
   AdapterSource last_source() {
     std::lock_guard lock(mutex_);
@@ -177,6 +188,7 @@ class FakeAdapterService final : public AdapterService {
   std::vector<std::function<void()>> held_;
   AdapterRegistration last_registration_;
   AdapterSource last_source_;
+  std::shared_ptr<WaitingRequest> last_request_;
   bool is_holding_ = false;
   uint8_t next_id_ = 0;
 };

@@ -1,0 +1,88 @@
+// Requests that wait for an adapter, and leave before it is there.
+#include <gmock/gmock.h>
+
+#include "adapters/catalogue_testing.h"
+#include "adapters/gated_source.h"
+
+namespace lorry::adapters {
+namespace {
+
+std::shared_ptr<WaitingRequest> NewRequest() { return std::make_shared<WaitingRequest>(); }
+
+TEST_F(CatalogueLoadTest, WhoHangsUpLeavesAtOnceAndMakesRoom) {
+  options_.max_waiting = 2;
+  GatedSource source(ZipOf("all-linear-r8"));
+  Start();
+  ASSERT_TRUE(Register("a", source.Url(), false, false).Get());
+  const auto first = NewRequest();
+  const HandleAnswer gone = Want("a", first), stays = Want("a", NewRequest());
+  EXPECT_EQ(Want("a").Code(), ErrorCode::kResourceExhausted);
+  first->gone.request_stop();
+  EXPECT_EQ(gone.Code(), ErrorCode::kCancelled);
+  EXPECT_EQ(StatusOf("a").num_waiting, 1);
+  const HandleAnswer next = Want("a", NewRequest());
+  source.Open();
+  EXPECT_TRUE(stays.Get());
+  EXPECT_TRUE(next.Get());
+  EXPECT_EQ(source.num_hung_up(), 0) << "the load was still wanted";
+}
+
+TEST_F(CatalogueLoadTest, WhoHasHungUpBeforeDoesNotWait) {
+  GatedSource source(ZipOf("all-linear-r8"));
+  Start();
+  ASSERT_TRUE(Register("a", source.Url(), false, false).Get());
+  const auto request = NewRequest();
+  request->gone.request_stop();
+  EXPECT_EQ(Want("a", request).Code(), ErrorCode::kCancelled);
+  EXPECT_TRUE(Eventually([&] { return !StatusOf("a").is_loading; }));
+}
+
+TEST_F(CatalogueLoadTest, ALoadThatNobodyWaitsForIsCancelled) {
+  GatedSource source(ZipOf("all-linear-r8"));
+  Start();
+  ASSERT_TRUE(Register("a", source.Url(), false, false).Get());
+  const auto request = NewRequest();
+  const HandleAnswer one = Want("a", request), other = Want("a", request);
+  ASSERT_TRUE(Eventually([&] { return source.num_asked() > 0; }));
+  request->gone.request_stop();
+  EXPECT_EQ(one.Code(), ErrorCode::kCancelled);
+  EXPECT_EQ(other.Code(), ErrorCode::kCancelled);
+  EXPECT_TRUE(Eventually([&] { return !StatusOf("a").is_loading; }));
+  EXPECT_TRUE(Eventually([&] { return source.num_hung_up() > 0; }));
+  EXPECT_FALSE(StatusOf("a").error) << "a cancelled load is no failure";
+  source.Open();
+  EXPECT_TRUE(Want("a").Get());
+}
+
+TEST_F(CatalogueLoadTest, WhoComesToACancelledLoadIsServed) {
+  GatedSource source(ZipOf("all-linear-r8"));
+  Start();
+  ASSERT_TRUE(Register("a", source.Url(), false, false).Get());
+  for (int round = 0; round < 20; ++round) {
+    const auto request = NewRequest();
+    const HandleAnswer gone = Want("a", request);
+    std::this_thread::sleep_for(std::chrono::milliseconds(round * 3));  // however far it has come
+    request->gone.request_stop();
+    EXPECT_EQ(gone.Code(), ErrorCode::kCancelled);
+  }
+  const HandleAnswer stays = Want("a", NewRequest());
+  source.Open();
+  EXPECT_TRUE(stays.Get());
+}
+
+TEST_F(CatalogueLoadTest, WhatTheOperatorOrderedIsNotCancelled) {
+  GatedSource source(ZipOf("all-linear-r8"));
+  Start();
+  const StatusAnswer registering = Register("a", source.Url());
+  ASSERT_TRUE(Eventually([&] { return source.num_asked() > 0; }));
+  const auto request = NewRequest();
+  const HandleAnswer gone = Want("a", request);
+  request->gone.request_stop();
+  EXPECT_EQ(gone.Code(), ErrorCode::kCancelled);
+  source.Open();
+  EXPECT_TRUE(registering.Get());
+  EXPECT_EQ(source.num_hung_up(), 0);
+}
+
+}  // namespace
+}  // namespace lorry::adapters

@@ -1,0 +1,95 @@
+"""Requests that wait for an adapter on its way: who hangs up leaves the queue, and the load with the last of them."""
+
+import http.client
+import json
+
+import pytest
+
+from adapter_proof import admin, files_of, zip_of
+from running_server import RunningServer, eventually
+
+from servers import Fault, Site  # adapter_proof has their directory on the path
+
+MAX_WAITING = 6
+
+
+@pytest.fixture(scope="module")
+def site():
+    with Site() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(site, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        with RunningServer("--admin-key", "admin", "--allow-private-host", site.host, "--max-adapter-waiting",
+                           str(MAX_WAITING)) as running:
+            yield running
+
+
+@pytest.fixture
+def hanging(server, site, request):
+    """The name of an adapter whose source stops in the middle, as often as it is asked."""
+    name = request.node.name.replace("[", "-").replace("]", "")
+    site.put(f"/{name}.zip", zip_of(files_of("sql", name)))
+    site.fail(f"/{name}.zip", *[Fault(hang_after=100) for _ in range(200)])
+    status, answer = admin(server, "POST", "/v1/adapters",
+                           {"name": name, "source": f"{site.url}/{name}.zip", "load": False})
+    assert status == 201, answer
+    yield name
+    site.faults.pop(f"/{name}.zip", None)
+    admin(server, "DELETE", f"/v1/adapters/{name}")
+
+
+def start(server, model, **fields):
+    """A request without waiting for its answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    body = {"model": model, "prompt": "x", "max_tokens": 4, **fields}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    return connection
+
+
+def num_waiting(server):
+    return server.metric("lorry:adapter_waiting_requests")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_who_hangs_up_leaves_the_queue(server, hanging, stream):
+    gone_before = server.metric("lorry:http_requests_total", status="499")
+    waiting = [start(server, hanging, stream=stream) for _ in range(MAX_WAITING)]
+    assert eventually(lambda: num_waiting(server) == MAX_WAITING)
+    refused = start(server, hanging)
+    assert refused.getresponse().status == 429
+    refused.close()
+    for connection in waiting:
+        connection.close()
+    assert eventually(lambda: num_waiting(server) == 0, 1), "they leave at once"
+    assert server.metric("lorry:http_requests_total", status="499") == gone_before + MAX_WAITING
+    assert eventually(lambda: not admin(server, "GET", f"/v1/adapters/{hanging}")[1]["loading"], 5), "so does the load"
+    again = [start(server, hanging, stream=stream) for _ in range(MAX_WAITING)]
+    assert eventually(lambda: num_waiting(server) == MAX_WAITING), "the queue has room again"
+    for connection in again:
+        connection.close()
+    assert eventually(lambda: num_waiting(server) == 0, 1)
+
+
+def test_the_others_of_a_queue_are_answered(server, site, hanging):
+    leaves, stays = start(server, hanging), start(server, hanging)
+    assert eventually(lambda: num_waiting(server) == 2)
+    leaves.close()
+    assert eventually(lambda: num_waiting(server) == 1, 1)
+    assert admin(server, "GET", f"/v1/adapters/{hanging}")[1]["loading"], "one still waits for it"
+    site.faults.pop(f"/{hanging}.zip")
+    stays.close()
+    assert eventually(lambda: num_waiting(server) == 0, 1)
+    assert eventually(lambda: not admin(server, "GET", f"/v1/adapters/{hanging}")[1]["loading"], 5)
+    answer = start(server, hanging).getresponse()
+    assert answer.status == 200, "after a cancelled load the next one works"
+
+
+def test_a_sum_leaves_all_its_queues(server, hanging):
+    both = start(server, f"sql+0.5*{hanging}+-1*{hanging}")
+    assert eventually(lambda: num_waiting(server) >= 1)
+    both.close()
+    assert eventually(lambda: num_waiting(server) == 0, 1)
