@@ -6,7 +6,6 @@
 
 #include "adapters/catalogue_testing.h"
 #include "formats/archive_testing.h"
-#include "formats/safetensors.h"
 #include "formats/torch_file_testing.h"
 
 namespace lorry::adapters {
@@ -15,27 +14,6 @@ namespace {
 namespace fs = std::filesystem;
 
 using ::testing::HasSubstr;
-
-// The same tensors as torch.save writes them: views of one storage.
-std::string TorchFileOf(const std::string& safetensors_path) {
-  const auto file = formats::SafetensorsFile::Open(safetensors_path).value();
-  const std::byte* begin = file.file().bytes().data() + file.file().bytes().size();
-  for (const auto& tensor : file.tensors()) begin = std::min(begin, tensor.bytes.data());
-  const std::byte* end = file.file().bytes().data() + file.file().bytes().size();
-  std::vector<std::pair<std::string, std::string>> entries;
-  for (const auto& tensor : file.tensors()) {
-    EXPECT_EQ(tensor.dtype, DType::kF16);
-    std::vector<int64_t> strides(tensor.shape.size(), 1);
-    for (size_t i = strides.size(); i-- > 1;) strides[i - 1] = strides[i] * tensor.shape[i];
-    entries.emplace_back(
-        tensor.name,
-        formats::pickle::Tensor(formats::pickle::Storage((end - begin) / 2, "HalfStorage"),
-                                (tensor.bytes.data() - begin) / 2, tensor.shape, strides));
-  }
-  return formats::pickle::TorchZip(
-      formats::pickle::Whole(formats::pickle::Dict(entries)),
-      std::string(reinterpret_cast<const char*>(begin), static_cast<size_t>(end - begin)));
-}
 
 class LoadAdapterTest : public CatalogueTest {
  protected:
@@ -47,7 +25,7 @@ class LoadAdapterTest : public CatalogueTest {
     ASSERT_NE(expected_, nullptr);
     config_ = formats::ReadWhole(plain_ + "/adapter_config.json");
     weights_ = formats::ReadWhole(plain_ + "/adapter_model.safetensors");
-    torch_ = TorchFileOf(plain_ + "/adapter_model.safetensors");
+    torch_ = formats::pickle::TorchZipOf(plain_ + "/adapter_model.safetensors");
   }
 
   // What was loaded from there computes what the directory's adapter computes.

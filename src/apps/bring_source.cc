@@ -7,33 +7,62 @@
 #include "apps/environment.h"
 #include "apps/interrupts.h"
 #include "apps/progress.h"
+#include "formats/adapter_files.h"
 
 namespace lorry::apps {
+namespace {
 
-Result<std::string> BringSourceHere(const std::string& source, const BringOptions& options,
-                                    adapters::SourceFiles& files) {
-  std::error_code error;
-  if (std::filesystem::is_directory(source, error)) return source;
-  ASSIGN_OR_RETURN(const adapters::SourceUri uri, ParseSourceWord(source));
-  if (uri.kind == adapters::SourceKind::kDirectory &&
-      !std::filesystem::exists(uri.location, error)) {
-    return Fail(ErrorCode::kNotFound, fmt::format("{}: no such directory", source));
-  }
+namespace fs = std::filesystem;
+
+adapters::SourceOptions SourcesOf(const BringOptions& options) {
   adapters::SourceOptions sources;
   sources.allow_private_hosts = options.allow_private_hosts;
   ReadSourceVariables(sources);
-  const std::string temporary = std::filesystem::temp_directory_path(error).string() + "/lorry";
+  return sources;
+}
+
+}  // namespace
+
+BroughtSources::~BroughtSources() {
+  std::error_code error;
+  for (const auto& [staging_dir, staged] : staged_) {
+    if (staged.is_local && staged.files.lock) fs::remove_all(staging_dir, error);
+  }
+}
+
+Result<BroughtSource> BroughtSources::Bring(const std::string& source,
+                                            const BringOptions& options) {
+  std::error_code error;
+  if (fs::is_directory(source, error) &&
+      !fs::exists(fs::path(source) / formats::kAdapterConfigFile, error)) {
+    return BroughtSource{.dir = source, .shown = source};
+  }
+  ASSIGN_OR_RETURN(const adapters::SourceUri uri, ParseSourceWord(source));
+  const bool is_local = uri.kind == adapters::SourceKind::kDirectory;
+  if (is_local && !fs::exists(uri.location, error)) {
+    return Fail(ErrorCode::kNotFound, fmt::format("{}: no such directory", source));
+  }
+  const std::string shown = is_local ? source : uri.text;
+  const std::string temporary = fs::temp_directory_path(error).string() + "/lorry";
   const std::string root = AdapterCacheDir(options.adapter_cache).value_or(temporary);
+  const std::string staging_dir = adapters::StagingDir(root, uri);
+  if (const auto known = staged_.find(staging_dir); known != staged_.end()) {
+    return BroughtSource{.dir = known->second.files.dir, .shown = shown};
+  }
   Progress progress("fetching " + uri.text);
   ASSIGN_OR_RETURN(
-      files, adapters::BringSourceFiles(
-                 {.uri = uri,
-                  .token = options.token,
-                  .staging_dir = adapters::StagingDir(root, uri),
-                  .cancelled = &CatchInterrupts(),
-                  .progress = [&](uint64_t done, uint64_t total) { progress.Update(done, total); }},
-                 sources, adapters::Packed::kUnpack));
-  return files.dir;
+      adapters::SourceFiles files,
+      adapters::BringSourceFiles(
+          {.uri = uri,
+           .token = options.token,
+           .staging_dir = staging_dir,
+           .cancelled = &CatchInterrupts(),
+           .progress = [&](uint64_t done, uint64_t total) { progress.Update(done, total); }},
+          SourcesOf(options), adapters::Packed::kUnpack));
+  if (files.dir == uri.location) files.dir = source;  // in messages as it was written
+  BroughtSource brought = {.dir = files.dir, .shown = shown};
+  staged_.emplace(staging_dir, Staged{std::move(files), is_local});
+  return brought;
 }
 
 }  // namespace lorry::apps

@@ -95,8 +95,8 @@ std::string RanksShown(const std::map<int64_t, int>& modules_by_rank) {
   return shown;
 }
 
-int InspectAdapter(const std::string& path, const std::string& base_dir, Report& report) {
-  report.Add("kind", "what", "adapter", fmt::format("adapter in {}", path));
+int InspectAdapter(const BroughtSource& source, const std::string& base_dir, Report& report) {
+  report.Add("kind", "what", "adapter", fmt::format("adapter in {}", source.shown));
   report.Add("base", "base", json::string(base_dir), base_dir);
   auto base = formats::ReadHfConfig(base_dir);
   if (!base) {
@@ -104,7 +104,7 @@ int InspectAdapter(const std::string& path, const std::string& base_dir, Report&
     return 1;
   }
   formats::AdapterFit fit;
-  auto adapter = formats::OpenPeftAdapter(path, *base, &fit);
+  auto adapter = formats::OpenPeftAdapter(source.dir, *base, &fit);
   report.Add("applied", "modules", fit.num_applied, fit.Summary());
   report.Add("targeted", "targeted", fit.num_targeted, fmt::format("{}", fit.num_targeted));
   if (!adapter) {
@@ -133,17 +133,15 @@ int InspectAdapter(const std::string& path, const std::string& base_dir, Report&
 }
 
 Result<int> InspectWith(const Options& options, const std::string& source) {
-  adapters::SourceFiles files;
-  ASSIGN_OR_RETURN(const std::string path,
-                   BringSourceHere(source,
-                                   {.allow_private_hosts = options.stack.allow_private_hosts,
-                                    .adapter_cache = options.stack.adapter_cache,
-                                    .token = options.adapter.token},
-                                   files));
+  BroughtSources sources;
+  ASSIGN_OR_RETURN(const BroughtSource brought,
+                   sources.Bring(source, {.allow_private_hosts = options.stack.allow_private_hosts,
+                                          .adapter_cache = options.stack.adapter_cache,
+                                          .token = options.adapter.token}));
   Report report(options.adapter.json);
   int status = 0;
   std::error_code error;
-  if (std::filesystem::exists(std::filesystem::path(path) / "adapter_config.json", error)) {
+  if (std::filesystem::exists(brought.dir + "/adapter_config.json", error)) {
     std::string base = options.adapter.base;
     if (base.empty()) {
       auto demo = FindDemo();
@@ -153,11 +151,11 @@ Result<int> InspectWith(const Options& options, const std::string& source) {
       }
       base = demo->base_dir;
     }
-    status = InspectAdapter(path, base, report);
-  } else if (!options.adapter.base.empty() || path != source) {
+    status = InspectAdapter(brought, base, report);
+  } else if (!options.adapter.base.empty() || brought.dir != source) {
     return Fail(ErrorCode::kNotFound, fmt::format("{}: no adapter_config.json there", source));
   } else {
-    status = InspectModel(path, report);
+    status = InspectModel(brought.dir, report);
   }
   report.Finish();
   return status;

@@ -161,7 +161,7 @@ void PrintPlan(const merge::MergePlan& plan, const merge::MergeOutput& output) {
   const merge::MergeOptions& options = plan.options();
   fmt::print("base      {}\n", options.base_dir);
   for (size_t i = 0; i < plan.adapters().size(); ++i) {
-    fmt::print("adapter   {}, weight {}, {} modules, rank {}\n", options.adapters[i].dir,
+    fmt::print("adapter   {}, weight {}, {} modules, rank {}\n", options.adapters[i].shown(),
                options.adapters[i].weight, plan.adapters()[i].modules.size(),
                plan.adapters()[i].max_rank());
   }
@@ -178,10 +178,11 @@ void PrintPlan(const merge::MergePlan& plan, const merge::MergeOutput& output) {
 }
 
 Status RunMerge(Options& o) {
-  std::vector<adapters::SourceFiles> files(o.merge.adapters.size());
-  for (size_t i = 0; i < files.size(); ++i) {
-    merge::WeightedAdapter& adapter = o.merge.adapters[i];
-    ASSIGN_OR_RETURN(adapter.dir, BringSourceHere(adapter.dir, o.bring, files[i]));
+  BroughtSources sources;  // as long as the plan, which maps their files
+  for (merge::WeightedAdapter& adapter : o.merge.adapters) {
+    ASSIGN_OR_RETURN(BroughtSource brought, sources.Bring(adapter.dir, o.bring));
+    adapter.dir = std::move(brought.dir);
+    adapter.source = std::move(brought.shown);
   }
   ASSIGN_OR_RETURN(const merge::MergePlan plan, merge::MergePlan::Open(o.merge));
   ASSIGN_OR_RETURN(const merge::MergeOutput output, merge::DescribeOutput(plan));

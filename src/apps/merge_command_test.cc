@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 
+#include "formats/archive_testing.h"
 #include "formats/checkpoint.h"
 #include "formats/test_files.h"
+#include "formats/torch_file_testing.h"
 
 namespace lorry::apps {
 namespace {
@@ -88,6 +91,44 @@ TEST(MergeCommandTest, ADryRunChecksAndWritesNothing) {
   EXPECT_THAT(
       Merge({kModel, "--adapter", kAdapter, "-o", temp.path() + "/no/out", "--dry-run"}).err,
       HasSubstr("no such directory"));
+}
+
+// As a server reads it: adapter_model.bin alone, or an archive.
+TEST(MergeCommandTest, TakesWhatAServerTakes) {
+  const TempDir temp;
+  ::setenv("XDG_CACHE_HOME", temp.Path("cache").c_str(), 1);
+  const std::string config = formats::ReadWhole(kAdapter + "/adapter_config.json");
+  temp.Write("torch/adapter_config.json", config);
+  temp.Write("torch/adapter_model.bin",
+             formats::pickle::TorchZipOf(kAdapter + "/adapter_model.safetensors"));
+  formats::MakeArchive(temp.Path("packed.zip"), formats::TestFormat::kZip,
+                       {{"a/adapter_config.json", config},
+                        {"a/adapter_model.safetensors",
+                         formats::ReadWhole(kAdapter + "/adapter_model.safetensors")}});
+  const auto merge = [&](const std::string& source, const std::string& out) {
+    return Merge({kModel, "--adapter", source + "@0.5", "--adapter", source + "@0.25", "-o",
+                  temp.Path(out)});
+  };
+  const auto weights = [&](const std::string& out) {
+    return formats::ReadWhole(temp.Path(out) + "/model.safetensors");
+  };
+  ASSERT_EQ(merge(kAdapter, "plain").status, 0);
+  for (const std::string source : {"torch", "packed.zip"}) {
+    const Outcome outcome = merge(temp.Path(source), "out-" + source);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(weights("out-" + source) == weights("plain")) << source;
+    EXPECT_THAT(outcome.out, HasSubstr("adapter   " + temp.Path(source) + ", weight 0.5"));
+    EXPECT_THAT(formats::ReadWhole(temp.Path("out-" + source) + "/README.md"),
+                HasSubstr("| " + source + " | 0.5 |"));
+  }
+  temp.Write("torch/adapter_model.bin",
+             formats::ReadWhole(LORRY_SOURCE_DIR "/tests/data/torch/os_system.bin"));
+  const Outcome refused =
+      Merge({kModel, "--adapter", temp.Path("torch"), "-o", temp.Path("refused")});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_THAT(refused.err, HasSubstr("system"));
+  EXPECT_FALSE(fs::exists(temp.Path("refused")));
+  ::unsetenv("XDG_CACHE_HOME");
 }
 
 TEST(MergeCommandTest, MistakesAreNamed) {

@@ -1,7 +1,6 @@
 #include "formats/peft_adapter.h"
 
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -15,25 +14,7 @@ namespace {
 
 constexpr char kConfigFile[] = "adapter_config.json";
 constexpr char kWeightsFile[] = "adapter_model.safetensors";
-constexpr char kPickleFile[] = "adapter_model.bin";
 constexpr size_t kMaxReasonsInMessage = 8;
-
-bool Exists(const std::string& path) {
-  struct stat status;
-  return ::stat(path.c_str(), &status) == 0;
-}
-
-Result<SafetensorsFile> OpenWeights(const std::string& adapter_dir) {
-  const std::string path = fmt::format("{}/{}", adapter_dir, kWeightsFile);
-  if (!Exists(path) && Exists(fmt::format("{}/{}", adapter_dir, kPickleFile))) {
-    return Fail(
-        ErrorCode::kUnsupported,
-        fmt::format("{}: only {} is there, which can run code when read; save the adapter as "
-                    "safetensors (save_pretrained of PEFT does)",
-                    adapter_dir, kPickleFile));
-  }
-  return SafetensorsFile::Read(path);
-}
 
 tl::unexpected<Error> DoesNotFit(const std::string& adapter_dir, const AdapterFit& fit) {
   const size_t shown = std::min(fit.reasons.size(), kMaxReasonsInMessage);
@@ -52,7 +33,8 @@ Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& 
   ASSIGN_OR_RETURN(const std::string config_text, ReadSmallFile(config_path, kMaxPeftConfigBytes));
   ASSIGN_OR_RETURN(const boost::json::object object, ParseJsonObject(config_text, config_path));
   ASSIGN_OR_RETURN(PeftLoraConfig config, ParsePeftLoraConfig(object, config_path));
-  ASSIGN_OR_RETURN(SafetensorsFile weights, OpenWeights(adapter_dir));
+  ASSIGN_OR_RETURN(SafetensorsFile weights,
+                   SafetensorsFile::Read(fmt::format("{}/{}", adapter_dir, kWeightsFile)));
   HfConfig resized = base;
   resized.vocab_size = VocabSizeOf(weights.tensors(), base);
   const std::vector<BaseModule> modules = ListBaseModules(resized);

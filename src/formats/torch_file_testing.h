@@ -2,6 +2,9 @@
 // Owns: nothing. Thread: one test.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -9,6 +12,7 @@
 #include <vector>
 
 #include "formats/archive_testing.h"
+#include "formats/safetensors.h"
 
 namespace lorry::formats::pickle {
 
@@ -87,6 +91,25 @@ inline std::string StoredZip(const std::vector<std::pair<std::string, std::strin
 // torch.save's file with this pickle and one storage, "0".
 inline std::string TorchZip(const std::string& pickle, const std::string& storage = {}) {
   return StoredZip({{"x/data.pkl", pickle}, {"x/byteorder", "little"}, {"x/data/0", storage}});
+}
+
+// The f16 tensors of a safetensors file as torch.save writes them: views of one storage.
+inline std::string TorchZipOf(const std::string& safetensors_path) {
+  const SafetensorsFile file = SafetensorsFile::Open(safetensors_path).value();
+  const std::byte* begin = file.file().bytes().data() + file.file().bytes().size();
+  for (const TensorView& tensor : file.tensors()) begin = std::min(begin, tensor.bytes.data());
+  const std::byte* end = file.file().bytes().data() + file.file().bytes().size();
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const TensorView& tensor : file.tensors()) {
+    EXPECT_EQ(tensor.dtype, DType::kF16);
+    std::vector<int64_t> strides(tensor.shape.size(), 1);
+    for (size_t i = strides.size(); i-- > 1;) strides[i - 1] = strides[i] * tensor.shape[i];
+    entries.emplace_back(tensor.name,
+                         Tensor(Storage((end - begin) / 2, "HalfStorage"),
+                                (tensor.bytes.data() - begin) / 2, tensor.shape, strides));
+  }
+  return TorchZip(Whole(Dict(entries)), std::string(reinterpret_cast<const char*>(begin),
+                                                    static_cast<size_t>(end - begin)));
 }
 
 }  // namespace lorry::formats::pickle

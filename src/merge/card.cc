@@ -23,8 +23,10 @@ std::string Cell(const std::string& text) {
   return result;
 }
 
-std::string DirName(const std::string& dir) {
-  const std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
+// A directory's last part: where it is on this machine concerns nobody.
+std::string ShownName(const WeightedAdapter& adapter) {
+  if (adapter.shown().find("://") != std::string::npos) return adapter.shown();
+  const std::filesystem::path path = std::filesystem::path(adapter.shown()).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).filename().string();
 }
 
@@ -63,7 +65,7 @@ std::string CardText(const MergePlan& plan) {
   text += "| adapter | weight | modules | largest rank | content |\n|---|---|---|---|---|\n";
   for (size_t i = 0; i < plan.adapters().size(); ++i) {
     const formats::PeftAdapter& adapter = plan.adapters()[i];
-    text += fmt::format("| {} | {} | {} | {} | `{}` |\n", Cell(DirName(options.adapters[i].dir)),
+    text += fmt::format("| {} | {} | {} | {} | `{}` |\n", Cell(ShownName(options.adapters[i])),
                         options.adapters[i].weight, adapter.modules.size(), adapter.max_rank(),
                         adapter.id.Hex());
   }

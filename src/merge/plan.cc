@@ -24,8 +24,9 @@ Status CheckOptions(const MergeOptions& options) {
   }
   for (const WeightedAdapter& adapter : options.adapters) {
     if (std::abs(adapter.weight) <= kMaxWeight) continue;  // false for NaN
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: weight {}, must be within ±{}",
-                                                         adapter.dir, adapter.weight, kMaxWeight));
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}: weight {}, must be within ±{}", adapter.shown(), adapter.weight,
+                            kMaxWeight));
   }
   return CheckCombination(options.combination);
 }
@@ -101,8 +102,11 @@ Status MergePlan::OpenBase() {
 Status MergePlan::OpenAdapters() {
   adapters_.reserve(options_.adapters.size());  // terms point into it
   for (const WeightedAdapter& source : options_.adapters) {
-    ASSIGN_OR_RETURN(PeftAdapter adapter, formats::OpenPeftAdapter(source.dir, base_config_));
-    RETURN_IF_ERROR(AddAdapter(std::move(adapter), source.weight));
+    Result<PeftAdapter> adapter = formats::OpenPeftAdapter(source.dir, base_config_);
+    if (!adapter && source.shown() == source.dir) return tl::unexpected<Error>(adapter.error());
+    if (!adapter) return Annotate(std::move(adapter.error()), source.shown());
+    adapter->dir = source.shown();
+    RETURN_IF_ERROR(AddAdapter(std::move(*adapter), source.weight));
   }
   return {};
 }
@@ -169,12 +173,13 @@ Status MergePlan::CheckModules() const {
     for (const ModuleTerm& term : module.terms) {
       const ModuleTerm& first = module.terms.front();
       if (term.module->rank == first.module->rank) continue;
-      return Fail(ErrorCode::kUnfit,
-                  fmt::format("module {}: rank {} in {} and {} in {}; method {} needs equal ones, "
-                              "cat and svd take any",
-                              name, first.module->rank, options_.adapters[first.adapter_idx].dir,
-                              term.module->rank, options_.adapters[term.adapter_idx].dir,
-                              MethodName(combination_.method)));
+      return Fail(
+          ErrorCode::kUnfit,
+          fmt::format("module {}: rank {} in {} and {} in {}; method {} needs equal ones, "
+                      "cat and svd take any",
+                      name, first.module->rank, options_.adapters[first.adapter_idx].shown(),
+                      term.module->rank, options_.adapters[term.adapter_idx].shown(),
+                      MethodName(combination_.method)));
     }
   }
   return {};

@@ -24,6 +24,9 @@ namespace lorry::merge {
 struct WeightedAdapter {
   std::string dir;
   double weight = 1.0;
+  std::string source;  // where the files in `dir` come from; empty: from there
+
+  const std::string& shown() const { return source.empty() ? dir : source; }
 };
 
 struct MergeOptions {
