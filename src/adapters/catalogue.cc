@@ -126,6 +126,7 @@ void Catalogue::Run() {
   while (!stopping_) {
     // The pool does not say when it changes.
     Micros next_us = show_loaded_us_;
+    if (waiting_changed_) next_us = std::min(next_us, show_waiting_us_);
     if (!deadlines_.empty()) next_us = std::min(next_us, deadlines_.begin()->first);
     const Micros left_us = next_us - options_.clock->NowUs();
     if (left_us > 0) mailbox_.WaitFor(std::chrono::microseconds(left_us));
@@ -135,7 +136,7 @@ void Catalogue::Run() {
     FailOverdue();
     PublishIfChanged();
     ShowLoaded();
-    metrics_.SetWaiting(num_waiting_);
+    ShowWaiting();
     if (registry_changed_ && !is_saving_) SaveRegistry();
   }
 }

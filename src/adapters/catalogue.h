@@ -69,11 +69,12 @@ struct CatalogueOptions {
   const Clock* clock = &Clock::Steady();
 };
 
-// What the page pool is told, and asked. Any thread.
+// What the engine and its page pool are told, and asked. Any thread.
 struct PoolHooks {
   std::function<void(std::shared_ptr<const AdapterHandle>)> pin;
   std::function<void(AdapterId)> unpin, drop;
   std::function<std::shared_ptr<const std::vector<AdapterId>>()> resident;
+  std::function<void(WaitingRequests)> show_waiting;  // those that have not reached the engine
 };
 
 class Catalogue final : public AdapterService {
@@ -207,6 +208,7 @@ class Catalogue final : public AdapterService {
   Wanting TakeWaiter(Entry& entry, Waiters::iterator waiter);
   void GiveUp(const std::string& name, uint64_t waiter_number);
   void FailOverdue();
+  void ShowWaiting();
 
   void StartLoad(Entry& entry, LoadOrder order);
   void CancelLoad(Entry& entry, std::vector<StatusCallback>* done);
@@ -245,6 +247,8 @@ class Catalogue final : public AdapterService {
   std::set<std::pair<Micros, std::string>> deadlines_;
   size_t num_waiting_ = 0;
   uint64_t last_waiter_number_ = 0;
+  bool waiting_changed_ = false;  // since ShowWaiting
+  Micros show_waiting_us_ = 0;    // the earliest time of the next
   // Sources that are read at the moment, by their digest, and the loads (name, number) that wait
   // for that: a source has one staging directory, and what one load finds the next need not fetch.
   std::map<std::string, std::deque<std::pair<std::string, uint64_t>>> busy_sources_;

@@ -80,6 +80,7 @@ void Catalogue::AddWaiter(Entry& entry, Wanting wanting) {
   waiter.wanting = std::move(wanting);
   waiter.deadline_us = deadline_us;
   ++num_waiting_;
+  waiting_changed_ = true;
   if (waiter.wanting.request == nullptr) return;
   // At once where its client has gone before.
   waiter.on_gone.emplace(
@@ -91,6 +92,7 @@ Catalogue::Waiters Catalogue::TakeWaiters(Entry& entry) {
   if (entry.waiters.empty()) return {};
   deadlines_.erase({entry.waiters.begin()->second.deadline_us, entry.name});
   num_waiting_ -= entry.waiters.size();
+  waiting_changed_ = true;
   return std::exchange(entry.waiters, {});
 }
 
@@ -99,6 +101,7 @@ Catalogue::Wanting Catalogue::TakeWaiter(Entry& entry, Waiters::iterator waiter)
   Wanting wanting = std::move(waiter->second.wanting);
   entry.waiters.erase(waiter);
   --num_waiting_;
+  waiting_changed_ = true;
   if (!entry.waiters.empty()) {
     deadlines_.insert({entry.waiters.begin()->second.deadline_us, entry.name});
   }
@@ -125,6 +128,27 @@ void Catalogue::FailOverdue() {
                                ShownNameOf(entry), entry.uri.text),
                    "model"));
   }
+}
+
+// Most requests wait for less than a period: not one message for each.
+void Catalogue::ShowWaiting() {
+  constexpr Micros kPeriodUs = 50'000;
+  metrics_.SetWaiting(num_waiting_);
+  const Micros now_us = options_.clock->NowUs();
+  if (!waiting_changed_ || now_us < show_waiting_us_) return;
+  show_waiting_us_ = now_us + kPeriodUs;
+  waiting_changed_ = false;
+  WaitingRequests shown;
+  std::unordered_set<const WaitingRequest*> requests;  // one may wait for several
+  for (const auto& [deadline_us, name] : deadlines_) {
+    const Entry& entry = entries_.find(name)->second;
+    shown.adapters.push_back(ShownNameOf(entry));
+    for (const auto& [number, waiter] : entry.waiters) {
+      const WaitingRequest* request = waiter.wanting.request.get();
+      shown.num_requests += request == nullptr || requests.insert(request).second;
+    }
+  }
+  pool_.show_waiting(std::move(shown));
 }
 
 }  // namespace lorry::adapters

@@ -84,5 +84,26 @@ TEST_F(CatalogueLoadTest, WhatTheOperatorOrderedIsNotCancelled) {
   EXPECT_EQ(source.num_hung_up(), 0);
 }
 
+TEST_F(CatalogueLoadTest, TheEngineLearnsWhoWaits) {
+  GatedSource source(ZipOf("all-linear-r8"));
+  Start();
+  for (const char* name : {"a", "b"}) {
+    ASSERT_TRUE(Register(name, source.Url(name + std::string(".zip")), false, false).Get());
+  }
+  const auto sum = NewRequest();
+  std::vector<HandleAnswer> waiting = {Want("a", sum), Want("b", sum), Want("b", NewRequest())};
+  const auto shows = [&](int num_requests, const std::vector<std::string>& adapters) {
+    clock_.Advance(kSecondUs / 10);
+    List();
+    const auto shown = pool_.waiting.Get();
+    return shown != nullptr && shown->num_requests == num_requests && shown->adapters == adapters;
+  };
+  EXPECT_TRUE(Eventually([&] { return shows(2, {"a", "b"}); }));
+  sum->gone.request_stop();
+  EXPECT_TRUE(Eventually([&] { return shows(1, {"b"}); }));
+  source.Open();
+  EXPECT_TRUE(Eventually([&] { return shows(0, {}); }));
+}
+
 }  // namespace
 }  // namespace lorry::adapters

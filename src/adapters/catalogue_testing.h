@@ -39,6 +39,7 @@ struct FakePool {
   std::mutex mutex;
   std::vector<AdapterId> pinned, dropped;
   SharedValue<std::vector<AdapterId>> resident;
+  SharedValue<WaitingRequests> waiting;
 
   PoolHooks Hooks() {
     return {.pin =
@@ -56,7 +57,11 @@ struct FakePool {
                   const std::lock_guard lock(mutex);
                   dropped.push_back(id);
                 },
-            .resident = [this] { return resident.Get(); }};
+            .resident = [this] { return resident.Get(); },
+            .show_waiting =
+                [this](WaitingRequests shown) {
+                  waiting.Set(std::make_shared<const WaitingRequests>(std::move(shown)));
+                }};
   }
   std::vector<AdapterId> Pinned() {
     const std::lock_guard lock(mutex);

@@ -189,14 +189,17 @@ class Builder {
     catalogue_.ready_bytes = options_.adapter_ready_bytes;
     catalogue_.max_waiting = options_.max_adapter_waiting;
     catalogue_.wait_timeout_us = options_.adapter_timeout_us;
-    ASSIGN_OR_RETURN(stack_->catalogue,
-                     adapters::Catalogue::Create(
-                         std::move(catalogue_),
-                         {.pin = [engine](auto adapter) { engine->Pin(std::move(adapter)); },
-                          .unpin = [engine](AdapterId adapter) { engine->Unpin(adapter); },
-                          .drop = [engine](AdapterId adapter) { engine->Drop(adapter); },
-                          .resident = [engine] { return engine->resident_adapters(); }},
-                         stack_->metrics));
+    ASSIGN_OR_RETURN(
+        stack_->catalogue,
+        adapters::Catalogue::Create(
+            std::move(catalogue_),
+            {.pin = [engine](auto adapter) { engine->Pin(std::move(adapter)); },
+             .unpin = [engine](AdapterId adapter) { engine->Unpin(adapter); },
+             .drop = [engine](AdapterId adapter) { engine->Drop(adapter); },
+             .resident = [engine] { return engine->resident_adapters(); },
+             .show_waiting =
+                 [engine](WaitingRequests waiting) { engine->ShowWaiting(std::move(waiting)); }},
+            stack_->metrics));
     return {};
   }
 

@@ -37,7 +37,7 @@ class Picture {
 
   void AddStreams() {
     const MetricsText& metrics = now_.metrics;
-    Line("streams   {} running, {} waiting, {} waiting for an adapter",
+    Line("streams   {} running, {} waiting, {} of them for an adapter",
          Count(metrics.Sum("vllm:num_requests_running")),
          Count(metrics.Sum("vllm:num_requests_waiting")),
          Count(metrics.Sum("lorry:adapter_waiting_requests")));

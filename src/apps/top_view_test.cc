@@ -56,7 +56,7 @@ TopLook Look(double at_s, const char* page) { return {at_s, MetricsText::Parse(p
 TEST(TopViewTest, RatesAreOfTheTimeBetween) {
   const auto lines = RenderTop("http://h", Look(10, kBefore), Look(12, kNow), {});
   EXPECT_THAT(lines, Contains("http://h  base"));
-  EXPECT_THAT(lines, Contains("streams   8 running, 2 waiting, 1 waiting for an adapter"));
+  EXPECT_THAT(lines, Contains("streams   8 running, 2 waiting, 1 of them for an adapter"));
   EXPECT_THAT(lines, Contains("tokens/s  20.0 in, 150 out; 2.0 requests/s"));
   EXPECT_THAT(lines, Contains(HasSubstr("25 % in use")));
   EXPECT_THAT(lines, Contains(HasSubstr("2000 adapters can be asked for")));

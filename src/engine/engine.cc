@@ -189,6 +189,10 @@ void Engine::Unpin(AdapterId adapter) { mailbox_.SendAlways(UnpinMessage{adapter
 
 void Engine::Drop(AdapterId adapter) { mailbox_.SendAlways(DropMessage{adapter}); }
 
+void Engine::ShowWaiting(WaitingRequests requests) {
+  mailbox_.SendAlways(WaitingMessage{std::move(requests)});
+}
+
 std::shared_ptr<const std::vector<AdapterId>> Engine::resident_adapters() const {
   return core_->resident_adapters();
 }
@@ -246,6 +250,8 @@ void Engine::Handle(const UnpinMessage& message) { core_->Unpin(message.adapter)
 void Engine::Handle(const DropMessage& message) { core_->Drop(message.adapter); }
 
 void Engine::Handle(AdapterCopied message) { core_->OnCopied(std::move(message)); }
+
+void Engine::Handle(WaitingMessage message) { core_->ShowWaiting(std::move(message.requests)); }
 
 void Engine::Handle(const StopMessage& message) {
   stop_deadline_us_ =

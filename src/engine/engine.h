@@ -47,6 +47,8 @@ class Engine final : public Generator {
   void Unpin(AdapterId adapter);
   // The adapter is gone for good.
   void Drop(AdapterId adapter);
+  // In the metrics, what waits elsewhere to come here is waiting too.
+  void ShowWaiting(WaitingRequests requests);
   // Those that were in the pool lately.
   std::shared_ptr<const std::vector<AdapterId>> resident_adapters() const;
 
@@ -73,6 +75,7 @@ class Engine final : public Generator {
   void Handle(const UnpinMessage& message);
   void Handle(const DropMessage& message);
   void Handle(AdapterCopied message);
+  void Handle(WaitingMessage message);
   void Handle(const StopMessage& message);
 
   const EngineOptions options_;

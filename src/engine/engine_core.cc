@@ -371,9 +371,10 @@ void EngineCore::Publish(bool with_adapters) {
   shared_.num_waiting.store(num_waiting, std::memory_order_relaxed);
   shared_.kv_pages_used.store(used, std::memory_order_relaxed);
   const int for_kv = pool_.num_pages() - residency_.num_held_pages();
-  metrics_.SetQueues(num_running, num_waiting, double(used) / for_kv);
+  metrics_.SetQueues(num_running, num_waiting + waiting_elsewhere_.num_requests,
+                     double(used) / for_kv);
   if (!with_adapters) return;
-  metrics_.SetAdapters(table_);
+  metrics_.SetAdapters(table_, waiting_elsewhere_.adapters);
   residency_metrics_.Set(residency_.stats(), pool_.page_bytes());
   resident_.Set(std::make_shared<const std::vector<AdapterId>>(residency_.ResidentIds()));
   adapters_published_us_ = options_.clock->NowUs();

@@ -38,6 +38,7 @@ class EngineCore {
   void Unpin(AdapterId adapter) { residency_.Unpin(adapter); }
   void Drop(AdapterId adapter) { residency_.Drop(adapter); }
   void OnCopied(AdapterCopied copied);
+  void ShowWaiting(WaitingRequests requests) { waiting_elsewhere_ = std::move(requests); }
   void Cancel(RequestId request, int seq_idx, FinishReason reason = FinishReason::kCancelled);
   void CancelAll();
 
@@ -96,6 +97,7 @@ class EngineCore {
   std::vector<TokenId> targets_;
   std::vector<TokenOutput> outputs_;
 
+  WaitingRequests waiting_elsewhere_;
   SharedValue<std::vector<AdapterId>> resident_;
   Micros adapters_published_us_ = 0;
   std::atomic<int> num_queued_ = 0;

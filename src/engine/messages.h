@@ -8,6 +8,7 @@
 #include "engine/adapter_copier.h"
 #include "request/generate_request.h"
 #include "request/token_event.h"
+#include "request/waiting_request.h"
 
 namespace lorry::engine {
 
@@ -40,12 +41,17 @@ struct DropMessage {
   AdapterId adapter;
 };
 
+// Requests that wait elsewhere, to be shown beside those that wait here.
+struct WaitingMessage {
+  WaitingRequests requests;
+};
+
 // Finish what is here until `deadline_us`, cancel the rest, end the thread.
 struct StopMessage {
   Micros deadline_us = 0;
 };
 
 using Message = std::variant<SubmitMessage, CancelMessage, KeepMessage, UnpinMessage, DropMessage,
-                             AdapterCopied, StopMessage>;
+                             AdapterCopied, WaitingMessage, StopMessage>;
 
 }  // namespace lorry::engine

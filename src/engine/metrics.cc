@@ -44,7 +44,8 @@ EngineMetrics::EngineMetrics(prometheus::Registry& registry, const std::string& 
       labels_({{"model_name", model_name}, {"engine", "0"}}),
       max_num_seqs_(cache.max_num_seqs),
       running_(AddGauge("vllm:num_requests_running", "Sequences that run.")),
-      waiting_(AddGauge("vllm:num_requests_waiting", "Sequences that wait.")),
+      waiting_(AddGauge("vllm:num_requests_waiting",
+                        "Sequences that wait, and requests that wait for adapters.")),
       kv_usage_(AddGauge("vllm:kv_cache_usage_perc", "Share of the KV pages in use, 0 to 1.")),
       preemptions_(AddCounter("vllm:num_preemptions_total",
                               "Sequences that gave up their pages to run again later.")),
@@ -208,8 +209,9 @@ void EngineMetrics::SetQueues(int num_running, int num_waiting, double kv_usage)
   kv_usage_.Set(kv_usage);
 }
 
-void EngineMetrics::SetAdapters(const SequenceTable& table) {
-  std::set<std::string> running, waiting;
+void EngineMetrics::SetAdapters(const SequenceTable& table,
+                                std::span<const std::string> waiting_elsewhere) {
+  std::set<std::string> running, waiting(waiting_elsewhere.begin(), waiting_elsewhere.end());
   const auto add = [](const Sequence* sequence, std::set<std::string>& names) {
     for (const AdapterTerm& term : sequence->request->request.adapters) names.insert(term.name);
   };

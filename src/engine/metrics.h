@@ -53,7 +53,7 @@ class EngineMetrics {
   void OnStep(const StepInfo& step);
   void SetQueues(int num_running, int num_waiting, double kv_usage);
   // Which adapters run and wait, for routers that send requests to where an adapter already is.
-  void SetAdapters(const SequenceTable& table);
+  void SetAdapters(const SequenceTable& table, std::span<const std::string> waiting_elsewhere);
 
  private:
   using Labels = std::map<std::string, std::string>;

@@ -144,6 +144,13 @@ TEST_F(MetricsTest, TellsRunningAndWaitingAdaptersApart) {
   EXPECT_EQ(Value("vllm:num_requests_running{"), 2);
   EXPECT_EQ(Value("vllm:num_requests_waiting{"), 2);
   EXPECT_EQ(Value("vllm:kv_cache_usage_perc{"), 2.0 / 10);  // of 12 pages a1 has two
+  core_->ShowWaiting({.num_requests = 3, .adapters = {"cold", "a2"}});
+  core_->OnIdle();
+  EXPECT_THAT(Lines("vllm:lora_requests_info"),
+              ElementsAre(HasSubstr(R"(running_lora_adapters="a1",)"
+                                    R"(waiting_lora_adapters="a1,a2,cold"})")));
+  EXPECT_EQ(Value("vllm:num_requests_waiting{"), 5);
+  core_->ShowWaiting({});
   core_->CancelAll();
   core_->OnIdle();
   EXPECT_THAT(Lines("vllm:lora_requests_info"),

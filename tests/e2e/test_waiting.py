@@ -93,3 +93,22 @@ def test_a_sum_leaves_all_its_queues(server, hanging):
     assert eventually(lambda: num_waiting(server) >= 1)
     both.close()
     assert eventually(lambda: num_waiting(server) == 0, 1)
+
+
+def lora_requests(server):
+    """The labels of vllm:lora_requests_info."""
+    (labels, _), = server.samples("vllm:lora_requests_info")
+    return labels
+
+
+def test_routers_see_who_waits(server, hanging):
+    waiting = [start(server, hanging), start(server, f"sql+0.5*{hanging}")]
+    assert eventually(lambda: server.metric("vllm:num_requests_waiting") == 2), "while the engine is idle"
+    assert eventually(lambda: lora_requests(server)["waiting_lora_adapters"] == hanging)
+    running = start(server, "french", max_tokens=1500, ignore_eos=True)
+    assert eventually(lambda: lora_requests(server)["running_lora_adapters"] == "french")
+    assert lora_requests(server)["waiting_lora_adapters"] == hanging, "and while it is busy"
+    for connection in [running, *waiting]:
+        connection.close()
+    assert eventually(lambda: server.metric("vllm:num_requests_waiting") == 0, 1)
+    assert eventually(lambda: lora_requests(server)["waiting_lora_adapters"] == "", 1)
