@@ -139,12 +139,6 @@ AdapterText ViewOf(const formats::AdapterText& text) {
   return {text.tokenizer_json, text.config_json, formats::HashAdapterContent(parts)};
 }
 
-AdapterId IdWithText(const AdapterId& weights, const AdapterId& text) {
-  const formats::ContentPart parts[] = {{"weights", std::as_bytes(std::span(weights.bytes))},
-                                        {"text", std::as_bytes(std::span(text.bytes))}};
-  return formats::HashAdapterContent(parts);
-}
-
 }  // namespace
 
 Site SiteOf(ModuleKind kind, Projection projection) {
@@ -167,6 +161,14 @@ Site SiteOf(ModuleKind kind, Projection projection) {
   return Site::kNone;
 }
 
+AdapterId ContentId(const AdapterId& weights, const formats::AdapterText& text) {
+  if (text.empty()) return weights;
+  const AdapterId text_id = ViewOf(text).id;
+  const formats::ContentPart parts[] = {{"weights", std::as_bytes(std::span(weights.bytes))},
+                                        {"text", std::as_bytes(std::span(text_id.bytes))}};
+  return formats::HashAdapterContent(parts);
+}
+
 Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::PeftAdapter& adapter,
                                                              const model::ModelSpec& spec,
                                                              const formats::Checkpoint& base,
@@ -174,7 +176,6 @@ Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::Peft
   ImageBuilder builder(adapter, spec, base);
   RETURN_IF_ERROR(builder.Plan());
   auto image = std::make_shared<AdapterImage>();
-  image->id = adapter.id;
   image->max_rank = static_cast<int>(adapter.max_rank());
   image->num_modules = static_cast<int>(adapter.modules.size());
   image->weight_bytes = builder.weight_bytes();
@@ -186,7 +187,7 @@ Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::Peft
   image->vocab_size = image->weights->vocab_size();
   image->own_text = std::move(text);
   image->text = ViewOf(image->own_text);
-  if (!image->text.empty()) image->id = IdWithText(image->id, image->text.id);
+  image->id = ContentId(adapter.id, image->own_text);
   return std::shared_ptr<const AdapterImage>(std::move(image));
 }
 

@@ -74,6 +74,9 @@ struct AdapterImage final : AdapterHandle {
   }
 };
 
+// Under which an adapter of these weights is known if this is what it brings as text.
+AdapterId ContentId(const AdapterId& weights, const formats::AdapterText& text);
+
 AdapterPart::Site SiteOf(formats::ModuleKind kind, formats::Projection projection);
 
 // `adapter` has been opened against this model, so every shape fits. `base`: the model's own

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <map>
 
+#include "adapters/adapter_image.h"
+#include "apps/adapter_text_report.h"
 #include "apps/bring_source.h"
 #include "apps/commands.h"
 #include "apps/demo_files.h"
@@ -127,7 +129,14 @@ int InspectAdapter(const BroughtSource& source, const std::string& base_dir, Rep
                  : fmt::format("{}, the base has {}", adapter->vocab_size, base->vocab_size));
   report.Add("bytes", "weights", adapter->weight_bytes(),
              config::RoundBytes(adapter->weight_bytes()));
-  report.Add("id", "id", json::string(adapter->id.Hex()), adapter->id.Hex());
+  auto text = ReportAdapterText(source.dir, base_dir, adapter->vocab_size);
+  if (!text) {
+    Refused(report, text.error(), {});
+    return 1;
+  }
+  report.Add("text", "text", std::move(text->json), text->shown);
+  const std::string id = adapters::ContentId(adapter->id, text->text).Hex();
+  report.Add("id", "id", json::string(id), id);
   report.Add("fits", "fits", true, "yes");
   return 0;
 }

@@ -60,6 +60,97 @@ TEST_F(InspectTest, CodeInATorchFileIsRefusedByItsName) {
   EXPECT_THAT(Complaint(dir_.Path("evil")), HasSubstr("system"));
 }
 
+// ---- text of its own
+
+constexpr char kTokenizer[] = R"({"version": "1.0", "added_tokens": [],
+    "pre_tokenizer": {"type": "WhitespaceSplit"},
+    "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "<end>": 2}, "unk_token": "a"}})";
+constexpr char kOwnTokenizer[] = R"({"version": "1.0", "added_tokens": [
+      {"id": 2, "content": "<end>", "special": true, "single_word": false, "lstrip": false,
+       "rstrip": false, "normalized": false},
+      {"id": 5000, "content": "<tool\u001b>", "special": false, "single_word": false,
+       "lstrip": false, "rstrip": false, "normalized": false}],
+    "pre_tokenizer": {"type": "WhitespaceSplit"},
+    "model": {"type": "WordLevel", "vocab": {"a": 0, "c": 1, "<end>": 2}, "unk_token": "a"}})";
+
+class InspectTextTest : public InspectTest {
+ protected:
+  InspectTextTest() {
+    for (const std::string file : {"config.json", "generation_config.json"}) {
+      dir_.Write("base/" + file, formats::ReadWhole(OraclePath("qwen2/") + file));
+    }
+    dir_.Write("base/tokenizer.json", kTokenizer);
+    dir_.Write("base/tokenizer_config.json", R"({"chat_template": "base's"})");
+    for (const std::string file : {"adapter_config.json", "adapter_model.safetensors"}) {
+      dir_.Write("own/" + file, formats::ReadWhole(adapter_ + "/" + file));
+    }
+    options_.adapter.base = dir_.Path("base");
+  }
+  json::object OwnReport(int status = 0) { return Report(dir_.Path("own"), status); }
+  std::string Shown() {
+    options_.adapter.json = false;
+    testing::internal::CaptureStdout();
+    EXPECT_EQ(Inspect(options_, dir_.Path("own")), 0);
+    options_.adapter.json = true;
+    return testing::internal::GetCapturedStdout();
+  }
+};
+
+TEST_F(InspectTextTest, NothingAndCopiesAreTheBases) {
+  const json::object plain = OwnReport();
+  EXPECT_TRUE(plain.at("text").is_null());
+  EXPECT_THAT(Shown(), HasSubstr("the base's\n"));
+  dir_.Write("own/tokenizer.json", kTokenizer);
+  EXPECT_EQ(OwnReport(), plain);
+  EXPECT_THAT(Shown(), HasSubstr("the base's, which its own files repeat"));
+  fs::remove(dir_.Path("base/tokenizer.json"));
+  EXPECT_THAT(Shown(), HasSubstr("unknown, the base has no tokenizer.json"));
+}
+
+TEST_F(InspectTextTest, AChatTemplateAndEndsOfItsOwn) {
+  const json::object plain = OwnReport();
+  dir_.Write("own/chat_template.jinja", "own");
+  dir_.Write("own/generation_config.json", R"({"eos_token_id": [1, 2]})");
+  const json::object report = OwnReport();
+  const json::object& text = report.at("text").as_object();
+  EXPECT_EQ(text.at("tokenizer"), "base");
+  EXPECT_EQ(text.at("chat_template"), "own");
+  EXPECT_EQ(text.at("eos_token_id"), (json::array{1, 2}));
+  EXPECT_NE(report.at("id"), plain.at("id")) << "a server knows it under another id, too";
+  EXPECT_THAT(Shown(), HasSubstr("its own: chat template; texts end at [1,2] too"));
+}
+
+TEST_F(InspectTextTest, ATokenizerOfItsOwn) {
+  dir_.Write("own/tokenizer.json", kOwnTokenizer);
+  dir_.Write("own/tokenizer_config.json", R"({"eos_token": "<end>"})");
+  const json::object report = OwnReport();
+  const json::object& text = report.at("text").as_object();
+  EXPECT_EQ(text.at("tokenizer"), "own");
+  EXPECT_EQ(text.at("tokens"), 4);
+  EXPECT_EQ(text.at("own_tokens"), 2);
+  EXPECT_EQ(text.at("own_token_names"), (json::array{"c", "<tool\x1b>"}));
+  EXPECT_EQ(text.at("tokens_without_weights"), 1);
+  EXPECT_EQ(text.at("roles"), (json::object{{"eos_token", "<end>"}}));
+  EXPECT_EQ(text.at("chat_template"), "base");
+  const std::string shown = Shown();
+  EXPECT_THAT(shown, HasSubstr("tokenizer of 4 tokens, 2 of them not the base's: \"c\", "));
+  EXPECT_THAT(shown, HasSubstr("1 of its tokens have no weights"));
+  EXPECT_THAT(shown, HasSubstr("eos_token \"<end>\""));
+  EXPECT_EQ(shown.find('\x1b'), std::string::npos) << "nothing moves the terminal's cursor";
+}
+
+TEST_F(InspectTextTest, WhatCannotBeUsedDoesNotFit) {
+  dir_.Write("own/chat_template.jinja", "{% if %}");
+  json::object report = OwnReport(1);
+  EXPECT_EQ(report.at("fits"), false);
+  EXPECT_THAT(std::string(report.at("reasons").at(0).as_string()),
+              HasSubstr("chat template cannot be used"));
+  dir_.Write("own/chat_template.jinja", "own");
+  dir_.Write("own/tokenizer.json", "{");
+  report = OwnReport(1);
+  EXPECT_THAT(std::string(report.at("reasons").at(0).as_string()), HasSubstr("tokenizer.json"));
+}
+
 TEST_F(InspectTest, WhatIsMissingIsNamed) {
   dir_.Write("half/adapter_config.json", "{}");
   EXPECT_THAT(Complaint(dir_.Path("half")), HasSubstr("adapter_model.safetensors"));

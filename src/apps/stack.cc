@@ -98,16 +98,7 @@ class Builder {
   }
 
   Status LoadText() {
-    ASSIGN_OR_RETURN(text::Tokenizer tokenizer, text::Tokenizer::Load(options_.model));
-    auto loaded = text::ChatTemplate::Load(options_.model, tokenizer, options_.chat_template);
-    std::optional<text::ChatTemplate> chat_template;
-    if (loaded) {
-      chat_template = std::move(*loaded);
-    } else if (loaded.error().code != ErrorCode::kNotFound || !options_.chat_template.empty()) {
-      return tl::unexpected<Error>(std::move(loaded.error()));
-    }
-    stack_->text =
-        std::make_shared<text::ModelText>(std::move(tokenizer), std::move(chat_template));
+    ASSIGN_OR_RETURN(stack_->text, text::LoadModelText(options_.model, options_.chat_template));
     ASSIGN_OR_RETURN(formats::BaseText base_text, formats::BaseText::Read(options_.model));
     catalogue_.base.text = std::make_shared<const formats::BaseText>(std::move(base_text));
     ASSIGN_OR_RETURN(stack_->generation, formats::ReadGenerationConfig(options_.model));

@@ -70,6 +70,19 @@ ModelText::ModelText(Tokenizer of_model, std::optional<ChatTemplate> of_chats)
   }
 }
 
+Result<std::shared_ptr<const ModelText>> LoadModelText(const std::string& dir,
+                                                       const std::string& chat_template_file) {
+  ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Load(dir));
+  auto loaded = ChatTemplate::Load(dir, tokenizer, chat_template_file);
+  std::optional<ChatTemplate> chat_template;
+  if (loaded) {
+    chat_template = std::move(*loaded);
+  } else if (loaded.error().code != ErrorCode::kNotFound || !chat_template_file.empty()) {
+    return tl::unexpected<Error>(std::move(loaded.error()));
+  }
+  return std::make_shared<const ModelText>(std::move(tokenizer), std::move(chat_template));
+}
+
 Result<std::shared_ptr<const ModelText>> ChangeText(const ModelText& base,
                                                     std::string_view tokenizer_json,
                                                     std::string_view config_json) {

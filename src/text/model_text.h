@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,10 @@ struct ModelText {
   std::vector<TokenId> eos_ids;               // of an adapter: they end its texts beside the base's
   size_t max_token_bytes = 1;                 // of the longest token
 };
+
+// Of a model's directory; `chat_template_file`, where given, in place of its own template.
+Result<std::shared_ptr<const ModelText>> LoadModelText(const std::string& dir,
+                                                       const std::string& chat_template_file = {});
 
 // The base's with an adapter's changes, as formats::AdapterText has them; empty texts change
 // nothing. All errors are kUnfit.
