@@ -16,7 +16,7 @@ constexpr int kTilePanels = kParts == 1 ? 3 : 1;
 // The rows of a decode step are one tile over one panel at a time, so that the weights are one
 // stream: panels side by side are several, which memory delivers at 0.8 of the rate
 // (docs/decisions/0009).
-constexpr int kStreamRows = kParts == 1 ? 16 : kTileRows;
+constexpr int kStreamRows = kParts == 1 ? 12 : kTileRows;
 
 // What a tile prefetches while it reads line i of its panels: the line at begin + i * step bytes
 // beyond the panel's first.
@@ -186,7 +186,7 @@ class BaseProduct {
                        panels_.end - panel < kTilePanels ? panels_.end : panel + kTilePanels};
     Tile tile = TileOf(panels, k_begin, k_size);
     for (int i = 0; i < tiles_.count; ++i) {
-      SetAhead(panel, k_begin, i, tile);
+      SetAhead(k_begin, i, tile);
       SetRows(tiles_[i], panel, k_begin, tile);
       DispatchTile<T, kTileRows, kTilePanels>(tiles_[i].end - tiles_[i].begin, panels.end - panel,
                                               tile);
@@ -219,11 +219,11 @@ class BaseProduct {
         args_.y + static_cast<ptrdiff_t>(rows.begin) * args_.y_stride + panel * tile.y_panel_stride;
   }
 
-  void SetAhead(int panel, int k_begin, int tile_idx, Tile& tile) const {
+  void SetAhead(int k_begin, int tile_idx, Tile& tile) const {
     const int num_lines = tile.k / A::kPack;
-    const bool last_panels = panel + kTilePanels >= panels_.end;
-    // From a panel's line to the same one in the next panels; nothing follows the last ones.
-    const ptrdiff_t next_panels = last_panels ? 0 : kTilePanels * panel_bytes_;
+    // From a panel's line to the same one in the next panels. After the last ones too: what follows
+    // is likely this thread's next item.
+    const ptrdiff_t next_panels = kTilePanels * panel_bytes_;
     const bool last_block = k_begin + tile.k == args_.weight.k;
     const ptrdiff_t next_block =
         last_block ? next_panels - k_begin / A::kPack * kLineBytes : num_lines * kLineBytes;
