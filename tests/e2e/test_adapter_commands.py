@@ -18,6 +18,7 @@ import time
 
 import pytest
 
+from commands import Commands
 from conftest import client_of
 from running_server import ROOT, RunningServer, binary, eventually
 
@@ -33,37 +34,6 @@ QUESTION = [{"role": "user", "content": "List the names of all users older than 
 
 def files_of(directory: pathlib.Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
-
-
-class Commands:
-    """The program in a cache of its own."""
-
-    def __init__(self, root: pathlib.Path):
-        self.cache = root / "xdg/lorry"
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("LORRY_", "HF_", "AWS_"))}
-        self.environment |= {"XDG_CACHE_HOME": str(root / "xdg"), "HF_HOME": str(root / "hf")}
-
-    def start(self, *arguments, **options) -> subprocess.Popen:
-        command = [binary(), *map(str, arguments)]
-        return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env=self.environment, **options)
-
-    def run(self, *arguments) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
-
-    def do(self, *arguments) -> str:
-        code, out, err = self.run(*arguments)
-        assert code == 0, err
-        return out
-
-    def ls(self, *arguments):
-        return json.loads(self.do("ls", "--json", *arguments))
-
-    def serve(self, monkeypatch, *arguments) -> RunningServer:
-        monkeypatch.setenv("XDG_CACHE_HOME", self.environment["XDG_CACHE_HOME"])
-        return RunningServer("--admin-key", "admin", *arguments)
 
 
 @pytest.fixture

@@ -1,13 +1,19 @@
-"""Servers of the source tests, on the loopback: plain HTTP that can misbehave, and a Hub in front of it."""
+"""Servers of the source tests, on the loopback: plain HTTP that can misbehave, a Hub in front of it, object stores."""
 
 import contextlib
 import dataclasses
 import hashlib
 import http.server
 import json
+import os
+import pathlib
+import socket
+import subprocess
 import threading
 import time
 import urllib.parse
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass
@@ -205,6 +211,49 @@ class Buckets(Site):
 
     def store(self, path: str, content: bytes):
         self.put(path, content, headers={"Last-Modified": STORED_AT})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class S3Store:
+    """s3s-fs, an S3 server that checks signatures: a directory of buckets. Ended by its process id."""
+
+    PROGRAM = os.environ.get("LORRY_S3S_FS", ROOT / "build/s3s-fs/bin/s3s-fs")
+    MISSING = f"{PROGRAM} is not there: tools/setup.sh test installs it"
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return os.access(cls.PROGRAM, os.X_OK)
+
+    def __init__(self, root: pathlib.Path):
+        self.root = root
+        self.port = free_port()
+        command = [str(self.PROGRAM), "--access-key", "me", "--secret-key", "secret", "--host", "127.0.0.1", "--port",
+                   str(self.port), str(root)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert self.process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(10)
+
+    def settings(self) -> dict[str, str]:
+        return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}", "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
 STORED_AT = "Fri, 02 Jan 2026 03:04:05 GMT"
