@@ -19,19 +19,21 @@ def open_server(tmp_path_factory):
 
 def complete(server, **fields):
     """(status, body, headers)"""
-    body = {"prompt": "List the names of all users.", "temperature": 0, "max_tokens": 24, **fields}
-    status, headers, text = server.request("POST", "/v1/completions", body)
+    messages = [{"role": "user", "content": "List the names of all users older than 30."}]
+    body = {"messages": messages, "temperature": 0, "max_tokens": 24, **fields}
+    status, headers, text = server.request("POST", "/v1/chat/completions", body)
     return status, json.loads(text), headers
 
 
 def text_of(server, **fields):
     status, answer, _ = complete(server, **fields)
     assert status == 200, answer
-    return answer["choices"][0]["text"]
+    return answer["choices"][0]["message"]["content"]
 
 
 def test_a_sum_is_the_same_in_any_order_and_form(server):
-    both = text_of(server, model="sql+0.5*french", logprobs=2)
+    both = text_of(server, model="sql+0.5*french")
+    assert both and text_of(server, model="sql") != text_of(server, model="french")
     assert text_of(server, model="0.5*french+sql") == both
     terms = [{"name": "french", "weight": 0.5}, {"name": "sql"}]
     assert text_of(server, adapters=terms) == both
@@ -46,6 +48,7 @@ def test_a_sum_is_the_same_in_any_order_and_form(server):
     ({"model": "+".join(["sql"] * 9)}, 400, "model"),
     ({"adapters": [{"name": "sql", "weight": 2000}]}, 400, "adapters[0].weight"),
     ({"model": "sql", "adapters": [{"name": "sql"}]}, 400, "adapters"),
+    ({"merged_adapters": {"ids": ["sql", "french"], "weights": [1, 0.5]}}, 400, "merged_adapters"),
 ])
 def test_what_is_no_sum(server, fields, status, param):
     got, body, _ = complete(server, **fields)

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <limits>
 
+#include "api/lorax/merged.h"
+
 namespace lorry::api::openai {
 namespace {
 
@@ -147,6 +149,18 @@ void ReadSource(FieldReader& fields, ModelRequest& request) {
   read("api_token", request.api_token);
 }
 
+// LoRAX's too. To leave it out would answer without the adapters.
+void RefuseMergedAdapters(FieldReader& fields) {
+  const json::value* value = fields.Find("merged_adapters");
+  if (value == nullptr || IsHarmless(*value, "")) return;
+  if (!value->is_object()) return fields.Wrong("merged_adapters", "an object", *value);
+  FieldReader merged(value->get_object(), "merged_adapters.");
+  std::string strategy = "linear";
+  merged.String("merge_strategy", strategy);
+  Error error = merged.ok() ? lorax::RefuseMerged(strategy) : merged.status().error();
+  fields.Fail(error.code, error.param, std::move(error.message));
+}
+
 void ReadStreamOptions(FieldReader& fields, CommonRequest& request) {
   fields.Bool("stream", request.stream);
   const json::value* value = fields.Find("stream_options");
@@ -218,6 +232,7 @@ void ReadModel(FieldReader& fields, ModelRequest& request) {
   }
   ReadAdapters(fields, request);
   ReadSource(fields, request);
+  RefuseMergedAdapters(fields);
 }
 
 void ReadCommon(FieldReader& fields, const ParseLimits& limits, CommonRequest& request) {
