@@ -100,9 +100,9 @@ void Catalogue::Stop() {
   loaders_.Stop();
   writer_.Stop();
   registrar_.Stop();
-  mailbox_.Close();
+  mailbox_->Close();
   std::vector<std::function<void()>> left;
-  mailbox_.Drain(left);
+  mailbox_->Drain(left);
   for (const auto& item : left) item();
   if (registry_changed_ || is_saving_) {  // the registrar may have dropped the last save
     std::ranges::move(unsaved_answers_, std::back_inserter(saving_answers_));
@@ -118,7 +118,7 @@ void Catalogue::Stop() {
   }
 }
 
-void Catalogue::Post(std::function<void()> work) { mailbox_.SendAlways(std::move(work)); }
+void Catalogue::Post(std::function<void()> work) { mailbox_->SendAlways(std::move(work)); }
 
 void Catalogue::Run() {
   NameThisThread("catalogue");
@@ -129,8 +129,8 @@ void Catalogue::Run() {
     if (waiting_changed_) next_us = std::min(next_us, show_waiting_us_);
     if (!deadlines_.empty()) next_us = std::min(next_us, deadlines_.begin()->first);
     const Micros left_us = next_us - options_.clock->NowUs();
-    if (left_us > 0) mailbox_.WaitFor(std::chrono::microseconds(left_us));
-    mailbox_.Drain(work);
+    if (left_us > 0) mailbox_->WaitFor(std::chrono::microseconds(left_us));
+    mailbox_->Drain(work);
     for (const auto& item : work) item();
     loaded_changed_ |= !work.empty();
     FailOverdue();
@@ -177,6 +177,7 @@ void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
   entries_.erase(entry);
   DropContentIfUnnamed(id);
   names_changed_ = true;
+  ServeGated();  // one of its requests may have stood in front
 }
 
 // ---- what outlives the process

@@ -57,10 +57,13 @@ struct CatalogueOptions {
   Micros recheck_us = 600'000'000;  // after which such a source is asked again
   std::string cache_dir;            // empty: nothing is kept on disk
   size_t max_disk_bytes = size_t{20} << 30;
-  size_t max_host_bytes = size_t{2} << 30;  // of images that nobody uses at the moment
-  int num_fetchers = 16;                    // sources elsewhere that are waited for at once
-  size_t ready_bytes = 0;                   // memory that is touched at start, for adapters to come
-  int num_loaders = 2;                      // adapters that are checked and packed at once
+  size_t max_host_bytes = size_t{2} << 30;  // of images that are kept for requests to come
+  // Of images that requests hold which do not run yet, wherever else they are; a larger one passes
+  // when it is alone.
+  size_t max_waiting_bytes = size_t{256} << 20;
+  int num_fetchers = 16;   // sources elsewhere that are waited for at once
+  size_t ready_bytes = 0;  // memory that is touched at start, for adapters to come
+  int num_loaders = 2;     // adapters that are checked and packed at once
   size_t max_unwritten_bytes = size_t{256} << 20;  // of images that wait for their cache file
   int max_waiting = 256;                 // requests that wait for one adapter; beyond: refused
   Micros wait_timeout_us = 120'000'000;  // of such a request
@@ -109,8 +112,10 @@ class Catalogue final : public AdapterService {
     std::shared_ptr<WaitingRequest> request;  // null: nobody can give it up
     HandleCallback done;
   };
+  using Turn = std::pair<uint64_t, uint64_t>;  // a request's, then its waiters' by number
   struct Waiter {
     Wanting wanting;
+    Turn turn;
     Micros deadline_us = 0;
     std::optional<std::stop_callback<std::function<void()>>> on_gone;
   };
@@ -159,6 +164,12 @@ class Catalogue final : public AdapterService {
     std::list<std::string>::iterator requested_at;  // in requested_
   };
   using Entries = std::map<std::string, Entry, std::less<>>;
+  using Image = std::shared_ptr<const AdapterImage>;
+  // By requests that do not run yet.
+  struct Held {
+    int num_places = 0;
+    size_t num_bytes = 0;
+  };
   // What one or more names stand for.
   struct Content {
     std::shared_ptr<const AdapterImage> host;  // null: not in the host tier
@@ -203,12 +214,19 @@ class Catalogue final : public AdapterService {
   bool MakeRoomForRequested();
   void Use(Entry& entry, Wanting wanting);
   static std::string ShownNameOf(const Entry& entry);
-  void AddWaiter(Entry& entry, Wanting wanting);
+  Turn AddWaiter(Entry& entry, Wanting wanting);
   Waiters TakeWaiters(Entry& entry);
   Wanting TakeWaiter(Entry& entry, Waiters::iterator waiter);
   void GiveUp(const std::string& name, uint64_t waiter_number);
   void FailOverdue();
   void ShowWaiting();
+  static bool IsUngated(const Wanting& wanting);
+  bool HasRoomFor(const AdapterId& id, size_t num_bytes) const;
+  void Give(Wanting wanting, const Image& image);
+  void FreePlace(const AdapterId& id);
+  void ServeWaiters(Entry& entry, const Image& image);
+  void FailWaiters(Entry& entry, const Error& error);
+  void ServeGated();
 
   void StartLoad(Entry& entry, LoadOrder order);
   void CancelLoad(Entry& entry, std::vector<StatusCallback>* done);
@@ -247,6 +265,9 @@ class Catalogue final : public AdapterService {
   std::set<std::pair<Micros, std::string>> deadlines_;
   size_t num_waiting_ = 0;
   uint64_t last_waiter_number_ = 0;
+  std::map<Turn, std::string> gated_;  // of these whose weights have come, but not their turn
+  std::unordered_map<AdapterId, Held> held_;
+  size_t held_bytes_ = 0;
   bool waiting_changed_ = false;  // since ShowWaiting
   Micros show_waiting_us_ = 0;    // the earliest time of the next
   // Sources that are read at the moment, by their digest, and the loads (name, number) that wait
@@ -266,7 +287,9 @@ class Catalogue final : public AdapterService {
   std::string staging_root_;
   std::string temporary_dir_;  // staging without a cache; gone with this
   SharedValue<ModelDirectory> directory_;
-  Mailbox<std::function<void()>> mailbox_{SIZE_MAX};
+  // Shared: requests give back what they hold whenever they end.
+  const std::shared_ptr<Mailbox<std::function<void()>>> mailbox_ =
+      std::make_shared<Mailbox<std::function<void()>>>(SIZE_MAX);
   std::atomic<bool> stopping_ = false;
   LoaderThreads fetchers_;
   LoaderThreads loaders_;

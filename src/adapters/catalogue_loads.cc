@@ -204,7 +204,7 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
         static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
   }
   PublishIfChanged();  // whoever is told may ask for the name at once
-  for (auto& [number, waiter] : TakeWaiters(entry)) waiter.wanting.done(image);
+  ServeWaiters(entry, image);
   for (StatusCallback& done : load.order.done) done(StatusOf(entry));
   WriteToDisk(image, loaded.times);
   if (!load.is_repeated) return;
@@ -238,9 +238,7 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   entry.failed_until_us = options_.clock->NowUs() +
                           std::min(options_.first_retry_us << doublings, options_.max_retry_us);
   entry.error = error;
-  for (auto& [number, waiter] : TakeWaiters(entry)) {
-    waiter.wanting.done(tl::unexpected<Error>(error));
-  }
+  FailWaiters(entry, error);
 }
 
 // Nobody wanted it. Since then somebody may have come: the loader did not see that.

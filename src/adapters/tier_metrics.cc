@@ -55,6 +55,9 @@ TierMetrics::TierMetrics(prometheus::Registry& registry)
       waiting_(Gauges(registry, "lorry:adapter_waiting_requests",
                       "Requests that wait for an adapter's weights.")
                    .Add({})),
+      waiting_bytes_(Gauges(registry, "lorry:adapter_waiting_bytes",
+                            "Of adapters that requests hold which do not run yet.")
+                         .Add({})),
       loaded_(Gauges(registry, "vllm:lora_adapter_loaded", "Adapters in memory; the value is 1.")) {
 }
 
@@ -93,8 +96,9 @@ void TierMetrics::SetHost(size_t num_images, size_t num_bytes, uint64_t num_evic
 
 void TierMetrics::SetNames(size_t num_names) { names_.Set(static_cast<double>(num_names)); }
 
-void TierMetrics::SetWaiting(size_t num_requests) {
+void TierMetrics::SetWaiting(size_t num_requests, size_t held_bytes) {
   waiting_.Set(static_cast<double>(num_requests));
+  waiting_bytes_.Set(static_cast<double>(held_bytes));
 }
 
 void TierMetrics::SetLoaded(std::vector<LoadedName> loaded) {

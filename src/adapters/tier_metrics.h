@@ -38,7 +38,8 @@ class TierMetrics {
   void SetDisk(const DiskCacheStats& stats);
   void SetHost(size_t num_images, size_t num_bytes, uint64_t num_evicted);
   void SetNames(size_t num_names);
-  void SetWaiting(size_t num_requests);
+  // held_bytes: of the adapters that requests hold which do not run yet.
+  void SetWaiting(size_t num_requests, size_t held_bytes);
   // For routers that send requests to where an adapter already is. Of more than a scrape should
   // hold, those in the pool come first.
   void SetLoaded(std::vector<LoadedName> loaded);
@@ -59,6 +60,7 @@ class TierMetrics {
   prometheus::Family<prometheus::Histogram>& load_seconds_;
   prometheus::Gauge& names_;
   prometheus::Gauge& waiting_;
+  prometheus::Gauge& waiting_bytes_;
   prometheus::Family<prometheus::Gauge>& loaded_;
   std::unordered_map<std::string, LoadedSeries> loaded_now_;  // by name
 };

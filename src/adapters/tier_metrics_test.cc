@@ -41,8 +41,8 @@ TEST_F(TierMetricsTest, GaugesFollowAndCountersOnlyRise) {
   metrics_.SetHost(2, 200, 7);
   metrics_.SetDisk({.num_files = 4, .num_bytes = 400, .num_evicted = 1});
   metrics_.SetNames(9);
-  metrics_.SetWaiting(6);
-  metrics_.SetWaiting(0);
+  metrics_.SetWaiting(6, 100);
+  metrics_.SetWaiting(0, 0);
   EXPECT_EQ(Value("lorry:adapter_tier_bytes{tier=\"host\"}"), 200);
   EXPECT_EQ(Value("lorry:adapter_tier_count{tier=\"disk\"}"), 4);
   EXPECT_EQ(Value("lorry:adapter_names"), 9);

@@ -104,6 +104,11 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
   registry.Integer({.name = "max-adapter-waiting",
                     .help = "Requests that may wait for one adapter's weights; beyond, 429."},
                    &stack->max_adapter_waiting, 1, 1 << 20);
+  registry.Bytes({.name = "adapter-waiting-bytes",
+                  .help = "Of adapters that requests hold which do not run yet; one larger passes "
+                          "alone, others wait their turn.",
+                  .when = "Raise it when large adapters keep batches from filling."},
+                 &stack->adapter_waiting_bytes);
   registry.Duration({.name = "adapter-timeout",
                      .help = "A request waits for its adapter's weights for so long, then 503."},
                     &stack->adapter_timeout_us);

@@ -76,9 +76,9 @@ void LogMemory(const MemoryUse& memory) {
   log::WriteFields(
       log::Level::kInfo, MemoryTable(memory),
       fmt::format(
-          R"("event":"memory","weight_bytes":{},"pool_bytes":{},"host_bytes":{},"scratch_bytes":{},"free_bytes":{})",
-          memory.weight_bytes, memory.pool_bytes, memory.host_bytes, memory.scratch_bytes,
-          memory.free_bytes));
+          R"("event":"memory","weight_bytes":{},"pool_bytes":{},"host_bytes":{},"waiting_bytes":{},"scratch_bytes":{},"free_bytes":{})",
+          memory.weight_bytes, memory.pool_bytes, memory.host_bytes, memory.waiting_bytes,
+          memory.scratch_bytes, memory.free_bytes));
 }
 
 // How a person in this directory would call this binary.

@@ -155,9 +155,11 @@ class Builder {
         engine::Engine::Create(engine, engine::MakeStepModel(std::move(model_)), &stack_->metrics));
     stack_->memory.pool_bytes = stack_->engine->pool_bytes();
     stack_->memory.host_bytes = options_.adapter_host_bytes;
+    stack_->memory.waiting_bytes = options_.adapter_waiting_bytes + catalogue_.max_unwritten_bytes;
     const size_t available = AvailableMemoryBytes();
     stack_->memory.free_bytes =
-        available - std::min(available, stack_->memory.pool_bytes + stack_->memory.host_bytes);
+        available - std::min(available, stack_->memory.pool_bytes + stack_->memory.host_bytes +
+                                            stack_->memory.waiting_bytes);
     return {};
   }
 
@@ -179,6 +181,7 @@ class Builder {
     catalogue_.num_loaders = options_.adapter_loaders;
     catalogue_.ready_bytes = options_.adapter_ready_bytes;
     catalogue_.max_waiting = options_.max_adapter_waiting;
+    catalogue_.max_waiting_bytes = options_.adapter_waiting_bytes;
     catalogue_.wait_timeout_us = options_.adapter_timeout_us;
     ASSIGN_OR_RETURN(
         stack_->catalogue,
@@ -295,6 +298,8 @@ std::string MemoryTable(const MemoryUse& memory) {
   return "memory in bytes" + line("weights", memory.weight_bytes, "") +
          line("page pool", memory.pool_bytes, "  KV cache and adapters, taken as it fills") +
          line("host", memory.host_bytes, "  adapters at hand, at most") +
+         line("waiting", memory.waiting_bytes,
+              "  adapters that wait to run or to be written, at most") +
          line("scratch", memory.scratch_bytes, "  at most") +
          line("free", memory.free_bytes, "  beside all of these");
 }

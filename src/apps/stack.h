@@ -39,6 +39,7 @@ struct StackOptions {
   std::string step_log;  // a file; empty: none
   size_t adapter_ready_bytes = size_t{64} << 20;
   int max_adapter_waiting = 256;
+  size_t adapter_waiting_bytes = size_t{256} << 20;
   Micros adapter_timeout_us = 120'000'000;
   std::vector<std::string> allow_private_hosts;    // that a URL may lead to
   std::vector<std::string> allow_request_sources;  // that requests may name (source_allow_list.h)
@@ -55,6 +56,7 @@ struct MemoryUse {
   size_t weight_bytes = 0;
   size_t pool_bytes = 0;
   size_t host_bytes = 0;
+  size_t waiting_bytes = 0;
   size_t scratch_bytes = 0;
   size_t free_bytes = 0;  // that this process could still take
 };

@@ -27,7 +27,7 @@ TEST(StackTest, NamesOfDirectories) {
 }
 
 TEST(StackTest, MemoryTableIsInBytes) {
-  const std::string table = MemoryTable({1234567, 2000, 30, 0, 5});
+  const std::string table = MemoryTable({1234567, 2000, 30, 4, 0, 5});
   EXPECT_THAT(table, HasSubstr("weights            1,234,567   1.23 MB\n"));
   EXPECT_THAT(table, HasSubstr("free"));
 }

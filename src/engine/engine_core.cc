@@ -223,9 +223,12 @@ bool EngineCore::Step() {
   return true;
 }
 
-// The sequence no longer counts against max_waiting.
+// The sequence no longer counts against max_waiting. While one of its request's does, that holds
+// the adapters' images in whatever tier they are; from then on they are in the pool.
 void EngineCore::Leave(Sequence& sequence) {
   sequence.is_queued = false;
+  RequestState& state = *sequence.request;
+  if (--state.num_queued == 0) state.request.waiting.reset();
   num_queued_.fetch_sub(1, std::memory_order_relaxed);
 }
 

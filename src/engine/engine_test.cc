@@ -433,6 +433,30 @@ TEST_F(EngineTest, CancelBeforeTheFirstToken) {
   EXPECT_EQ(engine_->stats().kv_pages_used, 0);
 }
 
+TEST_F(EngineTest, ARequestWaitsUntilItsLastSequenceBegins) {
+  EngineOptions options = SmallEngine();
+  options.max_num_seqs = 1;
+  Start(options);
+  CloseGate();
+  GenerateRequest two = Request(4, 2), cancelled = Request(4, 2);
+  two.num_sequences = 2;
+  two.waiting = std::make_shared<WaitingRequest>();
+  cancelled.waiting = std::make_shared<WaitingRequest>();
+  const std::weak_ptr<WaitingRequest> first = two.waiting, second = cancelled.waiting;
+  const auto two_sink = Submit(two), cancelled_sink = Submit(cancelled);
+  two.waiting.reset();
+  cancelled.waiting.reset();
+  LetSteps(1);
+  EXPECT_FALSE(first.expired()) << "one of its sequences has begun";
+  EXPECT_FALSE(second.expired());
+  engine_->Cancel(cancelled.id);
+  OpenGate();
+  EXPECT_EQ(cancelled_sink->Get().finish, FinishReason::kCancelled);
+  EXPECT_TRUE(second.expired());
+  EXPECT_EQ(two_sink->Answers().at(1).finish, FinishReason::kLength);
+  EXPECT_TRUE(first.expired());
+}
+
 TEST_F(EngineTest, CancelAfterTheFirstToken) {
   Start();
   CloseGate();

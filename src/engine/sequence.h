@@ -74,6 +74,7 @@ struct RequestState {
   std::vector<AdapterCounters*> counters;  // of each name that was asked for, or of the base
   std::vector<Sequence> sequences;         // [num_sequences], never resized
   int num_unfinished = 0;
+  int num_queued = 0;
 };
 
 // The logits of prompt token p give the log-probability of p + 1, the first token has none.

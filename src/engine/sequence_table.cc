@@ -45,6 +45,7 @@ RequestState& SequenceTable::Add(SubmitMessage message) {
   const int max_output = std::min(request.sampling.max_tokens, max_model_len_ - num_prompt);
 
   state->num_unfinished = request.num_sequences;
+  state->num_queued = request.num_sequences;
   state->sequences.reserve(request.num_sequences);
   for (int i = 0; i < request.num_sequences; ++i) {
     Sequence& sequence = state->sequences.emplace_back(

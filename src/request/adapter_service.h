@@ -83,7 +83,8 @@ class AdapterService {
   // The names as they are now.
   virtual std::shared_ptr<const ModelDirectory> directory() const = 0;
 
-  // The weights behind a name, for one request (null: one that waits however long it takes). Errors
+  // The weights behind a name, for one request, which is to be destroyed or handed to the engine
+  // (null: nobody can give it up, and its memory is not counted). Errors
   // are the request's: kNotFound, what its source said, kUnfit with the list, kResourceExhausted
   // (too many wait for this adapter), kUnavailable (it takes too long), kCancelled (its client has
   // gone).

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
 #include "request/adapter_term.h"
 #include "request/sampling_params.h"
+#include "request/waiting_request.h"
 
 namespace lorry {
 
@@ -19,6 +21,7 @@ struct GenerateRequest {
   SamplingParams sampling;
   std::vector<TokenId> eos_ids;  // end a text beside the model's own: the adapter's
   Micros arrival_us = 0;
+  std::shared_ptr<WaitingRequest> waiting;  // until all sequences have begun; null: not counted
 };
 
 }  // namespace lorry

@@ -22,6 +22,7 @@ struct GenerationPlan {
   ModelChoice model;
   std::shared_ptr<const text::ModelText> text;  // of the model
   std::vector<GenerateRequest> requests;        // one a prompt; their ids are still to be given
+  std::shared_ptr<WaitingRequest> waiting;      // until they are submitted
   std::vector<std::string> echoes;              // one a prompt; empty: no echo
   bool stream = false;
   bool include_usage = false;

@@ -224,6 +224,7 @@ void Server::DoTextWork(TextTask task) {
   if (exchange.writer()->closed()) return exchange.Abandon();
   const auto launch = [&](Result<GenerationPlan> plan) {
     if (!plan) return exchange.SendError(plan.error());
+    plan->waiting = std::move(task.waiting);
     Launch(std::move(*plan), std::move(task.exchange));
   };
   const auto send = [&](Result<std::string> body) {
@@ -284,7 +285,8 @@ std::optional<Server::Target> Server::FindModel(const openai::ModelRequest& requ
 // that is cheap, and most adapters are there at once.
 void Server::Park(std::vector<AdapterTerm> adapters, TextTask task) {
   const auto request = std::make_shared<WaitingRequest>();
-  task.exchange->writer()->OnClosed([request] { request->gone.request_stop(); });
+  task.exchange->writer()->OnClosed([gone = request->gone]() mutable { gone.request_stop(); });
+  task.waiting = request;
   const auto parked = std::make_shared<TextTask>(std::move(task));
   WantAdapters(adapters_, std::move(adapters), request, [this, parked](auto at_hand) {
     if (parked->exchange->writer()->closed()) return parked->exchange->Abandon();

@@ -1,6 +1,7 @@
 #include "server/session.h"
 
 #include <chrono>
+#include <utility>
 
 #include "api/error_map.h"
 #include "net/sse.h"
@@ -83,11 +84,13 @@ void Session::Handle(std::variant<StartSession, TokenEvent, ClientGone>& what) {
 }
 
 void Session::Submit() {
+  const std::shared_ptr<WaitingRequest> waiting = std::exchange(plan_.waiting, nullptr);
   const auto sink = std::make_shared<SessionSink>(context_.mailbox, shared_from_this());
   for (size_t i = 0; i < plan_.requests.size(); ++i) {
     GenerateRequest request = plan_.requests[i];
     request.id = IdOf(i);
     request.arrival_us = exchange_->entry().received_us;
+    request.waiting = waiting;
     const Status status = context_.generator.Submit(std::move(request), sink);
     if (!status) {
       FailWith(status.error());

@@ -12,6 +12,7 @@
 
 #include "base/mailbox.h"
 #include "request/adapter_term.h"
+#include "request/waiting_request.h"
 #include "server/exchange.h"
 #include "server/router.h"
 
@@ -21,7 +22,9 @@ struct TextTask {
   Endpoint endpoint = Endpoint::kCompletions;
   std::string body;
   std::unique_ptr<Exchange> exchange;
-  std::vector<AdapterTerm> adapters;  // set when the request has waited for their weights
+  // Set when the request has waited for adapters' weights.
+  std::vector<AdapterTerm> adapters;
+  std::shared_ptr<WaitingRequest> waiting;
 };
 
 struct TextLimits {

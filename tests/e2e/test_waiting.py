@@ -2,6 +2,9 @@
 
 import http.client
 import json
+import pathlib
+import re
+import time
 
 import pytest
 
@@ -112,3 +115,47 @@ def test_routers_see_who_waits(server, hanging):
         connection.close()
     assert eventually(lambda: server.metric("vllm:num_requests_waiting") == 0, 1)
     assert eventually(lambda: lora_requests(server)["waiting_lora_adapters"] == "", 1)
+
+
+NUM_FLOOD = 80
+MB = 1_000_000
+BUDGETS = {"host": 4 * MB, "waiting": 3 * MB, "pool": 16 * MB}  # an adapter takes 1.2 MB
+
+
+def anonymous_bytes(server):
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    return 1024 * int(re.search(r"RssAnon:\s+(\d+)", status)[1])
+
+
+def test_a_flood_over_many_adapters_stays_within_the_budgets(tmp_path):
+    for number in range(NUM_FLOOD):
+        directory = tmp_path / f"flood{number}"
+        directory.mkdir()
+        for name, content in files_of("sql", str(number)).items():
+            (directory / name).write_bytes(content)
+    arguments = ["--adapter-dir", str(tmp_path), "--adapter-cache", "none", "--max-num-seqs", "2", "--adapter-ready-bytes",
+                 "0", "--kv-memory", str(BUDGETS["pool"]), "--adapter-host-bytes", str(BUDGETS["host"]),
+                 "--adapter-waiting-bytes", str(BUDGETS["waiting"])]
+    with RunningServer(*arguments) as server:
+        assert eventually(lambda: server.metric("lorry:adapter_names") == NUM_FLOOD + 8)
+        before = anonymous_bytes(server)
+        waiting = [start(server, f"flood{number % NUM_FLOOD}", max_tokens=160, ignore_eos=True)
+                   for number in range(2 * NUM_FLOOD)]
+        worst = dict.fromkeys(["host", "waiting", "pool", "requests", "process"], 0.0)
+        ended = lambda: server.metric("vllm:request_success_total", finished_reason="length") == len(waiting)
+        deadline = time.monotonic() + 100
+        while not ended() and time.monotonic() < deadline:
+            now = {tier: server.metric("lorry:adapter_tier_bytes", tier=tier) for tier in ("host", "pool")}
+            now["waiting"] = server.metric("lorry:adapter_waiting_bytes")
+            now["requests"] = num_waiting(server)
+            now["process"] = anonymous_bytes(server) - before
+            worst = {what: max(now[what], most) for what, most in worst.items()}
+        assert [connection.getresponse().status for connection in waiting] == [200] * len(waiting)
+        assert worst["requests"] > NUM_FLOOD, "they did wait"
+        for what, budget in BUDGETS.items():
+            assert 0 < worst[what] <= budget, (what, worst)
+        # What the requests, their threads and two adapters being made take beside that is less than the flood's adapters.
+        assert worst["process"] < sum(BUDGETS.values()) + 30 * MB, worst
+        assert eventually(lambda: server.metric("lorry:adapter_waiting_bytes") == 0)
+        for connection in waiting:
+            connection.close()
