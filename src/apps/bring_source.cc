@@ -8,6 +8,7 @@
 #include "apps/interrupts.h"
 #include "apps/progress.h"
 #include "formats/adapter_files.h"
+#include "formats/file_lock.h"
 
 namespace lorry::apps {
 namespace {
@@ -19,6 +20,13 @@ adapters::SourceOptions SourcesOf(const BringOptions& options) {
   sources.allow_private_hosts = options.allow_private_hosts;
   ReadSourceVariables(sources);
   return sources;
+}
+
+// What a failure left there, unless somebody else works there by now.
+void RemoveUnused(const std::string& staging_dir) {
+  std::error_code error;
+  const auto lock = formats::FileLock::TryAcquire(adapters::StagingLockPath(staging_dir));
+  if (lock && *lock) fs::remove_all(staging_dir, error);
 }
 
 }  // namespace
@@ -50,18 +58,20 @@ Result<BroughtSource> BroughtSources::Bring(const std::string& source,
     return BroughtSource{.dir = known->second.files.dir, .shown = shown};
   }
   Progress progress("fetching " + uri.text);
-  ASSIGN_OR_RETURN(
-      adapters::SourceFiles files,
-      adapters::BringSourceFiles(
-          {.uri = uri,
-           .token = options.token,
-           .staging_dir = staging_dir,
-           .cancelled = &CatchInterrupts(),
-           .progress = [&](uint64_t done, uint64_t total) { progress.Update(done, total); }},
-          SourcesOf(options), adapters::Packed::kUnpack));
-  if (files.dir == uri.location) files.dir = source;  // in messages as it was written
-  BroughtSource brought = {.dir = files.dir, .shown = shown};
-  staged_.emplace(staging_dir, Staged{std::move(files), is_local});
+  auto files = adapters::BringSourceFiles(
+      {.uri = uri,
+       .token = options.token,
+       .staging_dir = staging_dir,
+       .cancelled = &CatchInterrupts(),
+       .progress = [&](uint64_t done, uint64_t total) { progress.Update(done, total); }},
+      SourcesOf(options), adapters::Packed::kUnpack);
+  if (!files) {
+    if (is_local) RemoveUnused(staging_dir);
+    return tl::unexpected<Error>(std::move(files.error()));
+  }
+  if (files->dir == uri.location) files->dir = source;  // in messages as it was written
+  BroughtSource brought = {.dir = files->dir, .shown = shown};
+  staged_.emplace(staging_dir, Staged{std::move(*files), is_local});
   return brought;
 }
 

@@ -35,6 +35,13 @@ class InspectTest : public testing::Test {
     return testing::internal::GetCapturedStderr();
   }
 
+  // What was made of a source on this machine is gone again.
+  void ExpectNothingStaged() {
+    for (const auto& entry : fs::directory_iterator(dir_.Path("cache/staging"))) {
+      EXPECT_EQ(entry.path().extension(), ".lock") << entry.path();
+    }
+  }
+
   const std::string adapter_ = OraclePath("qwen2/adapters/full-r8");
   formats::TempDir dir_;
   Options options_;
@@ -48,9 +55,7 @@ TEST_F(InspectTest, ATorchFileIsReadAsAServerReadsIt) {
   dir_.Write("torch/adapter_model.bin",
              formats::pickle::TorchZipOf(adapter_ + "/adapter_model.safetensors"));
   EXPECT_EQ(Report(dir_.Path("torch")), plain);
-  for (const auto& entry : fs::directory_iterator(dir_.Path("cache/staging"))) {
-    EXPECT_EQ(entry.path().extension(), ".lock") << "what was made of it is gone again";
-  }
+  ExpectNothingStaged();
 }
 
 TEST_F(InspectTest, CodeInATorchFileIsRefusedByItsName) {
@@ -58,6 +63,7 @@ TEST_F(InspectTest, CodeInATorchFileIsRefusedByItsName) {
   dir_.Write("evil/adapter_model.bin",
              formats::ReadWhole(LORRY_SOURCE_DIR "/tests/data/torch/os_system.bin"));
   EXPECT_THAT(Complaint(dir_.Path("evil")), HasSubstr("system"));
+  ExpectNothingStaged();
 }
 
 // ---- text of its own
