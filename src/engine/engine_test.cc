@@ -39,7 +39,9 @@ class EngineTest : public ::testing::Test {
     auto model = std::make_unique<FakeStepModel>(fake);
     model_ = model.get();
     model_->before_forward = [this] {
-      if (gate_closed_) gate_.acquire();
+      if (!gate_closed_) return;
+      ++steps_at_gate_;
+      gate_.acquire();
     };
     auto engine = Engine::Create(options, std::move(model), &registry_);
     ASSERT_TRUE(engine.has_value()) << engine.error().message;
@@ -48,6 +50,10 @@ class EngineTest : public ::testing::Test {
 
   // Each later step waits for one LetStep.
   void CloseGate() { gate_closed_ = true; }
+  // A step, its rows chosen, waits.
+  void AwaitStepAtGate() {
+    while (steps_at_gate_ == 0) std::this_thread::yield();
+  }
   void LetSteps(int num_steps) { gate_.release(num_steps); }
   void OpenGate() {
     gate_closed_ = false;
@@ -93,6 +99,7 @@ class EngineTest : public ::testing::Test {
 
   std::atomic<bool> gate_closed_ = false;
   std::counting_semaphore<1000> gate_{0};
+  std::atomic<int> steps_at_gate_{0};
   prometheus::Registry registry_;
   FakeStepModel* model_ = nullptr;
   std::unique_ptr<Engine> engine_;
@@ -419,6 +426,7 @@ TEST_F(EngineTest, CancelBeforeTheFirstToken) {
   Start();
   CloseGate();
   const auto running = Submit(Request(100, 4));  // its prompt takes several steps
+  AwaitStepAtGate();                             // so the other is in none of them yet
   GenerateRequest waiting_request = Request(4, 4);
   const auto waiting = Submit(waiting_request);
   engine_->Cancel(RequestId{1});
