@@ -35,19 +35,26 @@ void PagedAttention(const Stream& stream, const AttentionArgs& args) {
   const int rows_per_item =
       std::clamp(num_rows * num_kv_heads / (16 * stream.num_threads()), 1, kRowsPerTile);
   const int num_row_items = (num_rows + rows_per_item - 1) / rows_per_item;
+  // Later rows of a prompt see more context: longest items first, and dealt to the threads' shares
+  // in turn. Few rows stay with the thread that wrote their K and V.
+  const int num_shares = rows_per_item > 1 ? stream.num_threads() : 1;
+  const int items_per_share = (num_row_items + num_shares - 1) / num_shares;
+  const int num_items = num_shares * items_per_share * num_kv_heads;
   const auto attention = Table().attention;
   const auto run_item = [&](int item_idx, int) {
-    // Later rows of a prompt see more context: longest items first.
-    const int begin = (num_row_items - 1 - item_idx / num_kv_heads) * rows_per_item;
+    const int place = item_idx / num_kv_heads;
+    const int dealt = place % items_per_share * num_shares + place / items_per_share;
+    if (dealt >= num_row_items) return;
+    const int begin = (num_row_items - 1 - dealt) * rows_per_item;
     const Range rows{begin, std::min(num_rows, begin + rows_per_item)};
     ForSequenceRows(args.sequences, rows, [&](const SequenceRows& sequence, Range part) {
       attention(args, sequence, item_idx % num_kv_heads, part);
     });
   };
   if (Work(args) < kWorkWorthThreads) {
-    for (int i = 0; i < num_row_items * num_kv_heads; ++i) run_item(i, 0);
+    for (int i = 0; i < num_items; ++i) run_item(i, 0);
   } else {
-    stream.ParallelFor(num_row_items * num_kv_heads, run_item);
+    stream.ParallelFor(num_items, run_item);
   }
 }
 

@@ -139,6 +139,7 @@ struct AttentionTile {
     tile.y = scores[first] + block * kKvBlockTokens;
     tile.y_stride = kSpanTokens;
     tile.y_panel_stride = kKvBlockTokens;
+    tile.y_is_far = false;
     tile.begin = TileArgs<T>::kFromZero;
     tile.end = TileArgs<T>::kStore;
     DispatchTile<T, kTileRows, kTilePanels>(num_vectors - first, taken, tile);

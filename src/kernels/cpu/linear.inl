@@ -37,6 +37,7 @@ struct TileArgs {
   float* y;              // [tile rows, ...] f32
   ptrdiff_t y_stride;
   ptrdiff_t y_panel_stride;  // from one panel of the tile to the next
+  bool y_is_far = true;      // not in this core's cache
   enum Begin { kFromZero, kFromY } begin;
   enum End { kStore, kAddBias, kAddToY } end;
   const float* bias;  // [tile panels * 16], of kAddBias
@@ -56,10 +57,12 @@ void ProductTile(const TileArgs<T>& args) {
   F32x16 sums[kRows][kPanels];
   // The sums' places may lie in another core's cache, and a thread waits for its stores before it
   // claims or ends anything.
-  Unrolled<kRows, kPanels>([&](int r, int p) {
-    constexpr int kWrite = 1;
-    __builtin_prefetch(args.y + r * args.y_stride + p * args.y_panel_stride, kWrite);
-  });
+  if (args.y_is_far) {
+    Unrolled<kRows, kPanels>([&](int r, int p) {
+      constexpr int kWrite = 1;
+      __builtin_prefetch(args.y + r * args.y_stride + p * args.y_panel_stride, kWrite);
+    });
+  }
   // Written out by Unrolled, so that the sums stay in registers on both sides of the loop.
   const auto y = [&](int r, int p) { return args.y + r * args.y_stride + p * args.y_panel_stride; };
   if (args.begin == TileArgs<T>::kFromZero) {
