@@ -322,7 +322,7 @@ def zipf(options):
 
 
 def memory_budget(server: RunningServer) -> int:
-    found = re.findall(r"^  (weights|page pool|host|scratch) +([\d,]+)", "".join(server.log), re.M)
+    found = re.findall(r"^  (weights|page pool|host|waiting|scratch) +([\d,]+)", "".join(server.log), re.M)
     return sum(int(number.replace(",", "")) for _, number in found)
 
 

@@ -17,11 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-int64_t UnixSeconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
 // In pieces, each of use as soon as it is there.
 void MakeReady(size_t num_bytes) {
   constexpr size_t kPieceBytes = size_t{64} << 20;

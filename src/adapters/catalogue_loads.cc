@@ -173,7 +173,8 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
   auto image = HostImage(loaded.image->id);
   if (image == nullptr) image = loaded.image;
   KeepOnHost(image);
-  if (!IsSameSource(entry.uri, load.order.uri)) {
+  const bool has_moved = !IsSameSource(entry.uri, load.order.uri);
+  if (has_moved) {
     entry.is_watched = false;
     names_changed_ = true;
   }
@@ -188,10 +189,14 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
   entry.num_bytes = image->blob.size();
   entry.checked_us = options_.clock->NowUs();
   if (!entry.is_requested) {
-    if (!std::exchange(entry.is_registered, true)) names_changed_ = true;
-    registry_changed_ = true;
-    known_sources_[SourceKey(entry.uri)] = {entry.revision, entry.id, entry.max_rank,
-                                            entry.num_modules, entry.num_bytes};
+    const bool is_new = !std::exchange(entry.is_registered, true);
+    names_changed_ |= is_new;
+    KnownSource source = {entry.revision, entry.id, entry.max_rank, entry.num_modules,
+                          entry.num_bytes};
+    KnownSource& known = known_sources_[SourceKey(entry.uri)];
+    // Most loads bring back what the file says already.
+    registry_changed_ |= is_new || has_moved || known != source;
+    known = std::move(source);
   }
   if (before != entry.id) DropContentIfUnnamed(before);
   if (before != entry.id || entry.is_pinned) SyncPin(entry.id);

@@ -1,19 +1,10 @@
 // The catalogue's queues: requests that wait for an adapter's weights, until these are there, it
 // takes too long, or their client hangs up.
-#include <chrono>
 #include <utility>
 
 #include "adapters/catalogue.h"
 
 namespace lorry::adapters {
-namespace {
-
-int64_t UnixSeconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-}  // namespace
 
 void Catalogue::Want(const std::string& name, std::shared_ptr<WaitingRequest> request,
                      HandleCallback done) {

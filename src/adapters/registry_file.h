@@ -27,6 +27,8 @@ struct KnownSource {
   int max_rank = 0;
   int num_modules = 0;
   size_t num_bytes = 0;
+
+  bool operator==(const KnownSource&) const = default;
 };
 
 struct RegistryContent {

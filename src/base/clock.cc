@@ -19,4 +19,9 @@ const Clock& Clock::Steady() {
   return clock;
 }
 
+int64_t UnixSeconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
 }  // namespace lorry

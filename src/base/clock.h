@@ -25,6 +25,8 @@ class FakeClock : public Clock {
   Micros now_us_ = 0;
 };
 
+int64_t UnixSeconds();  // of the day, for people and protocols
+
 inline double SecondsBetween(Micros from_us, Micros to_us) {
   return static_cast<double>(to_us - from_us) * 1e-6;
 }

@@ -246,17 +246,17 @@ struct Blocks {
   }
 };
 
-// The base product reads each panel once per block of rows. A thread's items follow each other, so
-// small ones cost a decode step nothing and even out its end; a prompt's are whole register tiles
-// (kernels take up to three panels at a time).
+// The base product reads each panel once per block of rows. A thread's items follow each other: few
+// rows, which kernels take panel by panel, lose nothing by small ones, and these even out the end.
+// More rows are taken in register tiles of up to three panels.
 Blocks ProductBlocks(const LinearArgs& args) {
   constexpr int kRows = 256;
-  constexpr int kDecodeRows = 16;
-  constexpr size_t kDecodeBytes = 32 * 1024, kPromptBytes = 64 * 1024;
-  const bool decode = args.rows <= kDecodeRows;
-  const int tile_panels = decode ? 1 : 3;
+  constexpr int kFewRows = 12;
+  constexpr size_t kStreamBytes = 32 * 1024, kTilesBytes = 64 * 1024;
+  const bool is_stream = args.rows <= kFewRows;
+  const int tile_panels = is_stream ? 1 : 3;
   const size_t tile_bytes = tile_panels * PanelBytes(args.weight.k, args.weight.dtype);
-  const size_t item_bytes = decode ? kDecodeBytes : kPromptBytes;
+  const size_t item_bytes = is_stream ? kStreamBytes : kTilesBytes;
   return Blocks(args, kRows,
                 tile_panels * static_cast<int>((item_bytes + tile_bytes - 1) / tile_bytes));
 }

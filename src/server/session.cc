@@ -1,6 +1,5 @@
 #include "server/session.h"
 
-#include <chrono>
 #include <utility>
 
 #include "api/error_map.h"
@@ -12,11 +11,6 @@ namespace {
 using api::openai::AnswerHead;
 using api::openai::Choice;
 using api::openai::Endpoint;
-
-int64_t UnixSeconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
 
 AnswerHead MakeHead(const GenerationPlan& plan, const std::string& request_id) {
   const bool is_chat = plan.endpoint == Endpoint::kChat;

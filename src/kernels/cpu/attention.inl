@@ -122,13 +122,10 @@ struct AttentionTile {
 
   // Scores of one or two blocks, for the vectors that take part in the first of them; returns how
   // many blocks. A score is one chain over the head dimension: the same tile as Linear's, with
-  // tokens for outputs. A tile has one place ahead, so few vectors, whose time is the memory's,
-  // take one block.
+  // tokens for outputs. A tile has one place ahead, so who reads from memory takes one block.
   int Scores(int begin, int block, int num_blocks) {
-    constexpr int kFewVectors = 4;
-    constexpr int kMostBlocks = kTilePanels < 2 ? 1 : 2;
+    const int most = reads_first || kTilePanels < 2 ? 1 : 2;
     const int first = FirstVector(begin, block);
-    const int most = num_vectors - first <= kFewVectors ? 1 : kMostBlocks;
     const int taken = num_blocks - block < most ? num_blocks - block : most;
     TileArgs<T> tile;
     tile.x = q[first];
