@@ -136,8 +136,9 @@ struct Stream::Pool {
     uint32_t region = 0;
     for (;;) {
       AwaitRegionAfter(region);
-      if (stopping.load(std::memory_order_acquire)) return;
+      // In this order: who sees the last state sees the end that was written before it.
       uint32_t now = state.load(std::memory_order_acquire);
+      if (stopping.load(std::memory_order_acquire)) return;
       region = Region(now);
       if (!(now & kOpen)) continue;
       if (!state.compare_exchange_strong(now, now + 1, std::memory_order_acq_rel)) {

@@ -53,6 +53,14 @@ TEST(Stream, WakesSleepersAndSpreadsWork) {
   }
 }
 
+// A worker that the machine stops between any two of its steps must still hear of the end.
+TEST(Stream, EndsWhateverItsWorkersWereDoing) {
+  for (int round = 0; round < 20000; ++round) {
+    const Stream stream(4);
+    if (round % 2 == 0) stream.ParallelFor(8, [](int, int) {});
+  }
+}
+
 TEST(Stream, MoreThreadsThanCoresStillFinish) {
   const Stream stream(16);
   std::atomic<int> sum{0};
