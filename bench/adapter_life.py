@@ -175,6 +175,10 @@ def metric(client: Client, name: str, labels: str = "") -> float:
 
 def read_streams(port: int, models: list[str], seconds: float, results):
     """A process of its own: one stream a model, each begun again as soon as it ends. Puts [(time of a token, gap before it)]."""
+    try:  # or it would measure its own waits for a core that the server computes on
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        print("the reader may not run at real-time priority: the times hold its own waits for a core", file=sys.stderr)
     selector = selectors.DefaultSelector()
     last: dict = {}
 

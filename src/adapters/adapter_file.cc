@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/thread_name.h"
+#include "base/background.h"
 #include "formats/file_descriptor.h"
 #include "formats/output_file.h"
 

@@ -187,7 +187,7 @@ Result<std::shared_ptr<const AdapterImage>> MakeAdapterImage(const formats::Peft
   image->vocab_size = image->weights->vocab_size();
   image->own_text = std::move(text);
   image->text = ViewOf(image->own_text);
-  image->id = ContentId(adapter.id, image->own_text);
+  image->id = ContentId(adapter.id(), image->own_text);
   return std::shared_ptr<const AdapterImage>(std::move(image));
 }
 

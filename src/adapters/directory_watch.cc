@@ -7,6 +7,7 @@
 #include <future>
 #include <set>
 
+#include "base/background.h"
 #include "base/log.h"
 #include "base/thread_name.h"
 #include "formats/safetensors.h"
@@ -79,7 +80,7 @@ DirectoryWatch::~DirectoryWatch() {
 
 void DirectoryWatch::Run() {
   NameThisThread("adapter-watch");
-  LowerThisThreadsPriority();
+  BecomeBackgroundThread();
   while (!stopping_) {
     stop_.WaitFor(kPeriod);
     if (!stopping_) Look(false);

@@ -6,8 +6,8 @@
 #include <map>
 #include <numeric>
 
+#include "base/background.h"
 #include "base/check.h"
-#include "base/thread_name.h"
 #include "kernels/dora.h"
 #include "kernels/packed_matrix.h"
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/background.h"
 #include "base/thread_name.h"
 
 namespace lorry::adapters {
@@ -64,7 +65,7 @@ void LoaderThreads::Stop() {
 
 void LoaderThreads::Run(int thread_idx) {
   NameThisThread(fmt::format("{}-{}", name_, thread_idx).c_str());
-  LowerThisThreadsPriority();
+  BecomeBackgroundThread();
   std::vector<Job> jobs;
   while (!stopping_) {
     lanes_[thread_idx]->mailbox.WaitFor(std::chrono::hours(1));

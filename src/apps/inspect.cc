@@ -135,7 +135,7 @@ int InspectAdapter(const BroughtSource& source, const std::string& base_dir, Rep
     return 1;
   }
   report.Add("text", "text", std::move(text->json), text->shown);
-  const std::string id = adapters::ContentId(adapter->id, text->text).Hex();
+  const std::string id = adapters::ContentId(adapter->id(), text->text).Hex();
   report.Add("id", "id", json::string(id), id);
   report.Add("fits", "fits", true, "yes");
   return 0;

@@ -5,8 +5,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/background.h"
 #include "base/spare_memory.h"
-#include "base/thread_name.h"
 
 namespace lorry {
 namespace {

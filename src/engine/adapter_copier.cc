@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/background.h"
 #include "base/thread_name.h"
 
 namespace lorry::engine {
@@ -41,7 +42,7 @@ void AdapterCopier::Free(AdapterCopy copy) { mailbox_.SendAlways(std::move(copy)
 
 void AdapterCopier::Run() {
   NameThisThread("adapter-copier");
-  LowerThisThreadsPriority();
+  BecomeBackgroundThread();
   std::vector<Job> jobs;
   while (!stopping_) {
     mailbox_.WaitFor(std::chrono::hours(1));

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace lorry::formats {
@@ -38,6 +41,56 @@ TEST(ContentHashTest, NamesAndTheNumberOfPartsCount) {
 // Written down once: the identity outlives the process in caches and logs, so it must never change.
 TEST(ContentHashTest, IsStable) {
   EXPECT_EQ(Hash("config", "weights").Hex(), "0ab36d869f3e92e76d8cbe3e1b1e83e1");
+}
+
+std::string LongText(size_t num_bytes) {
+  std::string text(num_bytes, '\0');
+  for (size_t i = 0; i < num_bytes; ++i) text[i] = static_cast<char>(i * 2654435761u >> 13);
+  return text;
+}
+
+// `python3 -c` with hashlib, after the words of content_hash.h.
+TEST(ContentHashTest, LongPartsAreTrees) {
+  const std::string weights = LongText((size_t{9} << 20) + 5);
+  EXPECT_EQ(Hash("config", weights).Hex(), "bb5b765206548ef34f76b69e4ef916b6");
+}
+
+TEST(ContentHashTest, EveryLeafCounts) {
+  std::string weights = LongText(size_t{1} << 20);
+  const AdapterId whole = Hash("config", weights);
+  for (const size_t i :
+       {size_t{0}, (size_t{256} << 10) - 1, size_t{256} << 10, weights.size() - 1}) {
+    weights[i] ^= 1;
+    EXPECT_NE(Hash("config", weights), whole) << i;
+    weights[i] ^= 1;
+  }
+  std::swap_ranges(weights.begin(), weights.begin() + (256 << 10), weights.begin() + (256 << 10));
+  EXPECT_NE(Hash("config", weights), whole);
+}
+
+TEST(ContentHashTest, PendingIsTheSame) {
+  for (const size_t num_bytes :
+       {size_t{10}, size_t{256} << 10, (size_t{256} << 10) + 1, size_t{7} << 20}) {
+    const std::string weights = LongText(num_bytes);
+    std::optional<PendingContentHash> pending;
+    {
+      const std::string config = "config";  // short parts need not outlive it
+      const ContentPart parts[] = {{"config", std::as_bytes(std::span(config))},
+                                   {"weights", std::as_bytes(std::span(weights))}};
+      pending.emplace(parts);
+    }
+    EXPECT_EQ(pending->Get(), Hash("config", weights));
+    EXPECT_EQ(pending->Get(), Hash("config", weights));
+  }
+}
+
+// Nobody reads the bytes once it has gone (the address sanitizer would say so).
+TEST(ContentHashTest, PendingCanBeGivenUp) {
+  for (int round = 0; round < 50; ++round) {
+    const std::string weights = LongText(size_t{4} << 20);
+    const ContentPart part = {"weights", std::as_bytes(std::span(weights))};
+    const PendingContentHash pending(std::span(&part, 1));
+  }
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <system_error>
 
-#include "base/thread_name.h"
+#include "base/background.h"
 
 namespace lorry::formats {
 namespace {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "formats/content_hash.h"
 #include "formats/json.h"
 #include "formats/peft_assemble.h"
 #include "formats/peft_match.h"
@@ -52,16 +51,16 @@ Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& 
   if (!fit.reasons.empty()) return DoesNotFit(adapter_dir, fit);
   const ContentPart content[] = {{kConfigFile, std::as_bytes(std::span(config_text))},
                                  {kWeightsFile, weights.file().bytes()}};
-  const AdapterId id = HashAdapterContent(content);
+  PendingContentHash hash(content);
   return PeftAdapter{.dir = adapter_dir,
                      .config = std::move(config),
-                     .id = id,
                      .modules = std::move(parts.modules),
                      .saved = std::move(parts.saved),
                      .token_rows = std::move(parts.token_rows),
                      .vocab_size = resized.vocab_size,
                      .added_tokens = std::max<int64_t>(0, resized.vocab_size - base.vocab_size),
-                     .weights = std::move(weights)};
+                     .weights = std::move(weights),
+                     .hash = std::move(hash)};
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "formats/base_modules.h"
+#include "formats/content_hash.h"
 #include "formats/hf_config.h"
 #include "formats/peft_config.h"
 #include "formats/safetensors.h"
@@ -55,13 +56,17 @@ struct TokenRows {
 struct PeftAdapter {
   std::string dir;
   PeftLoraConfig config;
-  AdapterId id;
   std::vector<AdapterModule> modules;  // the embedding, by layer and projection, the head
   std::vector<SavedParameter> saved;
   std::vector<TokenRows> token_rows;
   int64_t vocab_size = 0;    // for which the adapter is made; the base's unless it was resized
   int64_t added_tokens = 0;  // of it, beyond the base's
   SafetensorsFile weights;   // what the views point into
+  // Hashing takes as long as all else, so it goes on beside it. The last member: it reads the
+  // weights.
+  PendingContentHash hash;
+
+  AdapterId id() const { return hash.Get(); }
 
   int64_t max_rank() const;
   size_t weight_bytes() const;  // of all tensors that are applied, as stored

@@ -74,12 +74,12 @@ TEST(PeftAdapterTest, TakesTheNameDefaultInTensorNames) {
 
 TEST(PeftAdapterTest, IdentityIsTheContent) {
   const auto one = Open({A(), B()}), two = Open({A(), B()});
-  EXPECT_EQ(one->id, two->id);
+  EXPECT_EQ(one->id(), two->id());
   EXPECT_NE(one->dir, two->dir);
   TestTensor other = B();
   other.data = FloatBytes({1, 2, 3, 4, 5, 6, 7, 9});
-  EXPECT_NE(Open({A(), other})->id, one->id);
-  EXPECT_NE(Open({A(), B()}, nullptr, std::string(kConfig) + " ")->id, one->id);
+  EXPECT_NE(Open({A(), other})->id(), one->id());
+  EXPECT_NE(Open({A(), B()}, nullptr, std::string(kConfig) + " ")->id(), one->id());
 }
 
 TEST(PeftAdapterTest, RefusesWhatDoesNotFitAndSaysAllOfIt) {

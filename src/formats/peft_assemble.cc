@@ -7,7 +7,7 @@
 #include <cstring>
 #include <unordered_map>
 
-#include "base/thread_name.h"
+#include "base/background.h"
 #include "formats/json.h"
 
 namespace lorry::formats {

@@ -67,7 +67,7 @@ std::string CardText(const MergePlan& plan) {
     const formats::PeftAdapter& adapter = plan.adapters()[i];
     text += fmt::format("| {} | {} | {} | {} | `{}` |\n", Cell(ShownName(options.adapters[i])),
                         options.adapters[i].weight, adapter.modules.size(), adapter.max_rank(),
-                        adapter.id.Hex());
+                        adapter.id().Hex());
   }
   text += fmt::format("\n{} {} modules were changed", HowMerged(plan), plan.modules().size());
   if (options.dtype) text += fmt::format("; stored as {}", DTypeName(*options.dtype));

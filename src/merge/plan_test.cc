@@ -158,7 +158,7 @@ TEST(CardTest, SaysWhatWasMergedAndHow) {
   EXPECT_THAT(card, HasSubstr("| exclude-names | 1 | "));
   EXPECT_THAT(card, HasSubstr("| exclude-regex | -0.5 | "));
   EXPECT_THAT(card, HasSubstr("`dare_ties`, density 0.5, majority sign by total, seed 11."));
-  EXPECT_THAT(card, HasSubstr(plan->adapters()[1].id.Hex()));
+  EXPECT_THAT(card, HasSubstr(plan->adapters()[1].id().Hex()));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/background.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/thread_name.h"
@@ -219,6 +220,7 @@ Result<int> HttpServer::Start() {
   for (int i = 0; i < std::max(1, core_->context->options.num_io_threads); ++i) {
     core_->threads.emplace_back([core = core_.get(), i] {
       NameThisThread(fmt::format("io-{}", i).c_str());
+      BecomeQuickThread();
       core->RunIo();
     });
   }

@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/background.h"
 #include "base/thread_name.h"
 #include "server/session.h"
 
@@ -27,6 +28,7 @@ void SessionThread::Stop() {
 
 void SessionThread::Run() {
   NameThisThread("lorry-sessions");
+  BecomeQuickThread();
   std::vector<SessionMessage> messages;
   std::unordered_set<Session*> touched;  // all held by `messages`
   while (true) {
