@@ -38,7 +38,7 @@ void SetAttributesOfThisThread(int added_nice, uint64_t slice_ns) {
 }
 
 // Figures: docs/decisions/0008-loaders-beside-streams.md
-constexpr int kBackgroundNice = 8;
+constexpr int kBackgroundNice = 6;
 constexpr uint64_t kBackgroundSliceNs = 200'000;
 constexpr auto kLongestRun = microseconds(250);
 constexpr auto kInstant = microseconds(30);
