@@ -22,7 +22,7 @@ TEST(BackgroundTest, ABackgroundThreadLetsOthersGoFirst) {
   const int usual = NiceOfThisThread();
   std::thread([usual] {
     BecomeBackgroundThread();
-    EXPECT_GT(NiceOfThisThread(), usual);
+    EXPECT_TRUE(NiceOfThisThread() > usual || usual == 19);  // 19: nobody goes later
     LetOthersRun();
   }).join();
   EXPECT_EQ(NiceOfThisThread(), usual);
@@ -33,7 +33,7 @@ TEST(BackgroundTest, WhatRunsBesideIsAsWhoAskedForIt) {
   EXPECT_EQ(NiceBeside(), usual);
   std::thread([usual] {
     BecomeBackgroundThread();
-    EXPECT_GT(NiceBeside(), usual);
+    EXPECT_TRUE(NiceBeside() > usual || usual == 19);
   }).join();
 }
 

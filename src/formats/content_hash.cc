@@ -129,24 +129,37 @@ AdapterId HashAdapterContent(std::span<const ContentPart> parts) {
 }
 
 struct PendingContentHash::State {
-  std::vector<std::string> texts;  // names and short parts
-  std::vector<ContentPart> parts;
+  const std::vector<std::string> copies;  // name, bytes, name, bytes, ...
+  const std::vector<ContentPart> parts;
   Leaves leaves;
 
-  explicit State(std::span<const ContentPart> given)
-      : parts(given.begin(), given.end()), leaves(given) {
-    texts.reserve(2 * parts.size());  // views of them stay
-    for (ContentPart& part : parts) {
-      part.name = texts.emplace_back(part.name);
-      if (part.bytes.size() > kLeafBytes) continue;
-      const auto* begin = reinterpret_cast<const char*>(part.bytes.data());
-      part.bytes = std::as_bytes(std::span(texts.emplace_back(begin, part.bytes.size())));
+  State(std::span<const ContentPart> texts, const ContentPart& file)
+      : copies(Copied(texts, file)), parts(PartsOf(copies, file)), leaves(parts) {}
+
+  static std::vector<std::string> Copied(std::span<const ContentPart> texts,
+                                         const ContentPart& file) {
+    std::vector<std::string> copies;
+    for (const ContentPart& text : texts) {
+      copies.emplace_back(text.name);
+      copies.emplace_back(reinterpret_cast<const char*>(text.bytes.data()), text.bytes.size());
     }
+    copies.emplace_back(file.name);
+    return copies;
+  }
+
+  static std::vector<ContentPart> PartsOf(std::span<const std::string> copies,
+                                          const ContentPart& file) {
+    std::vector<ContentPart> parts;
+    for (; copies.size() > 1; copies = copies.subspan(2)) {
+      parts.push_back({copies[0], std::as_bytes(std::span(copies[1]))});
+    }
+    parts.push_back({copies[0], file.bytes});
+    return parts;
   }
 };
 
-PendingContentHash::PendingContentHash(std::span<const ContentPart> parts)
-    : state_(std::make_shared<State>(parts)) {
+PendingContentHash::PendingContentHash(std::span<const ContentPart> texts, const ContentPart& file)
+    : state_(std::make_shared<State>(texts, file)) {
   // They may come late, and find nothing to do.
   for (int i = NumHelpers(state_->leaves.count()); i > 0; --i) {
     if (!RunBeside([state = state_] { state->leaves.HashThem(); })) break;

@@ -2,7 +2,7 @@
 // AdapterId. Equal content is the same adapter under any name, and nobody can make another adapter
 // that passes for a given one. A long file counts as the SHA-256 of each of its leaves of 256 KiB
 // (a Merkle tree of two levels), so that several threads can hash it.
-// Owns: copies of names and short files. Thread: any.
+// Owns: nothing, but a pending hash copies of its texts. Thread: any.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,8 @@ AdapterId HashAdapterContent(std::span<const ContentPart> parts);
 // The same, on threads of its own beside whoever made it.
 class PendingContentHash {
  public:
-  // The bytes of parts must outlive it.
-  explicit PendingContentHash(std::span<const ContentPart> parts);
+  // Of the texts, which are copied, and then the file, whose bytes must outlive it.
+  PendingContentHash(std::span<const ContentPart> texts, const ContentPart& file);
   ~PendingContentHash();  // gives up what nobody has begun
   PendingContentHash(PendingContentHash&&) = default;
   PendingContentHash& operator=(PendingContentHash&&) = delete;  // would not wait

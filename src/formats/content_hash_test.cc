@@ -69,18 +69,20 @@ TEST(ContentHashTest, EveryLeafCounts) {
 }
 
 TEST(ContentHashTest, PendingIsTheSame) {
-  for (const size_t num_bytes :
-       {size_t{10}, size_t{256} << 10, (size_t{256} << 10) + 1, size_t{7} << 20}) {
-    const std::string weights = LongText(num_bytes);
-    std::optional<PendingContentHash> pending;
-    {
-      const std::string config = "config";  // short parts need not outlive it
-      const ContentPart parts[] = {{"config", std::as_bytes(std::span(config))},
-                                   {"weights", std::as_bytes(std::span(weights))}};
-      pending.emplace(parts);
+  constexpr size_t kLeaf = size_t{256} << 10;
+  for (const size_t text_bytes : {size_t{6}, 2 * kLeaf + 1}) {
+    for (const size_t num_bytes : {size_t{10}, kLeaf, kLeaf + 1, 28 * kLeaf}) {
+      const std::string weights = LongText(num_bytes);
+      std::optional<PendingContentHash> pending;
+      {
+        const std::string config = LongText(text_bytes);  // texts need not outlive it
+        const ContentPart text = {"config", std::as_bytes(std::span(config))};
+        pending.emplace(std::span(&text, 1),
+                        ContentPart{"weights", std::as_bytes(std::span(weights))});
+      }
+      EXPECT_EQ(pending->Get(), Hash(LongText(text_bytes), weights));
+      EXPECT_EQ(pending->Get(), Hash(LongText(text_bytes), weights));
     }
-    EXPECT_EQ(pending->Get(), Hash("config", weights));
-    EXPECT_EQ(pending->Get(), Hash("config", weights));
   }
 }
 
@@ -89,7 +91,7 @@ TEST(ContentHashTest, PendingCanBeGivenUp) {
   for (int round = 0; round < 50; ++round) {
     const std::string weights = LongText(size_t{4} << 20);
     const ContentPart part = {"weights", std::as_bytes(std::span(weights))};
-    const PendingContentHash pending(std::span(&part, 1));
+    const PendingContentHash pending({}, part);
   }
 }
 

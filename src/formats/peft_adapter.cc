@@ -49,9 +49,8 @@ Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& 
     fit.reasons.emplace_back("the adapter changes nothing");
   }
   if (!fit.reasons.empty()) return DoesNotFit(adapter_dir, fit);
-  const ContentPart content[] = {{kConfigFile, std::as_bytes(std::span(config_text))},
-                                 {kWeightsFile, weights.file().bytes()}};
-  PendingContentHash hash(content);
+  const ContentPart config_part = {kConfigFile, std::as_bytes(std::span(config_text))};
+  PendingContentHash hash(std::span(&config_part, 1), {kWeightsFile, weights.file().bytes()});
   return PeftAdapter{.dir = adapter_dir,
                      .config = std::move(config),
                      .modules = std::move(parts.modules),

@@ -82,6 +82,16 @@ TEST(PeftAdapterTest, IdentityIsTheContent) {
   EXPECT_NE(Open({A(), B()}, nullptr, std::string(kConfig) + " ")->id(), one->id());
 }
 
+TEST(PeftAdapterTest, ALongConfigIsPartOfTheIdentityToo) {
+  const std::string config = kConfig + std::string(300 << 10, ' ');
+  const auto adapter = Open({A(), B()}, nullptr, config);
+  ASSERT_TRUE(adapter.has_value()) << adapter.error().message;
+  const std::string weights = MakeSafetensors({A(), B()});
+  const ContentPart parts[] = {{"adapter_config.json", std::as_bytes(std::span(config))},
+                               {"adapter_model.safetensors", std::as_bytes(std::span(weights))}};
+  EXPECT_EQ(adapter->id(), HashAdapterContent(parts));
+}
+
 TEST(PeftAdapterTest, RefusesWhatDoesNotFitAndSaysAllOfIt) {
   const std::string prefix = kPrefix;
   const auto with = [](TestTensor tensor, std::string dtype, std::string shape, std::string data) {
