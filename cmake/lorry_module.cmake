@@ -25,9 +25,7 @@ function(lorry_module)
   if(LORRY_TESTS AND ARG_TESTS)
     add_executable(${ARG_NAME}_test ${ARG_TESTS})
     target_link_libraries(${ARG_NAME}_test PRIVATE ${target} ${ARG_TEST_DEPS} GTest::gmock
-                                                   GTest::gtest_main lorry_flags)
-    target_compile_definitions(${ARG_NAME}_test
-                               PRIVATE LORRY_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+                                                   lorry_source_dir GTest::gtest_main lorry_flags)
     add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME}_test)
     set_tests_properties(${ARG_NAME} PROPERTIES LABELS unit TIMEOUT 600)
     add_dependencies(unit_tests ${ARG_NAME}_test)

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "base/testing/source_dir.h"
 #include "formats/checkpoint.h"
 #include "model/families/family.h"
 
@@ -22,7 +23,7 @@ struct Base {
   formats::Checkpoint checkpoint;
 
   explicit Base(const std::string& name)
-      : dir(std::string(LORRY_SOURCE_DIR "/tests/data/oracle/") + name),
+      : dir(SourcePath("tests/data/oracle/") + name),
         config(formats::ReadHfConfig(dir).value()),
         spec(model::MakeSpec(config).value()),
         checkpoint(formats::Checkpoint::Open(dir).value()) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "adapters/catalogue_testing.h"
+#include "base/testing/source_dir.h"
 #include "formats/archive_testing.h"
 #include "formats/torch_file_testing.h"
 
@@ -92,7 +93,7 @@ TEST_F(LoadAdapterTest, AnArchiveOfSeveralSaysWhich) {
 TEST_F(LoadAdapterTest, APickleWithCodeIsRefusedByItsName) {
   dir_.Write("evil/adapter_config.json", config_);
   dir_.Write("evil/adapter_model.bin",
-             formats::ReadWhole(LORRY_SOURCE_DIR "/tests/data/torch/os_system.bin"));
+             formats::ReadWhole(SourcePath("tests/data/torch/os_system.bin")));
   const auto error = Register("evil", dir_.Path("evil")).Get().error();
   EXPECT_EQ(error.code, ErrorCode::kPermission);
   EXPECT_THAT(error.message, HasSubstr("system"));

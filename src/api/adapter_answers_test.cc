@@ -11,6 +11,7 @@
 #include "api/sagemaker/adapters.h"
 #include "api/sglang/adapters.h"
 #include "api/vllm/adapters.h"
+#include "base/testing/source_dir.h"
 
 namespace lorry::api {
 namespace {
@@ -104,7 +105,7 @@ Said SaidBy(const json::object& row) {
 
 void RunAnswers(const std::string& dialect, size_t least,
                 const std::map<std::string, Formatter>& formatters) {
-  std::ifstream file(LORRY_SOURCE_DIR "/tests/api/" + dialect + "/adapter_answers.json");
+  std::ifstream file(SourcePath("tests/api/") + dialect + "/adapter_answers.json");
   std::stringstream text;
   text << file.rdbuf();
   const json::value table = json::parse(text.str());

@@ -11,6 +11,7 @@
 #include "api/sagemaker/adapters.h"
 #include "api/sglang/adapters.h"
 #include "api/vllm/adapters.h"
+#include "base/testing/source_dir.h"
 
 namespace lorry::api {
 namespace {
@@ -94,7 +95,7 @@ void CheckRow(const json::object& row, const Result<json::object>& parsed) {
 
 void RunPairs(const std::string& dialect, size_t least,
               const std::map<std::string, Parser>& parsers) {
-  std::ifstream file(LORRY_SOURCE_DIR "/tests/api/" + dialect + "/adapter_requests.json");
+  std::ifstream file(SourcePath("tests/api/") + dialect + "/adapter_requests.json");
   std::stringstream text;
   text << file.rdbuf();
   const json::value table = json::parse(text.str());

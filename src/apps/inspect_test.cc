@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "apps/commands.h"
+#include "base/testing/source_dir.h"
 #include "formats/test_files.h"
 #include "formats/torch_file_testing.h"
 
@@ -61,7 +62,7 @@ TEST_F(InspectTest, ATorchFileIsReadAsAServerReadsIt) {
 TEST_F(InspectTest, CodeInATorchFileIsRefusedByItsName) {
   dir_.Write("evil/adapter_config.json", formats::ReadWhole(adapter_ + "/adapter_config.json"));
   dir_.Write("evil/adapter_model.bin",
-             formats::ReadWhole(LORRY_SOURCE_DIR "/tests/data/torch/os_system.bin"));
+             formats::ReadWhole(SourcePath("tests/data/torch/os_system.bin")));
   EXPECT_THAT(Complaint(dir_.Path("evil")), HasSubstr("system"));
   ExpectNothingStaged();
 }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/testing/source_dir.h"
 #include "formats/archive_testing.h"
 #include "formats/checkpoint.h"
 #include "formats/test_files.h"
@@ -122,7 +123,7 @@ TEST(MergeCommandTest, TakesWhatAServerTakes) {
                 HasSubstr("| " + source + " | 0.5 |"));
   }
   temp.Write("torch/adapter_model.bin",
-             formats::ReadWhole(LORRY_SOURCE_DIR "/tests/data/torch/os_system.bin"));
+             formats::ReadWhole(SourcePath("tests/data/torch/os_system.bin")));
   const Outcome refused =
       Merge({kModel, "--adapter", temp.Path("torch"), "-o", temp.Path("refused")});
   EXPECT_EQ(refused.status, 1);

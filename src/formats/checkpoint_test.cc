@@ -1,3 +1,4 @@
+#include "base/testing/source_dir.h"
 #include "formats/checkpoint.h"
 
 #include <gmock/gmock.h>
@@ -91,7 +92,7 @@ TEST(CheckpointTest, OpensWhatTransformersSaved) {
 }
 
 TEST(CheckpointTest, OpensAConvertedModel) {
-  const std::string dir = LORRY_SOURCE_DIR "/tests/data/stories260K";
+  const std::string dir = SourcePath("tests/data/stories260K");
   const HfConfig config = ReadHfConfig(dir).value();
   const auto checkpoint = Checkpoint::Open(dir);
   ASSERT_TRUE(checkpoint.has_value()) << checkpoint.error().message;

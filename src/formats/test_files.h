@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/testing/source_dir.h"
+
 namespace lorry::formats {
 
 class TempDir {
@@ -78,7 +80,7 @@ inline std::string ReadWhole(const std::string& path) {
 }
 
 inline std::string OraclePath(std::string_view name) {
-  return std::string(LORRY_SOURCE_DIR "/tests/data/oracle/").append(name);
+  return SourcePath("tests/data/oracle/").append(name);
 }
 
 }  // namespace lorry::formats

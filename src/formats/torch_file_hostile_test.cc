@@ -1,6 +1,7 @@
 // Pickles and zips whose makers meant harm.
 #include <gmock/gmock.h>
 
+#include "base/testing/source_dir.h"
 #include "formats/test_files.h"
 #include "formats/torch_file.h"
 #include "formats/torch_file_testing.h"
@@ -274,7 +275,7 @@ TEST_F(HostileTorchFile, ZipsWithAnyByteChanged) {
 }
 
 TEST_F(HostileTorchFile, TheOldFormCutChangedAndExtended) {
-  const std::string whole = ReadWhole(LORRY_SOURCE_DIR "/tests/data/torch/plain.legacy.bin");
+  const std::string whole = ReadWhole(SourcePath("tests/data/torch/plain.legacy.bin"));
   EXPECT_EQ(Refusal(whole), "");
   EXPECT_THAT(Refusal(whole + "x"), HasSubstr("1 bytes follow the last storage"));
   for (size_t at = 0; at < whole.size(); at += 3) {

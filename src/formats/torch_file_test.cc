@@ -1,3 +1,4 @@
+#include "base/testing/source_dir.h"
 #include "formats/torch_file.h"
 
 #include <gmock/gmock.h>
@@ -11,7 +12,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string TorchPath(std::string_view name) {
-  return std::string(LORRY_SOURCE_DIR "/tests/data/torch/").append(name);
+  return SourcePath("tests/data/torch/").append(name);
 }
 
 // name, form: what torch wrote, and what its tensors are as safetensors.

@@ -11,6 +11,8 @@
 #include <sstream>
 #include <string>
 
+#include "base/testing/source_dir.h"
+
 namespace lorry::text {
 
 inline std::string ReadTestFile(const std::string& path) {
@@ -22,7 +24,7 @@ inline std::string ReadTestFile(const std::string& path) {
 }
 
 inline std::string ProjectFile(const std::string& name) {
-  return ReadTestFile(std::string(LORRY_SOURCE_DIR "/tests/data/text/") + name);
+  return ReadTestFile(SourcePath("tests/data/text/") + name);
 }
 
 inline boost::json::value ProjectJson(const std::string& name) {

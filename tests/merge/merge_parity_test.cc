@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/testing/source_dir.h"
 #include "formats/checkpoint.h"
 #include "formats/peft_adapter.h"
 #include "formats/safetensors.h"
@@ -23,7 +24,7 @@ namespace fs = std::filesystem;
 namespace json = boost::json;
 using formats::TensorView;
 
-const std::string kData = std::string(LORRY_SOURCE_DIR) + "/tests/data/";
+const std::string kData = SourcePath("tests/data/");
 const std::string kOracle = kData + "oracle/";
 const std::string kGoldens = kData + "merge/";
 constexpr double kF32Bound = 1e-4;

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "adapters/adapter_image.h"
+#include "base/testing/source_dir.h"
 #include "formats/peft_adapter.h"
 #include "formats/safetensors.h"
 #include "kernels/isa.h"
@@ -19,7 +20,7 @@ namespace {
 
 namespace json = boost::json;
 
-const std::string kOracle = std::string(LORRY_SOURCE_DIR) + "/tests/data/oracle/";
+const std::string kOracle = SourcePath("tests/data/oracle/");
 
 json::object ReadJson(const std::string& path) {
   std::ifstream file(path);
@@ -209,7 +210,7 @@ TEST_P(ParityTest, TokensBeyondASmallerVocabularyAreTheBases) {
 
 // A trained model tells its known story: 200 greedy tokens in f32.
 TEST_P(ParityTest, StoriesGreedy) {
-  const std::string dir = std::string(LORRY_SOURCE_DIR) + "/tests/data/stories260K";
+  const std::string dir = SourcePath("tests/data/stories260K");
   const json::object expected = ReadJson(dir + "/expected_greedy.json");
   auto model = model::Model::Load(dir, {.dtype = "float32"}, stream_);
   ASSERT_TRUE(model) << model.error().message;

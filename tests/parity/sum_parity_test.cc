@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "adapters/adapter_image.h"
+#include "base/testing/source_dir.h"
 #include "engine/collector.h"
 #include "engine/engine.h"
 #include "engine/model_step.h"
@@ -19,7 +20,7 @@ namespace {
 
 namespace json = boost::json;
 
-const std::string kOracle = std::string(LORRY_SOURCE_DIR) + "/tests/data/oracle/";
+const std::string kOracle = SourcePath("tests/data/oracle/");
 
 class SumParityTest : public ::testing::Test {
  protected:

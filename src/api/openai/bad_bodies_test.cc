@@ -8,6 +8,7 @@
 
 #include "api/error_map.h"
 #include "api/openai/parse.h"
+#include "base/testing/source_dir.h"
 
 namespace lorry::api::openai {
 namespace {
@@ -31,7 +32,7 @@ std::optional<Error> ErrorOf(std::string_view endpoint, std::string_view body) {
 }
 
 TEST(BadBodies, AreRefusedByName) {
-  std::ifstream file(LORRY_SOURCE_DIR "/tests/api/openai/bad_bodies.json");
+  std::ifstream file(SourcePath("tests/api/openai/bad_bodies.json"));
   std::stringstream text;
   text << file.rdbuf();
   const json::value table = json::parse(text.str());

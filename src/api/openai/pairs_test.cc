@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "api/openai/parse.h"
+#include "base/testing/source_dir.h"
 
 namespace lorry::api::openai {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 namespace json = boost::json;
 
 json::array ReadArray(const std::string& name) {
-  std::ifstream file(std::string(LORRY_SOURCE_DIR) + "/tests/api/openai/" + name);
+  std::ifstream file(SourcePath("tests/api/openai/") + name);
   std::stringstream text;
   text << file.rdbuf();
   return json::parse(text.str()).as_array();
