@@ -64,15 +64,27 @@ XXH128_canonical_t Checksum(FileHeader header, const Sections& sections) {
 }
 
 // From the middle of each stretch, so that no two samples touch.
-void UpdateWithSample(XXH3_state_t& state, std::span<const std::byte> bytes) {
-  constexpr size_t kSampleBytes = 4096;
-  constexpr size_t kStretchBytes = size_t{64} << 20;
-  for (size_t begin = 0; begin < bytes.size(); begin += kStretchBytes) {
-    const auto stretch = bytes.subspan(begin, std::min(kStretchBytes, bytes.size() - begin));
-    const size_t num_bytes = std::min(kSampleBytes, stretch.size());
-    const auto sample = stretch.subspan((stretch.size() - num_bytes) / 2, num_bytes);
+Status UpdateWithSample(XXH3_state_t& state, const formats::Checkpoint& checkpoint,
+                        const formats::TensorEntry& tensor) {
+  constexpr uint64_t kSampleBytes = 4096;
+  constexpr uint64_t kStretchBytes = uint64_t{64} << 20;
+  const auto element_bytes = static_cast<int64_t>(DTypeBytes(tensor.dtype));
+  std::vector<std::byte> buffer;
+  for (uint64_t begin = 0; begin < tensor.num_bytes; begin += kStretchBytes) {
+    const uint64_t stretch = std::min(kStretchBytes, tensor.num_bytes - begin);
+    const uint64_t num_bytes = std::min(kSampleBytes, stretch);
+    const uint64_t first = begin + (stretch - num_bytes) / 2;
+    // Whole elements around it, since it may begin within one.
+    const auto first_element = static_cast<int64_t>(first) / element_bytes;
+    const auto end_element =
+        (static_cast<int64_t>(first + num_bytes) + element_bytes - 1) / element_bytes;
+    ASSIGN_OR_RETURN(const formats::TensorView around,
+                     checkpoint.Read(tensor, first_element, end_element - first_element, buffer));
+    const size_t skipped = first - static_cast<uint64_t>(first_element * element_bytes);
+    const auto sample = around.bytes.subspan(skipped, num_bytes);
     XXH3_64bits_update(&state, sample.data(), sample.size());
   }
+  return {};
 }
 
 std::string_view ViewOf(std::span<const std::byte> bytes) {
@@ -85,7 +97,8 @@ tl::unexpected<Error> Broken(const std::string& path, std::string_view what) {
 
 }  // namespace
 
-uint64_t BaseFingerprint(const model::ModelSpec& spec, const formats::Checkpoint& checkpoint) {
+Result<uint64_t> BaseFingerprint(const model::ModelSpec& spec,
+                                 const formats::Checkpoint& checkpoint) {
   const std::string text =
       fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}|{}|{}", kPackingVersion, spec.family, spec.vocab_size,
                   spec.hidden, spec.num_layers, spec.num_heads, spec.num_kv_heads, spec.head_dim,
@@ -94,10 +107,10 @@ uint64_t BaseFingerprint(const model::ModelSpec& spec, const formats::Checkpoint
   XXH3_64bits_reset(&state);
   XXH3_64bits_update(&state, text.data(), text.size());
   for (const std::string& name : checkpoint.TensorNames()) {
-    const formats::TensorView tensor = checkpoint.Get(name).value();
+    ASSIGN_OR_RETURN(const formats::TensorEntry tensor, checkpoint.Get(name));
     const std::string about = fmt::format("{}|{}", name, tensor.Describe());
     XXH3_64bits_update(&state, about.data(), about.size());
-    UpdateWithSample(state, tensor.bytes);
+    RETURN_IF_ERROR(UpdateWithSample(state, checkpoint, tensor));
   }
   return XXH3_64bits_digest(&state);
 }
@@ -162,7 +175,7 @@ void TouchImageFile(const std::string& path) { ::utimensat(AT_FDCWD, path.c_str(
 
 Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
                                                           const ImageKey& key, int num_layers) {
-  ASSIGN_OR_RETURN(formats::MappedFile file, formats::MappedFile::Read(path));
+  ASSIGN_OR_RETURN(formats::FileBytes file, formats::FileBytes::Read(path));
   const std::span<const std::byte> bytes = file.bytes();
   FileHeader header;
   if (bytes.size() < sizeof(header)) return Broken(path, "shorter than its header");

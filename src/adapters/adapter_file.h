@@ -24,7 +24,8 @@ struct ImageKey {
 
 // Of the base's shapes, type and weights, and the version of the packing. Of the weights a sample
 // is read, 4 KiB or more of every tensor: training or merging leaves none of what it touches alone.
-uint64_t BaseFingerprint(const model::ModelSpec& spec, const formats::Checkpoint& checkpoint);
+Result<uint64_t> BaseFingerprint(const model::ModelSpec& spec,
+                                 const formats::Checkpoint& checkpoint);
 
 // "3f…c2-0123456789abcdef.image": letters, digits, '-' and '.' only.
 std::string ImageFileName(const ImageKey& key);

@@ -112,7 +112,7 @@ uint64_t FingerprintOf(const model::ModelSpec& spec,
                        const std::vector<formats::TestTensor>& tensors) {
   formats::TempDir dir;
   dir.Write("model.safetensors", formats::MakeSafetensors(tensors));
-  return BaseFingerprint(spec, formats::Checkpoint::Open(dir.path()).value());
+  return BaseFingerprint(spec, formats::Checkpoint::Open(dir.path()).value()).value();
 }
 
 TEST(BaseFingerprintTest, TellsBasesOfOneShapeApart) {

@@ -14,7 +14,7 @@
 #include "device/buffer.h"
 #include "formats/adapter_text.h"
 #include "formats/checkpoint.h"
-#include "formats/mapped_file.h"
+#include "formats/file_bytes.h"
 #include "formats/peft_adapter.h"
 #include "model/adapter_weights.h"
 #include "model/model_spec.h"
@@ -65,9 +65,9 @@ struct AdapterImage final : AdapterHandle {
   std::span<const std::byte> blob;               // 64-byte aligned
   std::optional<model::AdapterWeights> weights;  // in the blob
 
-  Buffer buffer;                            // what holds the blob: this,
-  std::optional<formats::MappedFile> file;  // or this
-  formats::AdapterText own_text;            // what `text` views, if there is no file
+  Buffer buffer;                           // what holds the blob: this,
+  std::optional<formats::FileBytes> file;  // or this
+  formats::AdapterText own_text;           // what `text` views, if there is no file
 
   size_t host_bytes() const {
     return blob.size() + text.tokenizer_json.size() + text.config_json.size();

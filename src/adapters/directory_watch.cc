@@ -45,7 +45,7 @@ std::string StateOf(const fs::path& dir) {
 bool IsComplete(const fs::path& dir) {
   std::error_code error;
   const fs::path weights = dir / "adapter_model.safetensors";
-  return !fs::exists(weights, error) || formats::SafetensorsFile::Open(weights).has_value();
+  return !fs::exists(weights, error) || formats::SafetensorsHeader::Read(weights).has_value();
 }
 
 }  // namespace

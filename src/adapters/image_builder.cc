@@ -18,6 +18,7 @@ using formats::AdapterModule;
 using formats::BaseModule;
 using formats::ModuleKind;
 using formats::SavedParameter;
+using formats::TensorEntry;
 using formats::TensorView;
 using Kind = AdapterPart::Kind;
 
@@ -36,6 +37,13 @@ TensorView RowsOf(const TensorView& tensor, int64_t begin, int64_t count) {
   rows.shape[0] = count;
   rows.bytes = tensor.bytes.subspan(begin * row_bytes, count * row_bytes);
   return rows;
+}
+
+TensorView ElementsOf(const TensorView& tensor, int64_t begin, int64_t count) {
+  const size_t element_bytes = DTypeBytes(tensor.dtype);
+  return {.dtype = tensor.dtype,
+          .shape = {count},
+          .bytes = tensor.bytes.subspan(begin * element_bytes, count * element_bytes)};
 }
 
 // Element by element into the act dtype.
@@ -110,9 +118,12 @@ std::vector<float> Transposed(const std::vector<float>& matrix, int64_t rows, in
   return result;
 }
 
+// `count` rows of a weight from `begin` on, in f32.
+using WeightRows = std::function<Result<std::vector<float>>(int64_t begin, int64_t count)>;
+
 // Lengths that DoRA divides by: of the rows of W + s B A, and for the embedding, whose weight is
 // transposed, of its columns.
-std::vector<float> DoraNorms(const AdapterModule& lora, const TensorView& weight) {
+Result<std::vector<float>> DoraNorms(const AdapterModule& lora, const WeightRows& weight) {
   const bool embedding = lora.kind == ModuleKind::kEmbedding;
   const int64_t n = embedding ? lora.in_features : lora.out_features;
   const int64_t k = embedding ? lora.out_features : lora.in_features;
@@ -126,7 +137,7 @@ std::vector<float> DoraNorms(const AdapterModule& lora, const TensorView& weight
   std::vector<double> squares(embedding ? k : 0);
   for (int64_t row = 0; row < n; row += kChunkRows) {
     const int64_t count = std::min<int64_t>(kChunkRows, n - row);
-    const std::vector<float> w = ToF32(RowsOf(weight, row, count));
+    ASSIGN_OR_RETURN(const std::vector<float> w, weight(row, count));
     const kernels::DeltaRows rows{.w = w.data(),
                                   .b = b.data() + row * lora.rank,
                                   .a = a.data(),
@@ -218,19 +229,32 @@ std::string ImageBuilder::BaseName(const BaseModule& module, bool is_bias) const
 
 // The same after rounding to what it is computed in. PEFT saves an adapted embedding's own weight
 // with the adapter, trained or not.
-bool ImageBuilder::SameAsBase(const SavedParameter& parameter) const {
-  const Result<TensorView> base = base_.Get(BaseName(parameter.module, parameter.is_bias));
+Result<bool> ImageBuilder::SameAsBase(const SavedParameter& parameter) const {
+  const Result<TensorEntry> base = base_.Get(BaseName(parameter.module, parameter.is_bias));
   const TensorView& values = parameter.values;
   if (!base || base->shape != values.shape) return false;
-  if (base->dtype == values.dtype) {
-    return std::memcmp(base->bytes.data(), values.bytes.data(), values.bytes.size()) == 0;
-  }
-  if (values.shape.size() == 1) return ToF32(*base) == ToF32(values);
-  const size_t row_bytes = values.shape[1] * DTypeBytes(spec_.dtype);
-  std::vector<std::byte> ours(row_bytes), theirs(row_bytes);
-  for (int64_t row = 0; row < values.shape[0]; ++row) {
-    CopyAs(RowsOf(*base, row, 1), spec_.dtype, theirs.data());
-    CopyAs(RowsOf(values, row, 1), spec_.dtype, ours.data());
+  const bool is_vector = values.shape.size() == 1;
+  const int64_t row_elements = is_vector ? 1 : values.shape[1];
+  std::vector<std::byte> buffer, ours, theirs;
+  for (int64_t row = 0; row < values.shape[0]; row += kChunkRows) {
+    const int64_t count = std::min<int64_t>(kChunkRows, values.shape[0] - row) * row_elements;
+    ASSIGN_OR_RETURN(const TensorView base_part,
+                     base_.Read(*base, row * row_elements, count, buffer));
+    const TensorView part = ElementsOf(values, row * row_elements, count);
+    if (base->dtype == values.dtype) {
+      if (std::memcmp(base_part.bytes.data(), part.bytes.data(), part.bytes.size()) != 0) {
+        return false;
+      }
+      continue;
+    }
+    if (is_vector) {  // computed in f32
+      if (ToF32(base_part) != ToF32(part)) return false;
+      continue;
+    }
+    ours.resize(count * DTypeBytes(spec_.dtype));
+    theirs.resize(ours.size());
+    CopyAs(base_part, spec_.dtype, theirs.data());
+    CopyAs(part, spec_.dtype, ours.data());
     if (ours != theirs) return false;
   }
   return true;
@@ -239,14 +263,22 @@ bool ImageBuilder::SameAsBase(const SavedParameter& parameter) const {
 Result<std::vector<float>> ImageBuilder::DoraScale(const BaseModule& module,
                                                    const Site& site) const {
   const AdapterModule& lora = *site.lora;
-  TensorView weight;
+  WeightRows weight;
   if (site.weight != nullptr) {
-    weight = *site.weight;
+    weight = [&own = *site.weight](int64_t begin, int64_t count) -> Result<std::vector<float>> {
+      return ToF32(RowsOf(own, begin, count));
+    };
   } else {
-    ASSIGN_OR_RETURN(weight, base_.Get(BaseName(module, false)));
+    ASSIGN_OR_RETURN(TensorEntry base, base_.Get(BaseName(module, false)));
+    weight = [this, base = std::move(base)](int64_t begin,
+                                            int64_t count) -> Result<std::vector<float>> {
+      std::vector<std::byte> buffer;
+      ASSIGN_OR_RETURN(const TensorView rows,
+                       base_.Read(base, begin * base.shape[1], count * base.shape[1], buffer));
+      return ToF32(rows);
+    };
   }
-  const std::vector<float> norms = DoraNorms(lora, weight);
-  if (site.weight == nullptr) base_.ReleasePages(weight);
+  ASSIGN_OR_RETURN(const std::vector<float> norms, DoraNorms(lora, weight));
   std::vector<float> scale = ToF32(*lora.magnitude);
   for (size_t i = 0; i < scale.size(); ++i) {
     scale[i] /= norms[i];
@@ -259,8 +291,8 @@ Result<std::vector<float>> ImageBuilder::DoraScale(const BaseModule& module,
 }
 
 Result<std::vector<float>> ImageBuilder::BaseBias(const BaseModule& module) const {
-  ASSIGN_OR_RETURN(const TensorView bias, base_.Get(BaseName(module, true)));
-  return ToF32(bias);
+  ASSIGN_OR_RETURN(const TensorEntry bias, base_.Get(BaseName(module, true)));
+  return base_.ReadF32(bias);
 }
 
 // y = (x W^T + s (x A^T) B^T + s b_bias) * scale + bias. The product has the base's bias in it
@@ -339,7 +371,8 @@ Status ImageBuilder::Plan() {
     sites[module.name] = {ModuleOf(module), Site{.lora = &module}};
   }
   for (const SavedParameter& parameter : adapter_.saved) {
-    if (SameAsBase(parameter)) continue;
+    ASSIGN_OR_RETURN(const bool is_base, SameAsBase(parameter));
+    if (is_base) continue;
     auto& [module, site] = sites[parameter.module.name];
     module = parameter.module;
     (parameter.is_bias ? site.bias : site.weight) = &parameter.values;

@@ -48,7 +48,7 @@ class ImageBuilder {
   void AddTokenRows(const formats::TokenRows& tokens);
 
   std::string BaseName(const formats::BaseModule& module, bool is_bias) const;
-  bool SameAsBase(const formats::SavedParameter& parameter) const;
+  Result<bool> SameAsBase(const formats::SavedParameter& parameter) const;
   // magnitude / the norms of W + s B A.
   Result<std::vector<float>> DoraScale(const formats::BaseModule& module, const Site& site) const;
   Result<std::vector<float>> BaseBias(const formats::BaseModule& module) const;

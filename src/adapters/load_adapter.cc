@@ -21,17 +21,17 @@ class Stopwatch {
   Micros begin_us_ = Clock::Steady().NowUs();
 };
 
-// What the request alone decides: rank and size limits come before anything is packed.
-Status CheckLimits(const formats::PeftAdapter& adapter, const LoadBase& base) {
-  if (adapter.max_rank() > base.max_rank) {
+// Rank and size limits come before the values are read.
+Status CheckLimits(const formats::AdapterSize& adapter, const LoadBase& base) {
+  if (adapter.max_rank > base.max_rank) {
     return Fail(ErrorCode::kTooLarge, fmt::format("rank {} is above --max-lora-rank {}",
-                                                  adapter.max_rank(), base.max_rank));
+                                                  adapter.max_rank, base.max_rank));
   }
-  if (base.max_image_bytes > 0 && adapter.weight_bytes() > base.max_image_bytes) {
+  if (base.max_image_bytes > 0 && adapter.weight_bytes > base.max_image_bytes) {
     return Fail(ErrorCode::kTooLarge,
                 fmt::format("{} bytes of weights are more than the {} that the page pool has for "
                             "adapters: start the server with a larger --kv-memory",
-                            adapter.weight_bytes(), base.max_image_bytes));
+                            adapter.weight_bytes, base.max_image_bytes));
   }
   return {};
 }
@@ -60,8 +60,10 @@ Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBa
   RETURN_IF_ERROR(UnpackSourceFiles(FetchRequestOf(request), base.sources, files));
   formats::AdapterFit fit;
   ASSIGN_OR_RETURN(const formats::PeftAdapter adapter,
-                   formats::OpenPeftAdapter(files.dir, base.config, &fit));
-  RETURN_IF_ERROR(CheckLimits(adapter, base));
+                   formats::OpenPeftAdapter(files.dir, base.config, &fit,
+                                            [&base](const formats::AdapterSize& size) {
+                                              return CheckLimits(size, base);
+                                            }));
   formats::AdapterText text;
   if (base.text != nullptr) {
     ASSIGN_OR_RETURN(text, base.text->OwnTextOf(files.dir));

@@ -45,7 +45,7 @@ class Puller {
   Status OpenBase(const std::string& model_dir) {
     ASSIGN_OR_RETURN(model::ModelFiles files,
                      model::OpenModelFiles(model_dir, options_.stack.dtype));
-    const uint64_t base = adapters::BaseFingerprint(files.spec, files.checkpoint);
+    ASSIGN_OR_RETURN(const uint64_t base, adapters::BaseFingerprint(files.spec, files.checkpoint));
     ASSIGN_OR_RETURN(formats::BaseText text, formats::BaseText::Read(model_dir));
     auto shared_text = std::make_shared<const formats::BaseText>(std::move(text));
     const uint64_t image_base =

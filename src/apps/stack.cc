@@ -168,8 +168,8 @@ class Builder {
     catalogue_.base_names = options_.served_model_names;
     catalogue_.base_root = options_.model;
     catalogue_.max_model_len = engine->max_model_len();
-    catalogue_.base.fingerprint =
-        adapters::BaseFingerprint(catalogue_.base.spec, *catalogue_.base.checkpoint);
+    ASSIGN_OR_RETURN(catalogue_.base.fingerprint,
+                     adapters::BaseFingerprint(catalogue_.base.spec, *catalogue_.base.checkpoint));
     catalogue_.base.max_rank = options_.max_lora_rank;
     catalogue_.base.max_image_bytes = engine->max_adapter_bytes();
     catalogue_.base.sources.allow_private_hosts = options_.allow_private_hosts;

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "formats/file_bytes.h"
 #include "formats/json.h"
 #include "formats/token_ids.h"
 
@@ -20,6 +21,7 @@ namespace json = boost::json;
 
 constexpr std::array<std::string_view, 4> kRoles = {"bos_token", "eos_token", "unk_token",
                                                     "pad_token"};
+constexpr size_t kMaxBaseTokenizerBytes = size_t{256} << 20;
 constexpr std::string_view kAdditional = "additional_special_tokens";
 constexpr std::string_view kAddedTokens = "added_tokens_decoder";
 
@@ -158,28 +160,24 @@ json::object WithoutAddedTokens(json::object fields) {
   return fields;
 }
 
-std::string_view TextOf(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
-}
-
 }  // namespace
 
 Result<BaseText> BaseText::Read(const std::string& model_dir) {
-  ASSIGN_OR_RETURN(MappedFile tokenizer_json, MappedFile::Open(model_dir + "/tokenizer.json"));
+  std::string path = model_dir + "/tokenizer.json";
+  ASSIGN_OR_RETURN(std::string tokenizer_json, ReadSmallFile(path, kMaxBaseTokenizerBytes));
   ASSIGN_OR_RETURN(TextFields fields, ReadTextFields(model_dir));
-  return BaseText(std::move(tokenizer_json), std::move(fields));
+  return BaseText(std::move(path), std::move(tokenizer_json), std::move(fields));
 }
 
-BaseText::BaseText(MappedFile tokenizer_json, TextFields fields)
-    : tokenizer_json_(std::move(tokenizer_json)), fields_(std::move(fields)) {
+BaseText::BaseText(std::string tokenizer_path, std::string tokenizer_json, TextFields fields)
+    : tokenizer_path_(std::move(tokenizer_path)),
+      tokenizer_json_(std::move(tokenizer_json)),
+      fields_(std::move(fields)) {
   const std::string others =
       json::serialize(json::array{fields_.tokenizer, fields_.chat_template, fields_.eos_token_id});
-  const auto bytes = tokenizer_json_.bytes();
-  digest_ =
-      XXH3_64bits_withSeed(others.data(), others.size(), XXH3_64bits(bytes.data(), bytes.size()));
+  digest_ = XXH3_64bits_withSeed(others.data(), others.size(),
+                                 XXH3_64bits(tokenizer_json_.data(), tokenizer_json_.size()));
 }
-
-std::string_view BaseText::tokenizer_json() const { return TextOf(tokenizer_json_); }
 
 Result<bool> BaseText::HasSameTokens(std::string_view tokenizer_json, const TextFields& fields,
                                      const std::string& adapter_dir) const {
@@ -187,13 +185,12 @@ Result<bool> BaseText::HasSameTokens(std::string_view tokenizer_json, const Text
     const json::value* added = FindValue(of.tokenizer, kAddedTokens);
     return added == nullptr ? json::value() : *added;
   };
-  if (tokenizer_json == this->tokenizer_json() && added_of(fields) == added_of(fields_)) {
+  if (tokenizer_json == tokenizer_json_ && added_of(fields) == added_of(fields_)) {
     return true;
   }
   ASSIGN_OR_RETURN(const Tokens own,
                    TokensOf(tokenizer_json, fields, adapter_dir + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(const Tokens base,
-                   TokensOf(this->tokenizer_json(), fields_, tokenizer_json_.path()));
+  ASSIGN_OR_RETURN(const Tokens base, TokensOf(tokenizer_json_, fields_, tokenizer_path_));
   return own.tokenizer == base.tokenizer && own.added == base.added;
 }
 
@@ -216,7 +213,7 @@ Result<AdapterText> BaseText::ReadOwnText(const std::string& adapter_dir) const 
   ASSIGN_OR_RETURN(const auto own_json,
                    ReadIfThere(adapter_dir + "/tokenizer.json", kMaxAdapterTokenizerBytes));
   RETURN_IF_ERROR(FillUp(adapter_dir, own_json.has_value(), fields));
-  const std::string_view json = own_json ? *own_json : tokenizer_json();
+  const std::string_view json = own_json ? *own_json : tokenizer_json_;
   ASSIGN_OR_RETURN(const bool same_tokens, HasSameTokens(json, fields, adapter_dir));
   AdapterText text;
   json::object config;

@@ -12,7 +12,6 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "formats/mapped_file.h"
 
 namespace lorry::formats {
 
@@ -47,14 +46,14 @@ class BaseText {
   uint64_t digest() const { return digest_; }  // of all that adapters are compared with
 
  private:
-  BaseText(MappedFile tokenizer_json, TextFields fields);
-  std::string_view tokenizer_json() const;
+  BaseText(std::string tokenizer_path, std::string tokenizer_json, TextFields fields);
   Result<AdapterText> ReadOwnText(const std::string& adapter_dir) const;
   Status FillUp(const std::string& adapter_dir, bool has_tokenizer, TextFields& fields) const;
   Result<bool> HasSameTokens(std::string_view tokenizer_json, const TextFields& fields,
                              const std::string& adapter_dir) const;
 
-  MappedFile tokenizer_json_;
+  std::string tokenizer_path_;
+  std::string tokenizer_json_;
   TextFields fields_;
   uint64_t digest_ = 0;
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/check.h"
 #include "formats/json.h"
 
 namespace lorry::formats {
@@ -83,16 +84,17 @@ Result<Checkpoint> Checkpoint::Open(const std::string& model_dir) {
 }
 
 Status Checkpoint::AddShard(const std::string& path) {
-  ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
-  shards_.push_back(std::move(file));
-  for (const TensorView& tensor : shards_.back().tensors()) {
+  ASSIGN_OR_RETURN(OpenedFile file, OpenRegular(path));
+  ASSIGN_OR_RETURN(SafetensorsHeader header, SafetensorsHeader::Read(file, path));
+  shards_.push_back({path, std::move(file), std::move(header)});
+  for (const TensorEntry& tensor : shards_.back().header.tensors()) {
     const auto [existing, added] = tensors_.try_emplace(tensor.name, shards_.size() - 1, &tensor);
     if (!added) {
       return Fail(ErrorCode::kDataLoss,
                   fmt::format("{}: tensor {} is also in {}", path, Quoted(tensor.name),
-                              shards_[existing->second.shard_idx].file().path()));
+                              shards_[existing->second.shard_idx].path));
     }
-    total_bytes_ += tensor.bytes.size();
+    total_bytes_ += tensor.num_bytes;
   }
   return {};
 }
@@ -103,7 +105,7 @@ Status Checkpoint::AddIndexed(const std::string& model_dir) {
   for (const auto& [file, names] : shards) {
     RETURN_IF_ERROR(AddShard(fmt::format("{}/{}", model_dir, file)));
     for (const std::string& name : names) {
-      if (shards_.back().Find(name) == nullptr) {
+      if (shards_.back().header.Find(name) == nullptr) {
         return Fail(ErrorCode::kDataLoss, fmt::format("{}: tensor {} is not in {}", index_path,
                                                       Quoted(name), Quoted(file)));
       }
@@ -117,7 +119,7 @@ const Checkpoint::Entry* Checkpoint::Find(std::string_view name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
-Result<TensorView> Checkpoint::Get(std::string_view name) const {
+Result<TensorEntry> Checkpoint::Get(std::string_view name) const {
   const Entry* entry = Find(name);
   if (entry == nullptr) {
     return Fail(ErrorCode::kNotFound,
@@ -126,9 +128,9 @@ Result<TensorView> Checkpoint::Get(std::string_view name) const {
   return *entry->tensor;
 }
 
-Result<TensorView> Checkpoint::GetWeight(std::string_view name,
-                                         const std::vector<int64_t>& shape) const {
-  ASSIGN_OR_RETURN(TensorView tensor, Get(name));
+Result<TensorEntry> Checkpoint::GetWeight(std::string_view name,
+                                          const std::vector<int64_t>& shape) const {
+  ASSIGN_OR_RETURN(TensorEntry tensor, Get(name));
   if (!IsFloatWeight(tensor.dtype) || tensor.shape != shape) {
     return Fail(ErrorCode::kUnfit,
                 fmt::format("{}: tensor {} is {}, config.json needs F32, BF16 or F16 [{}]",
@@ -145,9 +147,29 @@ std::vector<std::string> Checkpoint::TensorNames() const {
   return names;
 }
 
-void Checkpoint::ReleasePages(const TensorView& tensor) const {
+Result<TensorView> Checkpoint::Read(const TensorEntry& tensor, int64_t first, int64_t count,
+                                    std::vector<std::byte>& buffer) const {
   const Entry* entry = Find(tensor.name);
-  if (entry != nullptr) shards_[entry->shard_idx].file().ReleasePages(entry->tensor->bytes);
+  CHECK(entry != nullptr && first >= 0 && count >= 0 && first + count <= tensor.num_elements());
+  const Shard& shard = shards_[entry->shard_idx];
+  const size_t element_bytes = DTypeBytes(tensor.dtype);
+  buffer.resize(static_cast<size_t>(count) * element_bytes);
+  const uint64_t offset = tensor.offset + static_cast<uint64_t>(first) * element_bytes;
+  ASSIGN_OR_RETURN(const size_t num_read, ReadAt(shard.file.fd, shard.path, offset, buffer));
+  RETURN_IF_ERROR(CheckUnchanged(shard.file, shard.path));
+  if (num_read < buffer.size()) {
+    return Fail(ErrorCode::kDataLoss,
+                fmt::format("{}: ends within tensor {}", shard.path, Quoted(tensor.name)));
+  }
+  return TensorView{.name = tensor.name, .dtype = tensor.dtype, .shape = {count}, .bytes = buffer};
+}
+
+Result<std::vector<float>> Checkpoint::ReadF32(const TensorEntry& tensor) const {
+  std::vector<std::byte> buffer;
+  ASSIGN_OR_RETURN(const TensorView all, Read(tensor, 0, tensor.num_elements(), buffer));
+  std::vector<float> values(buffer.size() / DTypeBytes(tensor.dtype));
+  ConvertToF32(all, values);
+  return values;
 }
 
 }  // namespace lorry::formats

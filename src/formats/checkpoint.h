@@ -1,7 +1,9 @@
 // The weights of a Hugging Face model directory: model.safetensors, or the shards that
 // model.safetensors.index.json lists.
-// Owns: the mappings. Thread: any, read-only. Never: opens a file outside the directory's own
-// listing of names.
+// Owns: the open files, so that one that takes a shard's name changes nothing.
+// Thread: any, read-only.
+// Never: opens a file outside the directory's own listing of names, maps one, or gives out bytes
+// that were written after it was opened.
 #pragma once
 
 #include <cstddef>
@@ -21,9 +23,15 @@ class Checkpoint {
 
   bool Has(std::string_view name) const { return Find(name) != nullptr; }
   // An error that names the directory and the tensor if it is absent.
-  Result<TensorView> Get(std::string_view name) const;
+  Result<TensorEntry> Get(std::string_view name) const;
   // The same, and its shape must be `shape` and its type a float weight.
-  Result<TensorView> GetWeight(std::string_view name, const std::vector<int64_t>& shape) const;
+  Result<TensorEntry> GetWeight(std::string_view name, const std::vector<int64_t>& shape) const;
+  // Elements [first, first + count) of a tensor of this checkpoint, read into `buffer`, as a
+  // vector. kDataLoss if its file was written to since it was opened.
+  Result<TensorView> Read(const TensorEntry& tensor, int64_t first, int64_t count,
+                          std::vector<std::byte>& buffer) const;
+  // All of a float weight.
+  Result<std::vector<float>> ReadF32(const TensorEntry& tensor) const;
   // Names of all tensors, sorted.
   std::vector<std::string> TensorNames() const;
 
@@ -31,13 +39,15 @@ class Checkpoint {
   size_t num_shards() const { return shards_.size(); }
   size_t total_bytes() const { return total_bytes_; }
 
-  // After a tensor has been converted: its pages need not stay in memory.
-  void ReleasePages(const TensorView& tensor) const;
-
  private:
+  struct Shard {
+    std::string path;
+    OpenedFile file;
+    SafetensorsHeader header;
+  };
   struct Entry {
     size_t shard_idx;
-    const TensorView* tensor;  // inside shards_[shard_idx]; stays where it is when shards_ grows
+    const TensorEntry* tensor;  // inside shards_[shard_idx]; stays where it is when shards_ grows
   };
 
   const Entry* Find(std::string_view name) const;
@@ -45,7 +55,7 @@ class Checkpoint {
   Status AddIndexed(const std::string& model_dir);
 
   std::string model_dir_;
-  std::vector<SafetensorsFile> shards_;
+  std::vector<Shard> shards_;
   std::unordered_map<std::string, Entry> tensors_;
   size_t total_bytes_ = 0;
 };

@@ -1,8 +1,8 @@
-#include "base/testing/source_dir.h"
 #include "formats/checkpoint.h"
 
 #include <gmock/gmock.h>
 
+#include "base/testing/source_dir.h"
 #include "formats/hf_config.h"
 #include "formats/test_files.h"
 
@@ -26,7 +26,10 @@ TEST(CheckpointTest, SingleFile) {
   EXPECT_TRUE(checkpoint->GetWeight("y", {1, 2}).has_value());
   EXPECT_THAT(checkpoint->GetWeight("y", {2, 1}).error().message, HasSubstr("F32 [1, 2]"));
   EXPECT_THAT(checkpoint->Get("z").error().message, HasSubstr("no tensor \"z\""));
-  checkpoint->ReleasePages(checkpoint->Get("y").value());
+  EXPECT_THAT(checkpoint->ReadF32(checkpoint->Get("y").value()).value(), ElementsAre(2, 3));
+  std::vector<std::byte> buffer;
+  const TensorView second = checkpoint->Read(checkpoint->Get("y").value(), 1, 1, buffer).value();
+  EXPECT_EQ(std::memcmp(second.bytes.data(), FloatBytes({3}).data(), 4), 0);
 }
 
 TEST(CheckpointTest, Shards) {
@@ -40,9 +43,42 @@ TEST(CheckpointTest, Shards) {
   ASSERT_TRUE(checkpoint.has_value()) << checkpoint.error().message;
   EXPECT_EQ(checkpoint->num_shards(), 2u);
   EXPECT_THAT(checkpoint->TensorNames(), ElementsAre("x", "y"));
-  std::vector<float> values(2);
-  ConvertToF32(checkpoint->Get("y").value(), values);
-  EXPECT_THAT(values, ElementsAre(2, 3));
+  EXPECT_THAT(checkpoint->ReadF32(checkpoint->Get("y").value()).value(), ElementsAre(2, 3));
+}
+
+// Whoever shortens, lengthens or rewrites a file of the base makes its readers fail, and nobody
+// else.
+TEST(CheckpointTest, WhatWasWrittenAfterItWasOpenedIsNotGivenOut) {
+  const std::string longer = kTwo + "x";
+  std::string rewritten = kTwo;
+  rewritten.back() ^= 1;
+  for (const std::string& content : {std::string(), kTwo.substr(0, kTwo.size() - 1), longer,
+                                     rewritten, std::string(kTwo.size(), '\0')}) {
+    TempDir dir;
+    const std::string path = dir.Write("model.safetensors", kTwo);
+    std::filesystem::last_write_time(path, std::filesystem::file_time_type() /* long ago */);
+    const auto checkpoint = Checkpoint::Open(dir.path());
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    const TensorEntry y = checkpoint->Get("y").value();
+    EXPECT_TRUE(checkpoint->ReadF32(y));
+    std::ofstream(path, std::ios::binary) << content;  // in place
+    const auto values = checkpoint->ReadF32(y);
+    ASSERT_FALSE(values) << content.size();
+    EXPECT_EQ(values.error().code, ErrorCode::kDataLoss);
+    EXPECT_THAT(values.error().message, HasSubstr(path));
+  }
+}
+
+TEST(CheckpointTest, AFileThatTakesTheNameChangesNothing) {
+  TempDir dir;
+  dir.Write("model.safetensors", kTwo);
+  const auto checkpoint = Checkpoint::Open(dir.path());
+  ASSERT_TRUE(checkpoint);
+  dir.Write("new", kOne);
+  std::filesystem::rename(dir.Path("new"), dir.Path("model.safetensors"));
+  EXPECT_THAT(checkpoint->ReadF32(checkpoint->Get("y").value()).value(), ElementsAre(2, 3));
+  std::filesystem::remove(dir.Path("model.safetensors"));
+  EXPECT_THAT(checkpoint->ReadF32(checkpoint->Get("y").value()).value(), ElementsAre(2, 3));
 }
 
 TEST(CheckpointTest, BadIndexes) {

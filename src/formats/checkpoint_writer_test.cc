@@ -66,9 +66,12 @@ TEST(CheckpointWriter, SplitsIntoShardsThatTheReaderPutsTogether) {
   ASSERT_TRUE(checkpoint) << checkpoint.error().message;
   EXPECT_EQ(checkpoint->total_bytes(), 260u);
   for (const TensorSpec& tensor : kTensors) {
-    const Result<TensorView> view = checkpoint->Get(tensor.name);
+    const Result<TensorEntry> entry = checkpoint->Get(tensor.name);
+    ASSERT_TRUE(entry);
+    EXPECT_EQ(entry->shape, tensor.shape);
+    std::vector<std::byte> buffer;
+    const auto view = checkpoint->Read(*entry, 0, entry->num_elements(), buffer);
     ASSERT_TRUE(view);
-    EXPECT_EQ(view->shape, tensor.shape);
     for (std::byte byte : view->bytes) ASSERT_EQ(static_cast<char>(byte), tensor.name[0]);
   }
 }

@@ -36,6 +36,10 @@ ErrorCode CodeOf(int reason) {
   }
 }
 
+int64_t ModifiedNs(const struct stat& status) {
+  return int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
 }  // namespace
 
 FileDescriptor::~FileDescriptor() {
@@ -61,7 +65,21 @@ Result<OpenedFile> OpenRegular(const std::string& path) {
   if (!S_ISREG(status.st_mode)) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: not a regular file", path));
   }
-  return OpenedFile{std::move(fd), static_cast<uint64_t>(status.st_size)};
+  return OpenedFile{std::move(fd), static_cast<uint64_t>(status.st_size), ModifiedNs(status)};
+}
+
+Status CheckUnchanged(const OpenedFile& file, const std::string& path) {
+  struct stat status;
+  if (::fstat(file.fd.get(), &status) != 0) return SystemFailure(path, errno);
+  if (static_cast<uint64_t>(status.st_size) != file.size_bytes) {
+    return Fail(ErrorCode::kDataLoss, fmt::format("{}: has {} bytes, it had {} when it was opened",
+                                                  path, status.st_size, file.size_bytes));
+  }
+  if (ModifiedNs(status) == file.modified_ns) return {};
+  return Fail(ErrorCode::kDataLoss,
+              fmt::format("{}: was written to since it was opened; what was read of it before and "
+                          "what it holds now do not belong together",
+                          path));
 }
 
 Result<size_t> ReadAt(const FileDescriptor& fd, const std::string& path, uint64_t offset,

@@ -33,6 +33,7 @@ class FileDescriptor {
 struct OpenedFile {
   FileDescriptor fd;
   uint64_t size_bytes;
+  int64_t modified_ns;  // when it was last written to
 };
 
 // For reading; a pipe, a device or a directory is refused.
@@ -41,6 +42,10 @@ Result<OpenedFile> OpenRegular(const std::string& path);
 // Reads at `offset` until `out` is full or the file ends; says how many bytes came.
 Result<size_t> ReadAt(const FileDescriptor& fd, const std::string& path, uint64_t offset,
                       std::span<std::byte> out);
+
+// kDataLoss if somebody has written to the file, or cut or lengthened it, since it was opened. One
+// that took its name does not count: what is open is the old one.
+Status CheckUnchanged(const OpenedFile& file, const std::string& path);
 
 // "path: No space left on device", with the code that belongs to this errno.
 tl::unexpected<Error> SystemFailure(const std::string& path, int reason);

@@ -7,7 +7,8 @@
 #include <exception>
 #include <unordered_set>
 
-#include "formats/mapped_file.h"
+#include "formats/file_bytes.h"
+#include "formats/file_kind.h"
 
 namespace lorry::formats {
 namespace {
@@ -89,8 +90,10 @@ Result<json::object> ParseChecked(std::string_view text, std::string_view where,
                 fmt::format("{}: nested deeper than {} levels", where, limits.max_depth));
   }
   if (error) {
+    const std::string kind = KindOf(text);
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("{}: not valid JSON: {}", where, error.message()));
+                fmt::format("{}: not valid JSON: {}", where,
+                            kind.empty() ? error.message() : "it " + kind));
   }
   if (!value.is_object()) {
     return Fail(ErrorCode::kInvalidArgument,

@@ -26,61 +26,109 @@ tl::unexpected<Error> DoesNotFit(const std::string& adapter_dir, const AdapterFi
   return Fail(ErrorCode::kUnfit, std::move(message));
 }
 
+// A header of the largest adapters that there are has some thousand tensors of 200 bytes each.
+constexpr uint64_t kMaxHeaderBytes = uint64_t{16} << 20;
+
+AdapterSize SizeOf(const std::vector<AdapterModule>& modules,
+                   const std::vector<SavedParameter>& saved,
+                   const std::vector<TokenRows>& token_rows) {
+  AdapterSize size;
+  for (const AdapterModule& module : modules) {
+    size.max_rank = std::max(size.max_rank, module.rank);
+    size.weight_bytes += module.a.num_bytes() + module.b.num_bytes();
+    if (module.b_bias) size.weight_bytes += module.b_bias->num_bytes();
+    if (module.magnitude) size.weight_bytes += module.magnitude->num_bytes();
+  }
+  for (const SavedParameter& parameter : saved) size.weight_bytes += parameter.values.num_bytes();
+  for (const TokenRows& tokens : token_rows) size.weight_bytes += tokens.rows.num_bytes();
+  return size;
+}
+
+// What the config makes of the base, and of the file's tensors.
+class Fitting {
+ public:
+  static Result<Fitting> Make(PeftLoraConfig config, const std::string& config_path,
+                              const HfConfig& base, const std::vector<TensorView>& outlines) {
+    Fitting fitting(std::move(config), base);
+    fitting.resized_.vocab_size = VocabSizeOf(outlines, base);
+    fitting.modules_ = ListBaseModules(fitting.resized_);
+    Result<ModulePlan> plan =
+        PlanPeftModules(fitting.config_, base.family, fitting.modules_, base.tie_word_embeddings);
+    if (!plan) return Annotate(std::move(plan.error()), config_path);
+    fitting.plan_ = std::move(*plan);
+    return fitting;
+  }
+
+  Result<AssembledAdapter> Assemble(const std::string& adapter_dir,
+                                    const std::vector<TensorView>& tensors, bool has_values,
+                                    AdapterFit& fit) const {
+    AssembledAdapter parts =
+        AssemblePeftAdapter({config_, base_, modules_, plan_, tensors, has_values});
+    fit.num_targeted = plan_.lora.size();
+    fit.num_applied = parts.modules.size();
+    fit.reasons = std::move(parts.reasons);
+    if (fit.reasons.empty() && parts.modules.empty() && parts.saved.empty() &&
+        parts.token_rows.empty()) {
+      fit.reasons.emplace_back("the adapter changes nothing");
+    }
+    if (!fit.reasons.empty()) return DoesNotFit(adapter_dir, fit);
+    return parts;
+  }
+
+  PeftLoraConfig& config() { return config_; }
+  int64_t vocab_size() const { return resized_.vocab_size; }
+
+ private:
+  Fitting(PeftLoraConfig config, const HfConfig& base)
+      : config_(std::move(config)), base_(base), resized_(base) {}
+
+  PeftLoraConfig config_;
+  const HfConfig& base_;
+  HfConfig resized_;  // to the adapter's vocabulary
+  std::vector<BaseModule> modules_;
+  ModulePlan plan_;
+};
+
 Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& base,
-                                AdapterFit& fit) {
+                                AdapterFit& fit, const SizeCheck& check_size) {
   const std::string config_path = fmt::format("{}/{}", adapter_dir, kConfigFile);
+  const std::string weights_path = fmt::format("{}/{}", adapter_dir, kWeightsFile);
   ASSIGN_OR_RETURN(const std::string config_text, ReadSmallFile(config_path, kMaxPeftConfigBytes));
   ASSIGN_OR_RETURN(const boost::json::object object, ParseJsonObject(config_text, config_path));
   ASSIGN_OR_RETURN(PeftLoraConfig config, ParsePeftLoraConfig(object, config_path));
-  ASSIGN_OR_RETURN(SafetensorsFile weights,
-                   SafetensorsFile::Read(fmt::format("{}/{}", adapter_dir, kWeightsFile)));
-  HfConfig resized = base;
-  resized.vocab_size = VocabSizeOf(weights.tensors(), base);
-  const std::vector<BaseModule> modules = ListBaseModules(resized);
-  Result<ModulePlan> plan = PlanPeftModules(config, base.family, modules, base.tie_word_embeddings);
-  if (!plan) return Annotate(std::move(plan.error()), config_path);
-  fit.num_targeted = plan->lora.size();
-
-  AssembledAdapter parts = AssemblePeftAdapter({config, base, modules, *plan, weights.tensors()});
-  fit.num_applied = parts.modules.size();
-  fit.reasons = std::move(parts.reasons);
-  if (fit.reasons.empty() && parts.modules.empty() && parts.saved.empty() &&
-      parts.token_rows.empty()) {
-    fit.reasons.emplace_back("the adapter changes nothing");
+  ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(weights_path));
+  ASSIGN_OR_RETURN(SafetensorsHeader header,
+                   SafetensorsHeader::Read(file, weights_path, kMaxHeaderBytes));
+  const std::vector<TensorView> outlines = header.Outlines();
+  ASSIGN_OR_RETURN(Fitting fitting, Fitting::Make(std::move(config), config_path, base, outlines));
+  ASSIGN_OR_RETURN(const AssembledAdapter outline,
+                   fitting.Assemble(adapter_dir, outlines, false, fit));
+  if (check_size) {
+    RETURN_IF_ERROR(check_size(SizeOf(outline.modules, outline.saved, outline.token_rows)));
   }
-  if (!fit.reasons.empty()) return DoesNotFit(adapter_dir, fit);
+  ASSIGN_OR_RETURN(SafetensorsFile weights,
+                   SafetensorsFile::Read(file, weights_path, std::move(header)));
+  ASSIGN_OR_RETURN(AssembledAdapter parts,
+                   fitting.Assemble(adapter_dir, weights.tensors(), true, fit));
   const ContentPart config_part = {kConfigFile, std::as_bytes(std::span(config_text))};
   PendingContentHash hash(std::span(&config_part, 1), {kWeightsFile, weights.file().bytes()});
+  const int64_t vocab_size = fitting.vocab_size();
   return PeftAdapter{.dir = adapter_dir,
-                     .config = std::move(config),
+                     .config = std::move(fitting.config()),
                      .modules = std::move(parts.modules),
                      .saved = std::move(parts.saved),
                      .token_rows = std::move(parts.token_rows),
-                     .vocab_size = resized.vocab_size,
-                     .added_tokens = std::max<int64_t>(0, resized.vocab_size - base.vocab_size),
+                     .vocab_size = vocab_size,
+                     .added_tokens = std::max<int64_t>(0, vocab_size - base.vocab_size),
                      .weights = std::move(weights),
                      .hash = std::move(hash)};
 }
 
 }  // namespace
 
-int64_t PeftAdapter::max_rank() const {
-  int64_t rank = 0;
-  for (const AdapterModule& module : modules) rank = std::max(rank, module.rank);
-  return rank;
-}
+int64_t PeftAdapter::max_rank() const { return SizeOf(modules, saved, token_rows).max_rank; }
 
-size_t PeftAdapter::weight_bytes() const {
-  size_t bytes = 0;
-  for (const AdapterModule& module : modules) {
-    bytes += module.a.bytes.size() + module.b.bytes.size();
-    if (module.b_bias) bytes += module.b_bias->bytes.size();
-    if (module.magnitude) bytes += module.magnitude->bytes.size();
-  }
-  for (const SavedParameter& parameter : saved) bytes += parameter.values.bytes.size();
-  for (const TokenRows& tokens : token_rows) bytes += tokens.rows.bytes.size();
-  return bytes;
-}
+size_t PeftAdapter::weight_bytes() const { return SizeOf(modules, saved, token_rows).weight_bytes; }
 
 std::vector<std::string> PeftAdapter::Forms() const {
   std::vector<std::string> forms;
@@ -111,11 +159,11 @@ std::string AdapterFit::Summary() const {
 }
 
 Result<PeftAdapter> OpenPeftAdapter(const std::string& adapter_dir, const HfConfig& base,
-                                    AdapterFit* fit) {
+                                    AdapterFit* fit, const SizeCheck& check_size) {
   AdapterFit own;
   AdapterFit& result = fit != nullptr ? *fit : own;
   result = AdapterFit();
-  Result<PeftAdapter> adapter = OpenChecked(adapter_dir, base, result);
+  Result<PeftAdapter> adapter = OpenChecked(adapter_dir, base, result, check_size);
   if (!adapter && result.reasons.empty()) result.reasons.push_back(adapter.error().message);
   return adapter;
 }

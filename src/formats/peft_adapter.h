@@ -1,12 +1,15 @@
 // A PEFT adapter directory opened against a base model: adapter_config.json +
-// adapter_model.safetensors. Owns: the mapping of the weights. Thread: any, read-only. Never:
-// applies a part. Either everything that PEFT would change has its tensors, of the right shape and
-// finite, and no tensor is left over, or the adapter is refused with the whole list of what does
-// not fit.
+// adapter_model.safetensors.
+// Owns: the bytes of the weights.
+// Thread: any, read-only.
+// Never: reads values before names, types, shapes and sizes are known to fit, or applies a part.
+// Either everything that PEFT would change has its tensors, of the right shape and finite, and no
+// tensor is left over, or the adapter is refused with the whole list of what does not fit.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -84,9 +87,17 @@ struct AdapterFit {
   std::string Summary() const;
 };
 
-// Everything checked. An adapter that does not fit is kUnfit or kUnsupported with the reasons in
+// What an adapter's header says before its values are read.
+struct AdapterSize {
+  int64_t max_rank = 0;
+  uint64_t weight_bytes = 0;  // of all tensors that are applied, as stored
+};
+using SizeCheck = std::function<Status(const AdapterSize&)>;
+
+// Everything checked, the header against config and base before the values are read; `check_size`
+// may refuse then too. An adapter that does not fit is kUnfit or kUnsupported with the reasons in
 // the message; `fit`, where given, holds them as a list either way.
 Result<PeftAdapter> OpenPeftAdapter(const std::string& adapter_dir, const HfConfig& base,
-                                    AdapterFit* fit = nullptr);
+                                    AdapterFit* fit = nullptr, const SizeCheck& check_size = {});
 
 }  // namespace lorry::formats

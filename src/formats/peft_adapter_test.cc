@@ -233,6 +233,53 @@ TEST(PeftAdapterTest, MissingAndForeignFiles) {
 }
 
 // Every adapter that PEFT saved opens, with as many modules as PEFT adapted.
+// A file whose data are a hole of a TiB, so that whoever read it before refusing would be noticed.
+void WriteSparse(const TempDir& dir, const std::string& header) {
+  const std::string path = dir.Write("adapter_model.safetensors", RawSafetensors(header, ""));
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) + (uint64_t{1} << 40));
+}
+
+TEST(PeftAdapterTest, WhatTheHeaderShowsIsRefusedBeforeValuesAreRead) {
+  constexpr char kQuarter[] = "274877906944";  // TiB / 4
+  const std::string all = "[0,1099511627776]";
+  const std::pair<std::string, const char*> cases[] = {
+      {R"({"more":{"dtype":"U8","shape":[1099511627776],"data_offsets":)" + all + "}}",
+       "nothing that this adapter's config makes use of"},
+      {fmt::format(R"({{"{}.lora_A.weight":{{"dtype":"F32","shape":[{}],"data_offsets":{}}}}})",
+                   kPrefix, kQuarter, all),
+       "base and config need [2, 4]"},
+      {fmt::format(R"({{"{}.lora_A.weight":{{"dtype":"U8","shape":[2,4],"data_offsets":{}}}}})",
+                   kPrefix, all),
+       "does not fit"},
+  };
+  for (const auto& [header, message] : cases) {
+    const TempDir dir;
+    dir.Write("adapter_config.json", kConfig);
+    WriteSparse(dir, header);
+    const auto adapter = OpenPeftAdapter(dir.path(), TinyBase());
+    ASSERT_FALSE(adapter) << header;
+    EXPECT_THAT(adapter.error().message, HasSubstr(message)) << header;
+  }
+}
+
+TEST(PeftAdapterTest, ItsSizeIsToldBeforeValuesAreRead) {
+  const TempDir dir;
+  dir.Write("adapter_config.json", kConfig);
+  TestTensor a = A();
+  a.data = FloatBytes({NAN, 2, 3, 4, 5, 6, 7, 8});  // what reading it would find
+  dir.Write("adapter_model.safetensors", MakeSafetensors({a, B()}));
+  AdapterSize told;
+  const auto refuse = [&](const AdapterSize& size) -> Status {
+    told = size;
+    return Fail(ErrorCode::kTooLarge, "too large");
+  };
+  const auto adapter = OpenPeftAdapter(dir.path(), TinyBase(), nullptr, refuse);
+  ASSERT_FALSE(adapter);
+  EXPECT_EQ(adapter.error().message, "too large");
+  EXPECT_EQ(told.max_rank, 2);
+  EXPECT_EQ(told.weight_bytes, 64u);
+}
+
 TEST(PeftAdapterTest, OpensWhatPeftSaved) {
   const boost::json::object goldens = ReadJsonObject(OraclePath("goldens.json")).value();
   size_t num_adapters = 0;

@@ -76,16 +76,18 @@ std::string_view PartLabel(Part part) {
   return part == kLoraB ? "lora_B" : PartSuffix(part);
 }
 
+// Of outlines: whether they may be the same.
 bool SameContent(const TensorView& a, const TensorView& b) {
   return a.dtype == b.dtype && a.shape == b.shape && a.bytes.size() == b.bytes.size() &&
          std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0;
 }
 
-// b == aᵀ
+// b == aᵀ; of outlines: whether it may be
 bool IsTransposed(const TensorView& a, const TensorView& b) {
   if (a.dtype != b.dtype || a.shape.size() != 2 || b.shape.size() != 2) return false;
   const int64_t rows = a.shape[0], columns = a.shape[1];
   if (b.shape[0] != columns || b.shape[1] != rows) return false;
+  if (a.bytes.empty() || b.bytes.empty()) return true;
   const size_t size = DTypeBytes(a.dtype);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t column = 0; column < columns; ++column) {
@@ -248,6 +250,7 @@ class Assembler {
              tensor.Describe(), fmt::join(shape, ", "));
       return false;
     }
+    if (!args_.has_values) return true;
     LetOthersRun();
     if (!AllFinite(tensor)) {
       Refuse("module {}: {} holds NaN or infinity", Quoted(name), PartLabel(part));

@@ -1,6 +1,8 @@
 // Puts the tensors of a PEFT file to the modules that they change, as PEFT does when it loads them,
-// and collects all that does not fit. Owns: nothing; what it returns points into the file's
-// mapping. Thread: any. Pure. Never: leaves a tensor aside in silence.
+// and collects all that does not fit.
+// Owns: nothing; what it returns points to the file's bytes.
+// Thread: any. Pure.
+// Never: leaves a tensor aside in silence.
 #pragma once
 
 #include <string>
@@ -17,6 +19,8 @@ struct AssembleArgs {
   const std::vector<BaseModule>& modules;  // of the base with the adapter's vocabulary
   const ModulePlan& plan;
   const std::vector<TensorView>& tensors;
+  // False: outlines, of which names, types and shapes are checked before the values are read.
+  bool has_values = true;
 };
 
 // What the file holds for each role. Only complete where `reasons` is empty.

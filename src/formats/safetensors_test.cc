@@ -16,7 +16,7 @@ TEST(SafetensorsTest, ReadsTensorsAndMetadata) {
   const std::string header =
       R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[2,10]},)"
       R"("a":{"dtype":"BF16","shape":[],"data_offsets":[0,2]},"e":{"dtype":"I64","shape":[3,0],"data_offsets":[10,10]}}  )";
-  const auto file = SafetensorsFile::Open(
+  const auto file = SafetensorsFile::Read(
       dir.Write("x", RawSafetensors(header, "\x80\x3f" + FloatBytes({1, 2}))));
   ASSERT_TRUE(file.has_value()) << file.error().message;
   ASSERT_EQ(file->tensors().size(), 3u);
@@ -54,13 +54,13 @@ std::vector<BadFile> BadFiles() {
   const std::string f32 = R"("dtype":"F32",)";
   const std::string one = R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
   return {
-      {"empty file", "", "too short"},
+      {"empty file", "", "is empty"},
       {"shorter than the length", "abc", "too short"},
       {"length beyond the file", WithLength(100, "{}"), "truncated"},
       {"length beyond the limit", WithLength(100'000'001, "{}"), "limit"},
       {"length of 2^64 - 1", WithLength(~uint64_t{0}, "{}"), "limit"},
       {"length of 2^63", WithLength(uint64_t{1} << 63, "{}"), "limit"},
-      {"header of no bytes", RawSafetensors("", ""), "begin with"},
+      {"header of no bytes", RawSafetensors("", ""), "zeros where it begins"},
       {"header that begins with a space", RawSafetensors(" {}", ""), "begin with"},
       {"header that is a list", RawSafetensors("[]", ""), "begin with"},
       {"header cut off", RawSafetensors("{\"t\":", ""), "JSON"},
@@ -120,7 +120,7 @@ std::vector<BadFile> BadFiles() {
 TEST(SafetensorsTest, RefusesHostileHeaders) {
   TempDir dir;
   for (const BadFile& bad : BadFiles()) {
-    const auto file = SafetensorsFile::Open(dir.Write("bad.safetensors", bad.content));
+    const auto file = SafetensorsFile::Read(dir.Write("bad.safetensors", bad.content));
     ASSERT_FALSE(file.has_value()) << bad.what;
     EXPECT_THAT(file.error().message, HasSubstr("bad.safetensors")) << bad.what;
     EXPECT_THAT(file.error().message, HasSubstr(bad.message)) << bad.what;
@@ -131,9 +131,9 @@ TEST(SafetensorsTest, EveryTruncationIsAnError) {
   TempDir dir;
   const std::string whole =
       MakeSafetensors({{"a", "F32", "[2]", FloatBytes({1, 2})}, {"b", "BF16", "[1]", "xy"}});
-  ASSERT_TRUE(SafetensorsFile::Open(dir.Write("whole", whole)).has_value());
+  ASSERT_TRUE(SafetensorsFile::Read(dir.Write("whole", whole)).has_value());
   for (size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_FALSE(SafetensorsFile::Open(dir.Write("cut", whole.substr(0, size))).has_value())
+    EXPECT_FALSE(SafetensorsFile::Read(dir.Write("cut", whole.substr(0, size))).has_value())
         << size;
   }
 }
@@ -147,10 +147,10 @@ std::string TestDataPath(std::string_view name) {
 TEST(SafetensorsTest, RealFiles) {
   const std::string folder = TestDataPath("safetensors");
   if (folder.empty()) GTEST_SKIP() << "LORRY_TEST_DATA is not set";
-  const auto test = SafetensorsFile::Open(folder + "/test.safetensors");
+  const auto test = SafetensorsFile::Read(folder + "/test.safetensors");
   ASSERT_TRUE(test.has_value()) << test.error().message;
   EXPECT_FALSE(test->tensors().empty());
-  const auto gptq = SafetensorsFile::Open(folder + "/gptq_small.safetensors");
+  const auto gptq = SafetensorsFile::Read(folder + "/gptq_small.safetensors");
   ASSERT_TRUE(gptq.has_value()) << gptq.error().message;
   bool has_i32 = false, has_f16 = false;
   for (const TensorView& tensor : gptq->tensors()) {

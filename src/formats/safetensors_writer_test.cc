@@ -58,7 +58,7 @@ TEST(SafetensorsWriter, OurReaderGivesBackWhatWasWritten) {
   const Status finished = writer->Finish();
   ASSERT_TRUE(finished) << finished.error().message;
 
-  const Result<SafetensorsFile> file = SafetensorsFile::Open(path);
+  const Result<SafetensorsFile> file = SafetensorsFile::Read(path);
   ASSERT_TRUE(file) << file.error().message;
   EXPECT_THAT(file->metadata(), ElementsAre(Pair("format", "pt"), Pair("quote\"", "line\nbreak")));
   std::map<std::string, std::string> read;
@@ -78,7 +78,7 @@ TEST(SafetensorsWriter, TheOrderOfTheCallerLeavesNoTraceAndElementsAreAligned) {
   ASSERT_TRUE(WriteAll(dir.Path("two"), reversed));
   EXPECT_EQ(ReadWhole(dir.Path("one")), ReadWhole(dir.Path("two")));
 
-  const Result<SafetensorsFile> file = SafetensorsFile::Open(dir.Path("one"));
+  const Result<SafetensorsFile> file = SafetensorsFile::Read(dir.Path("one"));
   ASSERT_TRUE(file);
   for (const TensorView& tensor : file->tensors()) {
     const auto offset = tensor.bytes.data() - file->file().bytes().data();
@@ -89,7 +89,7 @@ TEST(SafetensorsWriter, TheOrderOfTheCallerLeavesNoTraceAndElementsAreAligned) {
 // save_file of the Python library wrote this one; ours must be the same bytes.
 TEST(SafetensorsWriter, WritesWhatTheReferenceImplementationWrites) {
   const std::string golden = OraclePath("llama-default/adapters/full-r8/adapter_model.safetensors");
-  const Result<SafetensorsFile> file = SafetensorsFile::Open(golden);
+  const Result<SafetensorsFile> file = SafetensorsFile::Read(golden);
   ASSERT_TRUE(file) << file.error().message;
   std::vector<TensorSpec> tensors;
   for (const TensorView& tensor : file->tensors()) {
@@ -112,7 +112,7 @@ TEST(SafetensorsWriter, AFileWithoutTensors) {
       SafetensorsWriter::Create(dir.Path("none"), {}, {.metadata = {}});
   ASSERT_TRUE(writer);
   ASSERT_TRUE(writer->Finish());
-  const Result<SafetensorsFile> file = SafetensorsFile::Open(dir.Path("none"));
+  const Result<SafetensorsFile> file = SafetensorsFile::Read(dir.Path("none"));
   ASSERT_TRUE(file) << file.error().message;
   EXPECT_TRUE(file->tensors().empty());
 }

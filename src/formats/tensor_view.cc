@@ -84,6 +84,12 @@ int64_t TensorView::num_elements() const {
   return static_cast<int64_t>(bytes.size() / DTypeBytes(dtype));
 }
 
+uint64_t TensorView::num_bytes() const {
+  const std::optional<uint64_t> bytes = ShapeBytes(shape, dtype);
+  CHECK(bytes.has_value());  // readers have refused others
+  return *bytes;
+}
+
 std::string TensorView::Describe() const {
   return fmt::format("{} [{}]", DTypeName(dtype), fmt::join(shape, ", "));
 }

@@ -19,9 +19,10 @@ struct TensorView {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;        // empty: a scalar
-  std::span<const std::byte> bytes;  // row-major, little-endian, maybe unaligned
+  std::span<const std::byte> bytes;  // row-major, little-endian, maybe unaligned; empty: an outline
 
   int64_t num_elements() const;
+  uint64_t num_bytes() const;  // by its shape, of an outline too
   // "F32 [512, 64]"
   std::string Describe() const;
 };

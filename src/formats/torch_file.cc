@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "formats/file_kind.h"
 #include "formats/json.h"
 #include "formats/pickle_reader.h"
 #include "formats/safetensors_writer.h"
@@ -179,7 +180,8 @@ class LegacyReader {
 Result<Content> ReadContent(Bytes file) {
   if (Text(file).starts_with(kZipBegin)) return ReadZip(file);
   if (Text(file).starts_with(kLegacyBegin)) return LegacyReader(file).Read();
-  return Fail(ErrorCode::kUnsupported, "not a file of torch.save");
+  const std::string kind = KindOf(file);
+  return Fail(ErrorCode::kUnsupported, kind.empty() ? "not a file of torch.save" : kind);
 }
 
 std::vector<TorchTensor> MakeTensors(const Content& content) {
@@ -280,7 +282,7 @@ bool TorchTensor::contiguous() const {
 }
 
 Result<TorchFile> TorchFile::Open(const std::string& path, const TorchFileLimits& limits) {
-  ASSIGN_OR_RETURN(MappedFile file, MappedFile::Read(path));
+  ASSIGN_OR_RETURN(FileBytes file, FileBytes::Read(path));
   Result<Content> content = ReadContent(file.bytes());
   if (!content) return Annotate(std::move(content.error()), path);
   std::vector<TorchTensor> tensors = MakeTensors(*content);

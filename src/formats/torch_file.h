@@ -17,7 +17,7 @@
 
 #include "base/result.h"
 #include "device/dtype.h"
-#include "formats/mapped_file.h"
+#include "formats/file_bytes.h"
 
 namespace lorry::formats {
 
@@ -50,10 +50,10 @@ class TorchFile {
   const std::vector<TorchTensor>& tensors() const { return tensors_; }
 
  private:
-  TorchFile(MappedFile file, std::vector<TorchTensor> tensors)
+  TorchFile(FileBytes file, std::vector<TorchTensor> tensors)
       : file_(std::move(file)), tensors_(std::move(tensors)) {}
 
-  MappedFile file_;
+  FileBytes file_;
   std::vector<TorchTensor> tensors_;
 };
 

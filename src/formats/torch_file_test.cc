@@ -1,8 +1,8 @@
-#include "base/testing/source_dir.h"
 #include "formats/torch_file.h"
 
 #include <gmock/gmock.h>
 
+#include "base/testing/source_dir.h"
 #include "formats/safetensors.h"
 #include "formats/test_files.h"
 
@@ -36,8 +36,8 @@ TEST_P(TorchGoldens, BecomeTheSafetensorsFileThatPythonWrites) {
                                             dir.Path("converted.safetensors"));
   ASSERT_TRUE(converted) << converted.error().message;
   const std::string golden = TorchPath(fmt::format("{}.safetensors", name));
-  const Result<SafetensorsFile> ours = SafetensorsFile::Open(dir.Path("converted.safetensors"));
-  const Result<SafetensorsFile> theirs = SafetensorsFile::Open(golden);
+  const Result<SafetensorsFile> ours = SafetensorsFile::Read(dir.Path("converted.safetensors"));
+  const Result<SafetensorsFile> theirs = SafetensorsFile::Read(golden);
   ASSERT_TRUE(ours) << ours.error().message;
   ASSERT_TRUE(theirs);
   ASSERT_EQ(ours->tensors().size(), theirs->tensors().size());

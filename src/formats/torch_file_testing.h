@@ -95,7 +95,7 @@ inline std::string TorchZip(const std::string& pickle, const std::string& storag
 
 // The f16 tensors of a safetensors file as torch.save writes them: views of one storage.
 inline std::string TorchZipOf(const std::string& safetensors_path) {
-  const SafetensorsFile file = SafetensorsFile::Open(safetensors_path).value();
+  const SafetensorsFile file = SafetensorsFile::Read(safetensors_path).value();
   const std::byte* begin = file.file().bytes().data() + file.file().bytes().size();
   for (const TensorView& tensor : file.tensors()) begin = std::min(begin, tensor.bytes.data());
   const std::byte* end = file.file().bytes().data() + file.file().bytes().size();

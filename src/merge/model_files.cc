@@ -4,8 +4,8 @@
 #include <optional>
 #include <regex>
 
+#include "formats/file_bytes.h"
 #include "formats/json.h"
-#include "formats/mapped_file.h"
 #include "formats/output_file.h"
 #include "merge/model_output.h"
 

@@ -10,10 +10,11 @@
 namespace lorry::merge {
 namespace {
 
+using formats::TensorEntry;
 using formats::TensorSpec;
 using formats::TensorView;
 
-DType StoredAs(const MergePlan& plan, const TensorView& tensor) {
+DType StoredAs(const MergePlan& plan, const TensorEntry& tensor) {
   const bool is_float = formats::IsFloatWeight(tensor.dtype);
   return is_float ? plan.options().dtype.value_or(tensor.dtype) : tensor.dtype;
 }
@@ -26,30 +27,35 @@ class WeightsPass {
 
   Status Run() {
     for (const TensorSpec& spec : output_.tensors) {
-      ASSIGN_OR_RETURN(const TensorView source, plan_.base()->Get(plan_.SourceOf(spec.name)));
+      ASSIGN_OR_RETURN(const TensorEntry source, plan_.base()->Get(plan_.SourceOf(spec.name)));
       RETURN_IF_ERROR(WriteTensor(spec, source));
-      plan_.base()->ReleasePages(source);
     }
     return writer_.Finish();
   }
 
  private:
-  Status WriteTensor(const TensorSpec& spec, const TensorView& source) {
+  Status WriteTensor(const TensorSpec& spec, const TensorEntry& source) {
     const TensorChange change = ChangeOf(plan_, spec.name);
     const bool as_stored = change.IsNone() && spec.dtype == source.dtype;
     return as_stored ? WriteAsStored(spec.name, source) : WriteChanged(spec, source, change);
   }
 
-  Status WriteChanged(const TensorSpec& spec, const TensorView& source,
+  Status WriteChanged(const TensorSpec& spec, const TensorEntry& source,
                       const TensorChange& change) {
-    const TensorView& from = change.replacement ? *change.replacement : source;
     const int64_t num_rows = source.shape.size() == 2 ? source.shape[0] : 1;
     const int64_t columns = source.num_elements() / std::max<int64_t>(num_rows, 1);
     const int64_t block_rows = std::max<int64_t>(1, kBlockElements / std::max<int64_t>(columns, 1));
     for (int64_t row = 0; row < num_rows; row += block_rows) {
       const int64_t count = std::min(block_rows, num_rows - row);
       values_.resize(static_cast<size_t>(count * columns));
-      formats::ConvertToF32(Part(from, row * columns, count * columns), values_);
+      const int64_t first = row * columns;
+      TensorView from;
+      if (change.replacement) {
+        from = Part(*change.replacement, first, count * columns);
+      } else {
+        ASSIGN_OR_RETURN(from, plan_.base()->Read(source, first, count * columns, stored_));
+      }
+      formats::ConvertToF32(from, values_);
       Apply(change, row, count);
       rounded_.resize(values_.size() * DTypeBytes(spec.dtype));
       if (!RoundTo(spec.dtype, values_, rounded_)) {
@@ -102,11 +108,11 @@ class WeightsPass {
     }
   }
 
-  Status WriteAsStored(const std::string& name, const TensorView& source) {
-    constexpr size_t kBlockBytes = kBlockElements * sizeof(float);
-    for (size_t at = 0; at < source.bytes.size(); at += kBlockBytes) {
-      const size_t count = std::min(kBlockBytes, source.bytes.size() - at);
-      RETURN_IF_ERROR(Append(name, source.bytes.subspan(at, count)));
+  Status WriteAsStored(const std::string& name, const TensorEntry& source) {
+    for (int64_t first = 0; first < source.num_elements(); first += kBlockElements) {
+      const int64_t count = std::min(kBlockElements, source.num_elements() - first);
+      ASSIGN_OR_RETURN(const TensorView block, plan_.base()->Read(source, first, count, stored_));
+      RETURN_IF_ERROR(Append(name, block.bytes));
     }
     return {};
   }
@@ -123,6 +129,7 @@ class WeightsPass {
   formats::CheckpointWriter writer_;
   const OnProgress& on_progress_;
   uint64_t done_bytes_ = 0;
+  std::vector<std::byte> stored_;   // [block rows, in] of the base
   std::vector<float> values_;       // [block rows, in] f32
   std::vector<float> change_;       // [block rows, in] f32
   std::vector<std::byte> rounded_;  // [block rows, in] as stored
@@ -135,7 +142,7 @@ Result<std::vector<TensorSpec>> ModelTensors(const MergePlan& plan) {
   if (plan.unties_head() && !plan.base()->Has(kHeadWeight)) names.emplace_back(kHeadWeight);
   std::vector<TensorSpec> tensors;
   for (const std::string& name : names) {
-    ASSIGN_OR_RETURN(const TensorView tensor, plan.base()->Get(plan.SourceOf(name)));
+    ASSIGN_OR_RETURN(const TensorEntry tensor, plan.base()->Get(plan.SourceOf(name)));
     tensors.push_back({.name = name, .dtype = StoredAs(plan, tensor), .shape = tensor.shape});
   }
   return tensors;

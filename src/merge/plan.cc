@@ -62,14 +62,17 @@ int64_t LargestRank(const std::vector<PeftAdapter>& adapters) {
   return rank;
 }
 
-bool SameValues(const formats::TensorView& x, const formats::TensorView& y) {
+Result<bool> SameValues(const formats::Checkpoint& base, const formats::TensorEntry& x,
+                        const formats::TensorView& y) {
   if (x.shape != y.shape || !formats::IsFloatWeight(x.dtype)) return false;
+  std::vector<std::byte> buffer;
   std::vector<float> x_values, y_values;
   for (int64_t first = 0; first < x.num_elements(); first += kBlockElements) {
     const int64_t count = std::min(kBlockElements, x.num_elements() - first);
     x_values.resize(static_cast<size_t>(count));
     y_values.resize(static_cast<size_t>(count));
-    formats::ConvertToF32(Part(x, first, count), x_values);
+    ASSIGN_OR_RETURN(const formats::TensorView block, base.Read(x, first, count, buffer));
+    formats::ConvertToF32(block, x_values);
     formats::ConvertToF32(Part(y, first, count), y_values);
     if (x_values != y_values) return false;
   }
@@ -114,7 +117,7 @@ Status MergePlan::OpenAdapters() {
 Status MergePlan::AddAdapter(PeftAdapter adapter, double weight) {
   RETURN_IF_ERROR(CheckVocabulary(adapter, base_config_));
   RETURN_IF_ERROR(CheckAllApplied(adapter, base_config_.tie_word_embeddings));
-  DropRepeatedWeights(adapter);
+  RETURN_IF_ERROR(DropRepeatedWeights(adapter));
   RETURN_IF_ERROR(CheckForms(adapter, options_));
   unties_head_ |= base_config_.tie_word_embeddings && ChangesVocabulary(adapter);
   adapters_.push_back(std::move(adapter));
@@ -129,12 +132,17 @@ Status MergePlan::AddAdapter(PeftAdapter adapter, double weight) {
 }
 
 // PEFT saves the base's embedding and head along with LoRA on them. Those are no changes.
-void MergePlan::DropRepeatedWeights(PeftAdapter& adapter) const {
-  if (!base_) return;
-  std::erase_if(adapter.saved, [&](const formats::SavedParameter& saved) {
-    const auto weight = base_->Get(SourceOf(SavedName(saved)));
-    return weight && SameValues(*weight, saved.values);
-  });
+Status MergePlan::DropRepeatedWeights(PeftAdapter& adapter) const {
+  if (!base_) return {};
+  for (auto saved = adapter.saved.begin(); saved != adapter.saved.end();) {
+    const auto weight = base_->Get(SourceOf(SavedName(*saved)));
+    bool is_same = false;
+    if (weight) {
+      ASSIGN_OR_RETURN(is_same, SameValues(*base_, *weight, saved->values));
+    }
+    saved = is_same ? adapter.saved.erase(saved) : saved + 1;
+  }
+  return {};
 }
 
 std::string MergePlan::SourceOf(const std::string& tensor_name) const {

@@ -74,7 +74,7 @@ class MergePlan {
   Status OpenBase();
   Status OpenAdapters();
   Status AddAdapter(formats::PeftAdapter adapter, double weight);
-  void DropRepeatedWeights(formats::PeftAdapter& adapter) const;
+  Status DropRepeatedWeights(formats::PeftAdapter& adapter) const;
   Status CheckModules() const;
   Status CheckBaseTensors(const std::string& name, const PlannedModule& module) const;
   Status CheckSaved() const;

@@ -1,5 +1,5 @@
 // What a plan does to one tensor of the base, and the refusal of what cannot be done to a model.
-// Owns: nothing; views point into the adapters' mappings. Thread: any. Pure.
+// Owns: nothing; views point into the adapters' bytes. Thread: any. Pure.
 #pragma once
 
 #include <optional>

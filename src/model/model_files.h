@@ -1,5 +1,7 @@
 // A model directory before its weights are loaded: what adapters are made to fit.
-// Owns: the mapped checkpoint. Thread: any. Never: reads weights.
+// Owns: the open checkpoint.
+// Thread: any.
+// Never: reads weights.
 #pragma once
 
 #include <string>

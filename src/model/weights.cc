@@ -9,7 +9,7 @@ namespace lorry::model {
 namespace {
 
 using formats::Projection;
-using formats::TensorView;
+using formats::TensorEntry;
 
 int GroupInputs(const ModelSpec& spec, LinearGroup group) {
   switch (group) {
@@ -64,7 +64,11 @@ class Loader {
  public:
   Loader(const formats::Checkpoint& checkpoint, const ModelSpec& spec, const Stream& stream,
          const LoadProgress& progress)
-      : checkpoint_(checkpoint), spec_(spec), stream_(stream), progress_(progress) {}
+      : checkpoint_(checkpoint),
+        spec_(spec),
+        stream_(stream),
+        progress_(progress),
+        buffers_(stream.num_threads()) {}
 
   Status LoadAll(Weights& weights) {
     RETURN_IF_ERROR(Matrix("model.embed_tokens.weight", spec_.vocab_size, spec_.hidden,
@@ -103,29 +107,38 @@ class Loader {
 
   Status Matrix(const std::string& name, int n, int k, const kernels::PackedMatrix& target,
                 const PanelRange& panels) {
-    ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.GetWeight(name, {n, k}));
-    const size_t row_bytes = k * DTypeBytes(tensor.dtype);
+    ASSIGN_OR_RETURN(const TensorEntry tensor, checkpoint_.GetWeight(name, {n, k}));
     constexpr int kRowsPerItem = 256;  // a multiple of a panel, small enough to balance threads
     const int num_items = (n + kRowsPerItem - 1) / kRowsPerItem;
-    stream_.ParallelFor(num_items, [&](int item, int) {
+    std::vector<Status> done(num_items);
+    stream_.ParallelFor(num_items, [&](int item, int thread_idx) {
       const int row = item * kRowsPerItem;
+      const int num_rows = std::min(kRowsPerItem, n - row);
+      const auto rows =
+          checkpoint_.Read(tensor, int64_t{row} * k, int64_t{num_rows} * k, buffers_[thread_idx]);
+      if (!rows) {
+        done[item] = tl::unexpected<Error>(rows.error());
+        return;
+      }
       kernels::PackRows(
-          {.source = tensor.bytes.data() + row * row_bytes,
+          {.source = rows->bytes.data(),
            .source_dtype = tensor.dtype,
-           .n = std::min(kRowsPerItem, n - row),
+           .n = num_rows,
            .k = k,
            .panels = const_cast<void*>(target.data),
            .dtype = target.dtype,
            .panel_begin = panels.panel_begin + row / kernels::kPanel * panels.panel_step,
            .panel_step = panels.panel_step});
     });
+    for (Status& status : done) RETURN_IF_ERROR(std::move(status));
     Done(tensor);
     return {};
   }
 
   Status Vector(const std::string& name, int n, const float* target) {
-    ASSIGN_OR_RETURN(const TensorView tensor, checkpoint_.GetWeight(name, {n}));
-    formats::ConvertToF32(tensor, {const_cast<float*>(target), static_cast<size_t>(n)});
+    ASSIGN_OR_RETURN(const TensorEntry tensor, checkpoint_.GetWeight(name, {n}));
+    ASSIGN_OR_RETURN(const std::vector<float> values, checkpoint_.ReadF32(tensor));
+    std::copy(values.begin(), values.end(), const_cast<float*>(target));
     Done(tensor);
     return {};
   }
@@ -140,10 +153,9 @@ class Loader {
     return {};
   }
 
-  void Done(const TensorView& tensor) {
+  void Done(const TensorEntry& tensor) {
     used_.insert(tensor.name);
-    done_bytes_ += tensor.bytes.size();
-    checkpoint_.ReleasePages(tensor);
+    done_bytes_ += tensor.num_bytes;
     if (progress_) progress_(done_bytes_, checkpoint_.total_bytes());
   }
 
@@ -165,6 +177,7 @@ class Loader {
   const ModelSpec& spec_;
   const Stream& stream_;
   const LoadProgress& progress_;
+  std::vector<std::vector<std::byte>> buffers_;  // of a thread: rows as they are stored
   std::unordered_set<std::string> used_;
   size_t done_bytes_ = 0;
 };

@@ -1,6 +1,7 @@
 // The base model's weights, packed for the kernels.
-// Owns: one buffer for everything. Thread: loading uses a stream of its own, reading is free.
-// Never: a second resident copy; the checkpoint's mapping is released tensor by tensor.
+// Owns: one buffer for everything, which is all that answers are computed from.
+// Thread: loading uses a stream of its own, reading is free.
+// Never: a second resident copy; a few hundred rows are read at a time.
 #pragma once
 
 #include <array>

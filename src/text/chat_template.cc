@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "formats/file_bytes.h"
 #include "formats/json.h"
-#include "formats/mapped_file.h"
 #include "text/textkit_buffers.h"
 
 namespace lorry::text {

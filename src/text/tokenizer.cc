@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "formats/file_bytes.h"
 #include "formats/json.h"
-#include "formats/mapped_file.h"
 #include "text/detokenizer.h"
 #include "text/textkit_buffers.h"
 

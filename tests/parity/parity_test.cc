@@ -143,7 +143,7 @@ TEST_P(ParityTest, Float32) {
     const std::string name(entry.at("name").as_string());
     const auto model = Load(name, "float32");
     ASSERT_NE(model, nullptr) << name;
-    const auto goldens = formats::SafetensorsFile::Open(kOracle + name + "/goldens.safetensors");
+    const auto goldens = formats::SafetensorsFile::Read(kOracle + name + "/goldens.safetensors");
     ASSERT_TRUE(goldens);
     for (const json::value& case_value : entry.at("cases").as_array()) {
       const json::object& test = case_value.as_object();
@@ -174,7 +174,7 @@ TEST_P(ParityTest, BFloat16) {
     if (transformers_error == 0) continue;
     const auto model = Load(name, "bfloat16");
     ASSERT_NE(model, nullptr) << name;
-    const auto goldens = formats::SafetensorsFile::Open(kOracle + name + "/goldens.safetensors");
+    const auto goldens = formats::SafetensorsFile::Read(kOracle + name + "/goldens.safetensors");
     ASSERT_TRUE(goldens);
     double worst = 0;
     for (const json::value& case_value : entry.at("cases").as_array()) {

@@ -110,7 +110,7 @@ TEST_F(SumParityTest, RequestsGetPeftsSums) {
     const std::string name(entry.at("name").as_string());
     if (!name.ends_with("-forms")) continue;
     ASSERT_NO_FATAL_FAILURE(Start(name));
-    const auto goldens = formats::SafetensorsFile::Open(kOracle + name + "/goldens.safetensors");
+    const auto goldens = formats::SafetensorsFile::Read(kOracle + name + "/goldens.safetensors");
     ASSERT_TRUE(goldens);
     const json::array& prompts = entry.at("prompts").as_array();
     for (const json::value& test : entry.at("cases").as_array()) {
