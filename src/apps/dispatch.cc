@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <functional>
@@ -138,6 +139,11 @@ int RunLoaded(const Command& command, const Words& args) {
     if (!option->set_by.empty()) log::Debug("{} was set by {}", option->Flag(), option->set_by);
   }
   const Words& words = loaded->words;
+  if (std::ranges::find(words, "") != words.end()) {  // not the demo, in place of "$MODEL"
+    return Complain(command, fmt::format("a word is empty; was a variable never set? usage: lorry "
+                                         "{} {}",
+                                         command.name, command.usage));
+  }
   if (words.size() > command.max_words) {
     return Complain(command, fmt::format("unexpected word '{}'; usage: lorry {} {}",
                                          words[command.max_words], command.name, command.usage));

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "apps/options.h"
 #include "config/help.h"
 #include "config/load.h"
@@ -27,6 +29,8 @@ TEST(DispatchTest, MistypedCommandsAndOptions) {
   EXPECT_EQ(ErrorOf({"serve", "--prot", "1"}, 2),
             "lorry serve: unknown option --prot, did you mean --port?\n");
   EXPECT_THAT(ErrorOf({"serve", "a", "b"}, 2), HasSubstr("unexpected word 'b'"));
+  EXPECT_THAT(ErrorOf({"serve", ""}, 2), HasSubstr("a word is empty"));
+  EXPECT_THAT(ErrorOf({"top", ""}, 2), HasSubstr("a word is empty"));
   EXPECT_THAT(ErrorOf({"inspect"}, 2), HasSubstr("usage: lorry inspect SOURCE"));
   EXPECT_THAT(ErrorOf({}, 2), HasSubstr("lorry serve"));
 }
@@ -99,6 +103,41 @@ TEST(OptionsTest, EveryOptionOfTheProjectIsUnderstood) {
   EXPECT_EQ(options.stack.kv_memory_bytes, size_t{1} << 30);
   EXPECT_EQ(options.serve.http.http.host, "0.0.0.0");
   EXPECT_EQ(options.log.level, log::Level::kWarning);
+}
+
+// What an empty value of each option means: whoever adds one decides here.
+TEST(OptionsTest, EmptyIsNotOpen) {
+  const std::set<std::string> none_if_empty = {
+      // the others refuse an empty value
+      "adapter-cache", "base", "chat-template", "model", "source-token", "step-log", "system"};
+  const std::set<std::string> refused_as_variables = {"admin-host", "admin-key", "api-key",
+                                                      "config",     "host",      "url"};
+  Options names_only;
+  config::Registry names;
+  RegisterOptions(names, &names_only);
+  for (const config::Option& described : names.options()) {
+    const std::string& name = described.text.name;
+    const std::string& command = described.commands.front();
+    const bool may_be_empty = none_if_empty.contains(name);
+    for (const char* empty : {"", " ", "\t "}) {
+      Options options;
+      config::Registry registry;
+      RegisterOptions(registry, &options);
+      const auto loaded = config::Load(registry, command, {described.Flag() + "=" + empty}, {});
+      EXPECT_EQ(loaded.has_value(), may_be_empty) << name;
+      if (!loaded) {
+        EXPECT_THAT(loaded.error().message, HasSubstr(described.Flag()));
+      }
+    }
+    Options options;
+    config::Registry registry;
+    RegisterOptions(registry, &options);
+    const auto loaded = config::Load(registry, command, {}, {{described.Variable(), ""}});
+    EXPECT_EQ(!loaded.has_value(), refused_as_variables.contains(name)) << name;
+    if (!loaded) {
+      EXPECT_THAT(loaded.error().message, HasSubstr(described.Variable()));
+    }
+  }
 }
 
 TEST(OptionsTest, EveryOptionIsExplained) {

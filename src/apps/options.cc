@@ -246,7 +246,8 @@ void RegisterServer(config::Registry& registry, ServeOptions* serve, StackOption
   registry.Text({.name = "host",
                  .value_name = "ADDRESS",
                  .help = "Address to listen on; 0.0.0.0 for all.",
-                 .when = "Before you open it to others, set --api-key."},
+                 .when = "Before you open it to others, set --api-key.",
+                 .guards = true},
                 &server.http.host);
   registry.Integer({.name = "port", .help = "TCP port; 0 takes a free one and says which."},
                    &server.http.port, 0, 65535);
@@ -254,7 +255,8 @@ void RegisterServer(config::Registry& registry, ServeOptions* serve, StackOption
                  .value_name = "KEY",
                  .help = "Requests must carry one of these: Authorization: Bearer KEY. /health, "
                          "/ready, /version and /metrics stay open.",
-                 .when = "Give it as LORRY_API_KEY or in the file: other users can see flags."},
+                 .when = "Give it as LORRY_API_KEY or in the file: other users can see flags.",
+                 .guards = true},
                 &server.api_keys);
   registry.List({.name = "served-model-name",
                  .value_name = "NAME",
@@ -280,7 +282,8 @@ void RegisterAdmin(config::Registry& registry, server::AdminOptions* admin) {
                          "Authorization: Bearer KEY, or X-Api-Key: KEY. An --api-key does not. The "
                          "other commands send it to the server of --url.",
                  .when = "Give it as LORRY_ADMIN_KEY or in the file: other users can see flags.",
-                 .default_text = "none: those routes are off"},
+                 .default_text = "none: those routes are off",
+                 .guards = true},
                 &admin->key);
   registry.Group("Managing adapters while the server runs", kServing);
   registry.Integer({.name = "admin-port",
@@ -291,7 +294,8 @@ void RegisterAdmin(config::Registry& registry, server::AdminOptions* admin) {
                    &admin->port, 0, 65535);
   registry.Text({.name = "admin-host",
                  .value_name = "ADDRESS",
-                 .help = "Address of that listener; one that others can reach needs --admin-key."},
+                 .help = "Address of that listener; one that others can reach needs --admin-key.",
+                 .guards = true},
                 &admin->host);
   registry.Switch(
       {.name = "allow-runtime-lora-updating",
@@ -353,7 +357,8 @@ void RegisterAdapterCommands(config::Registry& registry, AdapterCommandOptions* 
   registry.Text({.name = "url",
                  .value_name = "URL",
                  .help = "A running server, http://HOST:PORT, in place of this machine's cache.",
-                 .default_text = "none: the cache"},
+                 .default_text = "none: the cache",
+                 .guards = true},
                 &adapter->url);
   registry.Group("Adapters at hand", {"pin"});
   registry.Switch({.name = "unpin", .help = "It may leave again."}, &adapter->unpin);
@@ -388,7 +393,8 @@ void RegisterGeneral(config::Registry& registry, Options* options) {
                   });
   registry.Text({.name = "config",
                  .value_name = "FILE",
-                 .help = "TOML file with options by these names, as in: max-num-seqs = 64."},
+                 .help = "TOML file with options by these names, as in: max-num-seqs = 64.",
+                 .guards = true},
                 &options->config_file);
 }
 

@@ -105,7 +105,10 @@ std::string MarkdownText(const Registry& registry) {
          "(`LORRY_MAX_NUM_SEQS=64`)\nand a key of the TOML file that `--config` names "
          "(`max-num-seqs = 64`). Flags win over variables, these over the\nfile, the file over the "
          "defaults. Sizes are written `4096`, `512MB` or `2GiB`, times `500ms`, `30s` or `5m`;\n"
-         "lists are arrays in the file and separated by commas in variables.\n" +
+         "lists are arrays in the file and separated by commas in variables. An empty variable "
+         "counts "
+         "as unset; but of options\nthat keep something out (keys, addresses, `--config`) an empty "
+         "value is an error in every form, and so is an empty\nentry of any list.\n" +
          MarkdownTables(registry);
 }
 

@@ -24,7 +24,7 @@ std::vector<std::string> SplitAtCommas(const std::string& text) {
   size_t begin = 0;
   while (begin <= text.size()) {
     const size_t comma = std::min(text.find(',', begin), text.size());
-    if (comma > begin) parts.push_back(text.substr(begin, comma - begin));
+    parts.push_back(text.substr(begin, comma - begin));
     begin = comma + 1;
   }
   return parts;
@@ -36,7 +36,8 @@ Status Set(Option& option, const std::vector<std::string>& values, const std::st
     return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: needs a value", where),
                 option.text.name);
   }
-  Status status = option.set(values);
+  Status status = CheckNotEmpty(option, values);
+  if (status) status = option.set(values);
   if (!status) {
     status.error().param = option.text.name;
     return Annotate(std::move(status.error()), where);
@@ -79,13 +80,14 @@ Status ApplyEnvironment(Registry& registry, std::string_view command,
                         const Environment& environment, const Registry* elsewhere,
                         std::vector<std::string>& warnings) {
   for (const auto& [variable, value] : environment) {
-    if (!variable.starts_with(kPrefix) || variable == kTestData || value.empty()) continue;
+    if (!variable.starts_with(kPrefix) || variable == kTestData) continue;
     Option* found = nullptr;
     std::vector<std::string> known;
     for (const Option& option : registry.options()) {
       known.push_back(option.Variable());
       if (known.back() == variable) found = registry.Find(option.text.name);
     }
+    if (value.empty() && (found == nullptr || !found->text.guards)) continue;
     if (found == nullptr) {
       if (HasVariable(elsewhere, variable)) continue;
       const std::string nearest = Nearest(variable, known);
@@ -146,7 +148,8 @@ Result<Loaded> Load(Registry& registry, std::string_view command,
   const Option* config = registry.Find("config");
   if (config != nullptr && config->TakenBy(command)) {
     const std::string path = ConfigPath(line, environment);
-    if (!path.empty()) RETURN_IF_ERROR(ApplyFile(registry, command, path));
+    const bool is_blank = path.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
+    if (!is_blank) RETURN_IF_ERROR(ApplyFile(registry, command, path));
   }
   RETURN_IF_ERROR(ApplyEnvironment(registry, command, environment, elsewhere, loaded.warnings));
   for (const auto& [name, values] : line.values) {

@@ -27,8 +27,8 @@ struct Loaded {
 // The file is the one of the option "config", where the registry has it. Keys and variables of
 // other commands' options are passed over; unknown keys are errors, unknown variables warnings,
 // both with a suggestion. In a variable, the values of a list are separated by commas; an empty one
-// counts as unset. Variables of options in `elsewhere`, of commands with a registry of their own,
-// are passed over too.
+// counts as unset, unless its option guards something. Variables of options in `elsewhere`, of
+// commands with a registry of their own, are passed over too.
 Result<Loaded> Load(Registry& registry, std::string_view command,
                     const std::vector<std::string>& args, const Environment& environment,
                     const Registry* elsewhere = nullptr);

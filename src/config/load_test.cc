@@ -25,6 +25,9 @@ class LoadTest : public testing::Test {
     registry_.Switch({.name = "skip-bad-adapters", .help = "Goes on."}, &skip_);
     registry_.Choice({.name = "log-format", .help = "Form."}, &log_format_, {"text", "json"});
     registry_.List({.name = "adapter", .help = "An adapter."}, &adapters_);
+    registry_.List({.name = "key", .help = "A key.", .guards = true}, &keys_);
+    registry_.Text({.name = "host", .help = "Address.", .guards = true}, &host_);
+    registry_.Text({.name = "system", .help = "A message."}, &system_);
     registry_.Group("Inspect", {"inspect"});
     registry_.Text({.name = "base", .help = "The base."}, &base_);
   }
@@ -41,13 +44,13 @@ class LoadTest : public testing::Test {
 
   Registry registry_;
   const std::string file_ = testing::TempDir() + "load_test_" + std::to_string(getpid()) + ".toml";
-  std::string config_, log_format_ = "text", base_;
+  std::string config_, log_format_ = "text", base_, host_ = "127.0.0.1", system_ = "default";
   int port_ = 8000, threads_ = 0;
   size_t kv_memory_ = 0;
   Micros drain_us_ = 30000000;
   std::chrono::milliseconds idle_{75000};
   bool skip_ = false;
-  std::vector<std::string> adapters_;
+  std::vector<std::string> adapters_, keys_;
 };
 
 TEST_F(LoadTest, LaterLayersWin) {
@@ -80,6 +83,55 @@ TEST_F(LoadTest, ErrorsNameTheSource) {
   EXPECT_EQ(ErrorOf({"--config", file}), file + ":2: 'soon' is not a time like 500ms, 30s or 5m");
   EXPECT_EQ(ErrorOf({}, {{"LORRY_CONFIG", file}}),
             file + ":2: 'soon' is not a time like 500ms, 30s or 5m");
+}
+
+TEST_F(LoadTest, WhatGuardsIsNeverEmpty) {
+  const std::string hint = "; was a variable never set? Leave it out, or give it a value";
+  const std::pair<std::string, std::string> values[] = {// and as TOML writes them
+                                                        {"", "''"},
+                                                        {" ", "' '"},
+                                                        {"\t\n", R"("\t\n")"},
+                                                        {"\"\"", "'\"\"'"},
+                                                        {"''", "\"''\""}};
+  for (const auto& [empty, in_toml] : values) {
+    const bool is_blank = empty.find_first_not_of(" \t\n") == std::string::npos;
+    for (const std::string name : {"host", "key"}) {
+      const std::string variable = name == "host" ? "LORRY_HOST" : "LORRY_KEY";
+      const std::string what = name == "key" && is_blank ? ": an empty entry" : ": an empty value";
+      EXPECT_EQ(ErrorOf({"--" + name, empty}), "--" + name + what + hint) << empty;
+      EXPECT_EQ(ErrorOf({"--" + name + "=" + empty}), "--" + name + what + hint) << empty;
+      EXPECT_EQ(ErrorOf({}, {{variable, empty}}), variable + what + hint) << empty;
+      EXPECT_EQ(ErrorOf({"--config", File(name + " = " + in_toml + "\n")}),
+                file_ + ":1" + what + hint);
+    }
+  }
+  EXPECT_EQ(host_, "127.0.0.1");
+  EXPECT_TRUE(keys_.empty());
+}
+
+TEST_F(LoadTest, AnEmptyKeyBesideGoodOnesIsAnErrorToo) {
+  const std::string empty =
+      ": an empty entry; was a variable never set? Leave it out, or give it a value";
+  EXPECT_EQ(ErrorOf({"--key", "good", "--key", ""}), "--key" + empty);
+  EXPECT_EQ(ErrorOf({}, {{"LORRY_KEY", "good,,better"}}), "LORRY_KEY" + empty);
+  EXPECT_EQ(ErrorOf({}, {{"LORRY_KEY", "good,"}}), "LORRY_KEY" + empty);
+  EXPECT_EQ(ErrorOf({}, {{"LORRY_KEY", ","}}), "LORRY_KEY" + empty);
+  EXPECT_EQ(ErrorOf({"--config", File("key = [\"good\", \"\"]\n")}), file_ + ":1" + empty);
+  EXPECT_THAT(ErrorOf({"--config", File("\nkey = []\n")}),
+              testing::StartsWith(file_ + ":2: an empty list"));
+  EXPECT_EQ(ErrorOf({}, {{"LORRY_KEY", "good, better"}}),
+            "LORRY_KEY: the value begins or ends with white space");
+  EXPECT_TRUE(keys_.empty());
+  EXPECT_TRUE(Load(registry_, "serve", {"--key", "a b", "--key", "c"}, {}));
+  EXPECT_THAT(keys_, ElementsAre("a b", "c"));
+}
+
+TEST_F(LoadTest, ElsewhereEmptyMeansNoneOrUnset) {
+  ASSERT_TRUE(Load(registry_, "serve", {}, {{"LORRY_SYSTEM", ""}, {"LORRY_ADAPTER", ""}}));
+  EXPECT_EQ(system_, "default");
+  ASSERT_TRUE(Load(registry_, "serve", {"--system", "", "--config", File("adapter = []\n")}, {}));
+  EXPECT_EQ(system_, "");
+  EXPECT_THAT(ErrorOf({"--adapter", " "}), testing::StartsWith("--adapter: an empty entry"));
 }
 
 TEST_F(LoadTest, BadFiles) {

@@ -23,6 +23,13 @@ Status NotAmong(const std::string& value, const std::vector<std::string>& choice
               fmt::format("'{}' is not one of {}", value, fmt::join(choices, ", ")));
 }
 
+std::string_view Trimmed(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n\v\f";
+  const size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
+}
+
 // A setter for one value, from a parser and a field.
 template <typename T, typename Parse>
 auto Store(T* field, Parse parse) {
@@ -38,6 +45,26 @@ auto Store(T* field, Parse parse) {
 
 bool Option::TakenBy(std::string_view command) const {
   return std::find(commands.begin(), commands.end(), command) != commands.end();
+}
+
+Status CheckNotEmpty(const Option& option, const std::vector<std::string>& values) {
+  const bool is_list = option.arity == Arity::kMany || option.arity == Arity::kGreedy;
+  const auto fail = [](std::string_view what) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}; was a variable never set? Leave it out, or give it a value", what));
+  };
+  if (option.text.guards && values.empty()) return fail("an empty list");
+  for (const std::string& value : values) {
+    const std::string_view trimmed = Trimmed(value);
+    if (is_list && trimmed.empty()) return fail("an empty entry");
+    if (!option.text.guards) continue;
+    if (trimmed.empty() || trimmed == "\"\"" || trimmed == "''") return fail("an empty value");
+    if (trimmed.size() != value.size()) {
+      return Fail(ErrorCode::kInvalidArgument, "the value begins or ends with white space");
+    }
+  }
+  return {};
 }
 
 std::string Option::Variable() const { return VariableOf(text.name); }

@@ -29,6 +29,9 @@ struct OptionText {
   std::string help;  // what it does, one sentence
   std::string when;  // when to change it; may be empty
   std::string default_text = {};  // shown in place of the field's value, for "chosen at start"
+  // An empty value would let in, or reach, what the option is there to keep out: it is an error in
+  // every form, an empty variable too.
+  bool guards = false;
 };
 
 enum class Arity {
@@ -52,6 +55,10 @@ struct Option {
   std::string Flag() const { return "--" + text.name; }
   std::string Variable() const;  // LORRY_MAX_NUM_SEQS
 };
+
+// What no option means: an empty entry of a list, and of an option that guards, any value that is
+// empty, quotes around nothing, or has white space around it.
+Status CheckNotEmpty(const Option& option, const std::vector<std::string>& values);
 
 class Registry {
  public:

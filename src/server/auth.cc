@@ -31,7 +31,7 @@ Status Auth::Check(const net::HttpHeaders& headers) const {
   const std::string_view token = BearerToken(headers);
   bool known = false;
   for (const std::string& key : keys_) known |= ConstantTimeEqual(key, token);
-  if (known) return {};
+  if (known && !token.empty()) return {};
   return Fail(ErrorCode::kUnauthenticated,
               token.empty()
                   ? "No API key was sent. Put it into a header: Authorization: Bearer KEY."
