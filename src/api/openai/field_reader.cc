@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "api/openai/json_values.h"
+
 namespace lorry::api::openai {
 namespace {
 
@@ -128,10 +130,22 @@ Status FieldReader::status() const {
   return {};
 }
 
+tl::unexpected<Error> TooManyValues(std::string_view field, size_t max_values) {
+  const std::string place = field.empty() ? "" : fmt::format("; '{}' goes beyond it", field);
+  return lorry::Fail(ErrorCode::kTooLarge,
+                     fmt::format("The body has too many lists, objects and values in them: the "
+                                 "limit is {} together{}.",
+                                 max_values, place),
+                     std::string(field));
+}
+
 Result<json::object> ParseBody(std::string_view body, const JsonLimits& limits) {
   if (body.size() > limits.max_bytes) {
     return lorry::Fail(ErrorCode::kTooLarge, fmt::format("The body has {} bytes; the limit is {}.",
                                                          body.size(), limits.max_bytes));
+  }
+  if (JsonValues values(limits.max_values); !values.Take(body)) {
+    return TooManyValues(values.last_field(), limits.max_values);
   }
   json::parse_options options;
   options.max_depth = limits.max_depth;

@@ -64,7 +64,11 @@ std::optional<int64_t> WholeNumber(const boost::json::value& value);
 struct JsonLimits {
   size_t max_bytes = size_t{32} << 20;
   size_t max_depth = 64;
+  size_t max_values = size_t{1} << 18;  // as JsonValues counts them
 };
+
+// That a body has more than max_values, counted up to `field`; "": somewhere.
+tl::unexpected<Error> TooManyValues(std::string_view field, size_t max_values);
 
 // One JSON object, or what is wrong with the text and where.
 Result<boost::json::object> ParseBody(std::string_view body, const JsonLimits& limits);

@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "api/openai/json_values.h"
 #include "api/openai/parse_common.h"
 
 namespace lorry::api::openai {
@@ -33,7 +34,9 @@ void JoinParts(FieldReader& fields, const std::string& name, const json::array& 
 }
 
 // Clients send `arguments` as a string that holds JSON; templates go through it as an object.
-void ReadToolCalls(FieldReader& fields, const std::string& name, json::value& value) {
+// `values` is what all of them may hold.
+void ReadToolCalls(FieldReader& fields, const std::string& name, JsonValues& values,
+                   json::value& value) {
   if (!value.is_array()) return fields.Wrong(name, "a list", value);
   for (size_t i = 0; i < value.get_array().size(); ++i) {
     const std::string call_name = fmt::format("{}[{}]", name, i);
@@ -44,6 +47,11 @@ void ReadToolCalls(FieldReader& fields, const std::string& name, json::value& va
     }
     json::value* arguments = function->get_object().if_contains("arguments");
     if (arguments == nullptr || !arguments->is_string()) continue;
+    if (!values.Take(arguments->get_string())) {
+      return fields.Fail(ErrorCode::kTooLarge, call_name + ".function.arguments",
+                         "The arguments of the tool calls have too many lists, objects and values "
+                         "in them.");
+    }
     json::error_code error;
     json::value parsed = json::parse(arguments->get_string(), error);
     if (error || !parsed.is_object()) {
@@ -80,6 +88,7 @@ void ReadMessages(FieldReader& fields, const ParseLimits& limits, ChatPrompt& ch
                         value == nullptr ? json::value() : *value);
   }
   json::array messages = value->get_array();
+  JsonValues argument_values(limits.json.max_values);
   for (size_t i = 0; i < messages.size(); ++i) {
     const std::string name = fmt::format("messages[{}]", i);
     if (!messages[i].is_object()) return fields.Wrong(name, "an object", messages[i]);
@@ -92,7 +101,9 @@ void ReadMessages(FieldReader& fields, const ParseLimits& limits, ChatPrompt& ch
     }
     ReadContent(fields, name + ".content", message);
     json::value* calls = message.if_contains("tool_calls");
-    if (calls != nullptr && !calls->is_null()) ReadToolCalls(fields, name + ".tool_calls", *calls);
+    if (calls != nullptr && !calls->is_null()) {
+      ReadToolCalls(fields, name + ".tool_calls", argument_values, *calls);
+    }
   }
   chat.messages_json = json::serialize(messages);
   const json::value* final_content = messages.back().get_object().if_contains("content");

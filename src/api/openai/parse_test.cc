@@ -40,6 +40,28 @@ TEST(Parse, DepthAndSizeAreLimited) {
   EXPECT_EQ(parsed.error().code, ErrorCode::kTooLarge);
 }
 
+TEST(Parse, ValuesOfABodyAreLimitedWhereverTheyStand) {
+  ParseLimits limits;
+  limits.json.max_values = 100;
+  std::string values = "0";
+  for (int i = 0; i < 100; ++i) values += ",0";
+  const auto param = [](const auto& parsed) {
+    EXPECT_EQ(parsed.error().code, ErrorCode::kTooLarge);
+    return parsed ? "" : parsed.error().param;
+  };
+  EXPECT_EQ(param(ParseCompletion(R"({"prompt":[)" + values + "]}", limits)), "prompt");
+  EXPECT_EQ(param(ParseDetokenize(R"({"tokens":[)" + values + "]}", limits)), "tokens");
+  EXPECT_EQ(param(ParseTokenize(R"({"prompt":"x","unknown":[)" + values + "]}", limits)),
+            "unknown");
+  const std::string call =
+      R"({"function":{"name":"f","arguments":"{\"x\":[)" + values.substr(0, 119) + R"(]}"}})";
+  const auto chat = [&](const std::string& calls) {
+    return ParseChat(R"({"messages":[{"role":"assistant","tool_calls":[)" + calls + "]}]}", limits);
+  };
+  EXPECT_TRUE(chat(call));
+  EXPECT_EQ(param(chat(call + "," + call)), "messages[0].tool_calls[1].function.arguments");
+}
+
 TEST(Parse, EveryCutOfABodyIsAnErrorAndNothingWorse) {
   const std::string body =
       R"({"model":"a","messages":[{"role":"user","content":[{"type":"text","text":"é\u00e9"}]}],)"
