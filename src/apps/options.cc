@@ -212,7 +212,8 @@ void RegisterServerLimits(config::Registry& registry, server::ServerOptions& ser
                     &server.http.idle_timeout);
   registry.Integer(
       {.name = "max-pending-requests",
-       .help = "Requests that may wait to be tokenised; beyond, 429 with Retry-After."},
+       .help = "Requests that may wait to be tokenised, short and long ones each; beyond, 429 with "
+               "Retry-After."},
       &server.max_pending_requests, 1, 1 << 20);
   registry.Bytes(
       {.name = "max-pending-bytes",
@@ -233,7 +234,8 @@ void RegisterServerLimits(config::Registry& registry, server::ServerOptions& ser
                     .when = "More for thousands of streams at once."},
                    &server.http.num_io_threads, 1, 256);
   registry.Integer({.name = "text-threads",
-                    .help = "Threads that parse, apply templates and tokenise.",
+                    .help = "Threads that parse, apply templates and tokenise, and as many again "
+                            "for long texts, which keep short ones waiting for nothing.",
                     .when = "More when prompts are long and many."},
                    &server.num_text_threads, 1, 256);
   registry.Switch({.name = "access-log", .help = "A line of the log for each request."},

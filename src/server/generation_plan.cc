@@ -12,6 +12,7 @@ namespace {
 
 using api::openai::ChatPrompt;
 using api::openai::CommonRequest;
+using api::openai::CompletionRequest;
 using api::openai::ContextUse;
 
 constexpr int kDefaultCompletionTokens = 16;  // OpenAI's
@@ -74,13 +75,74 @@ GenerationPlan StartPlan(CommonRequest& request, ModelChoice model, Planner::Tex
   return plan;
 }
 
+Result<std::vector<TokenId>> Encode(const std::string& prompt, bool add_special_tokens,
+                                    const text::ModelText& text) {
+  auto tokens = text.tokenizer.Encode(prompt, {.add_special_tokens = add_special_tokens});
+  if (!tokens) {
+    return Fail(ErrorCode::kInvalidArgument, std::move(tokens.error().message), "prompt");
+  }
+  return tokens;
+}
+
+// What of a chat goes through the template, all of which counts, and the largest field of it.
+struct ChatSize {
+  explicit ChatSize(const ChatPrompt& chat) {
+    Add("messages", chat.messages_json);
+    Add("tools", chat.tools_json);
+    Add("chat_template_kwargs", chat.template_kwargs_json);
+  }
+
+  void Add(std::string_view name, std::string_view json) {
+    num_bytes += json.size();
+    if (json.size() <= largest_bytes) return;
+    largest_bytes = json.size();
+    largest = name;
+  }
+
+  size_t num_bytes = 0;
+  size_t largest_bytes = 0;
+  std::string_view largest = "messages";
+};
+
 }  // namespace
 
-// Tokenising megabytes only to find that they do not fit would keep everyone else waiting.
-Status Planner::CheckTextSize(size_t num_bytes, const text::ModelText& text,
-                              std::string_view param) const {
+size_t Planner::max_text_bytes() const {
+  constexpr size_t kLeast = size_t{1}
+                            << 20;  // of a small context: who counts tokens may cut afterwards
+  constexpr size_t kBytesPerToken = 16;
+  return std::max(kLeast, kBytesPerToken * static_cast<size_t>(max_model_len_));
+}
+
+Status Planner::CheckTextSize(size_t num_bytes, std::string_view param) const {
+  if (num_bytes <= max_text_bytes()) return {};
+  return Fail(ErrorCode::kTooLarge,
+              fmt::format("'{}' has {} bytes of text; the limit is {}.", param, num_bytes,
+                          max_text_bytes()),
+              std::string(param));
+}
+
+bool GenerationPlan::MayAnswerLarge() const {
+  constexpr int64_t kTokensPerItem = 16;  // of text; a logprob is written in the time of so many
+  constexpr int64_t kMaxItems = int64_t{1} << 16;  // 10 ms
+  int64_t num_items = 0;
+  for (const GenerateRequest& request : requests) {
+    const int64_t num_sequences = request.num_sequences;
+    const int64_t num_tokens = num_sequences * request.sampling.max_tokens;
+    const int64_t num_prompt_tokens = num_sequences * static_cast<int64_t>(request.prompt.size());
+    num_items += num_tokens / kTokensPerItem;
+    if (!wants_logprobs()) continue;
+    const int64_t num_rows =
+        num_tokens + (request.sampling.prompt_logprobs ? num_prompt_tokens : 0);
+    num_items += num_rows * (2 + request.sampling.num_logprobs);
+  }
+  return num_items > kMaxItems;
+}
+
+// Tokenising megabytes only to find that they do not fit would keep others waiting.
+Status Planner::CheckFits(size_t num_bytes, const text::ModelText& text,
+                          std::string_view param) const {
   const size_t max_len = static_cast<size_t>(max_model_len_);
-  if (num_bytes <= max_len * text.max_token_bytes) return {};
+  if (num_bytes <= max_len * text.max_token_bytes) return CheckTextSize(num_bytes, param);
   return Fail(
       ErrorCode::kTooLarge,
       fmt::format("This model's maximum context length is {} tokens. However, your {} has {} "
@@ -89,14 +151,19 @@ Status Planner::CheckTextSize(size_t num_bytes, const text::ModelText& text,
       std::string(param));
 }
 
-Result<std::vector<TokenId>> Planner::Encode(const std::string& prompt, bool add_special_tokens,
-                                             const text::ModelText& text) const {
-  RETURN_IF_ERROR(CheckTextSize(prompt.size(), text, "prompt"));
-  auto tokens = text.tokenizer.Encode(prompt, {.add_special_tokens = add_special_tokens});
-  if (!tokens) {
-    return Fail(ErrorCode::kInvalidArgument, std::move(tokens.error().message), "prompt");
+Status Planner::CheckPrompts(const CompletionRequest& request, const text::ModelText& text) const {
+  size_t num_bytes = 0;
+  for (const api::openai::Prompt& prompt : request.prompts) {
+    const auto* written = std::get_if<std::string>(&prompt);
+    if (written == nullptr) continue;
+    RETURN_IF_ERROR(CheckFits(written->size(), text, "prompt"));
+    num_bytes += written->size();
   }
-  return tokens;
+  if (num_bytes <= max_request_text_bytes()) return {};
+  return Fail(ErrorCode::kTooLarge,
+              fmt::format("The prompts have {} bytes of text together; the limit is {}.", num_bytes,
+                          max_request_text_bytes()),
+              "prompt");
 }
 
 Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat,
@@ -107,8 +174,6 @@ Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat,
                 "--chat-template FILE.",
                 "messages");
   }
-  RETURN_IF_ERROR(
-      CheckTextSize(chat.messages_json.size() + chat.tools_json.size(), text, "messages"));
   text::Chat rendered_from;
   rendered_from.messages_json = chat.messages_json;
   rendered_from.tools_json = chat.tools_json;
@@ -136,11 +201,12 @@ Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat,
               "continue_final_message");
 }
 
-Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest request,
-                                               ModelChoice model, Text model_text) const {
+Result<GenerationPlan> Planner::PlanCompletion(CompletionRequest request, ModelChoice model,
+                                               Text model_text) const {
   GenerationPlan plan = StartPlan(request, std::move(model), std::move(model_text));
   plan.endpoint = api::openai::Endpoint::kCompletion;
   RETURN_IF_ERROR(CheckTokenIds(request, VocabSize(plan.model, *plan.text)));
+  RETURN_IF_ERROR(CheckPrompts(request, *plan.text));
   for (api::openai::Prompt& prompt : request.prompts) {
     auto* text = std::get_if<std::string>(&prompt);
     std::vector<TokenId> tokens;
@@ -149,16 +215,16 @@ Result<GenerationPlan> Planner::PlanCompletion(api::openai::CompletionRequest re
     } else {
       tokens = std::get<std::vector<TokenId>>(std::move(prompt));
     }
-    if (request.echo) {
-      plan.echoes.push_back(
-          text != nullptr ? std::move(*text)
-                          : plan.text->tokenizer.Decode(
-                                tokens, {.skip_special_tokens = request.skip_special_tokens}));
-    }
     const ContextUse use = {.default_tokens = kDefaultCompletionTokens,
                             .max_model_len = max_model_len_,
                             .param = "prompt"};
     RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
+    if (!request.echo) continue;
+    plan.echoes.push_back(
+        text != nullptr
+            ? std::move(*text)
+            : plan.text->tokenizer.Decode(plan.requests.back().prompt,
+                                          {.skip_special_tokens = request.skip_special_tokens}));
   }
   return plan;
 }
@@ -168,6 +234,8 @@ Result<GenerationPlan> Planner::PlanChat(api::openai::ChatRequest request, Model
   GenerationPlan plan = StartPlan(request, std::move(model), std::move(model_text));
   plan.endpoint = api::openai::Endpoint::kChat;
   RETURN_IF_ERROR(CheckTokenIds(request, VocabSize(plan.model, *plan.text)));
+  const ChatSize size(request.chat);
+  RETURN_IF_ERROR(CheckFits(size.num_bytes, *plan.text, size.largest));
   ASSIGN_OR_RETURN(std::vector<TokenId> tokens, EncodeChat(request.chat, *plan.text));
   const ContextUse use = {.max_model_len = max_model_len_, .param = "messages"};
   RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
@@ -176,14 +244,28 @@ Result<GenerationPlan> Planner::PlanChat(api::openai::ChatRequest request, Model
 
 Result<std::vector<TokenId>> Planner::Tokenize(const api::openai::TokenizeRequest& request,
                                                const text::ModelText& text) const {
-  if (const auto* chat = std::get_if<ChatPrompt>(&request.input)) return EncodeChat(*chat, text);
-  return text.tokenizer.Encode(std::get<std::string>(request.input),
-                               {.add_special_tokens = request.add_special_tokens});
+  if (const auto* chat = std::get_if<ChatPrompt>(&request.input)) {
+    const ChatSize size(*chat);
+    RETURN_IF_ERROR(CheckTextSize(size.num_bytes, size.largest));
+    return EncodeChat(*chat, text);
+  }
+  const auto& prompt = std::get<std::string>(request.input);
+  RETURN_IF_ERROR(CheckTextSize(prompt.size(), "prompt"));
+  return Encode(prompt, request.add_special_tokens, text);
 }
 
 Result<std::string> Planner::Detokenize(const api::openai::DetokenizeRequest& request,
-                                        const ModelChoice& model, const text::ModelText& text) {
+                                        const ModelChoice& model,
+                                        const text::ModelText& text) const {
   RETURN_IF_ERROR(CheckTokenIds(request, VocabSize(model, text)));
+  size_t num_bytes = 0;
+  for (const TokenId id : request.tokens) num_bytes += text.tokenizer.TokenBytes(id).size();
+  if (num_bytes > max_text_bytes()) {
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("The text of 'tokens' has {} bytes; the limit is {}.", num_bytes,
+                            max_text_bytes()),
+                "tokens");
+  }
   return text.tokenizer.Decode(request.tokens, {.skip_special_tokens = false});
 }
 

@@ -35,6 +35,8 @@ struct GenerationPlan {
   // OpenAI numbers choices prompt by prompt.
   int num_choices() const { return n() * static_cast<int>(requests.size()); }
   bool wants_logprobs() const { return requests.front().sampling.num_logprobs >= 0; }
+  // Whether the answer, or a piece of it, may be so large that it takes long to write.
+  bool MayAnswerLarge() const;
 };
 
 class Planner {
@@ -42,6 +44,13 @@ class Planner {
   using Text = std::shared_ptr<const text::ModelText>;
 
   explicit Planner(int max_model_len) : max_model_len_(max_model_len) {}
+
+  // Of one text, by /tokenize too: the texts of documents and programs have 3 to 5 bytes a token.
+  // Larger ones are refused before anything is done with them, since tokenising takes 100 times
+  // their memory.
+  size_t max_text_bytes() const;
+  // Of all texts of one request.
+  size_t max_request_text_bytes() const { return 4 * max_text_bytes(); }
 
   // `model` is what the request's model stands for, with its weights at hand, `text` its text.
   Result<GenerationPlan> PlanCompletion(api::openai::CompletionRequest request, ModelChoice model,
@@ -51,13 +60,14 @@ class Planner {
 
   Result<std::vector<TokenId>> Tokenize(const api::openai::TokenizeRequest& request,
                                         const text::ModelText& text) const;
-  static Result<std::string> Detokenize(const api::openai::DetokenizeRequest& request,
-                                        const ModelChoice& model, const text::ModelText& text);
+  Result<std::string> Detokenize(const api::openai::DetokenizeRequest& request,
+                                 const ModelChoice& model, const text::ModelText& text) const;
 
  private:
-  Status CheckTextSize(size_t num_bytes, const text::ModelText& text, std::string_view param) const;
-  Result<std::vector<TokenId>> Encode(const std::string& prompt, bool add_special_tokens,
-                                      const text::ModelText& text) const;
+  Status CheckTextSize(size_t num_bytes, std::string_view param) const;
+  Status CheckFits(size_t num_bytes, const text::ModelText& text, std::string_view param) const;
+  Status CheckPrompts(const api::openai::CompletionRequest& request,
+                      const text::ModelText& text) const;
   Result<std::vector<TokenId>> EncodeChat(const api::openai::ChatPrompt& chat,
                                           const text::ModelText& text) const;
 

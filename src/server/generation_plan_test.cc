@@ -77,6 +77,66 @@ TEST_F(PlannerTest, PromptsThatDoNotFitAreRefused) {
   EXPECT_EQ(planner_.PlanCompletion(request, kBase, text_).error().code, ErrorCode::kTooLarge);
 }
 
+TEST_F(PlannerTest, TextsHaveALimitBeforeTheyAreTokenised) {
+  const auto tokenize = [&](size_t num_bytes) {
+    return planner_.Tokenize({.input = std::string(num_bytes, 'x')}, *text_);
+  };
+  const size_t limit = planner_.max_text_bytes();
+  EXPECT_EQ(limit, size_t{1} << 20);
+  EXPECT_EQ(Planner(1 << 20).max_text_bytes(), size_t{16} << 20);
+  EXPECT_EQ(tokenize(limit)->size(), limit);
+  EXPECT_EQ(tokenize(limit + 1).error().code, ErrorCode::kTooLarge);
+  EXPECT_EQ(tokenize(limit + 1).error().message,
+            "'prompt' has 1048577 bytes of text; the limit is 1048576.");
+}
+
+TEST_F(PlannerTest, TextsOfARequestCountTogether) {
+  const Planner planner(1 << 20);  // so large that each of the prompts could fit
+  CompletionRequest request;
+  for (int i = 0; i < 6; ++i) request.prompts.emplace_back(std::string(size_t{13} << 20, 'x'));
+  const auto plan = planner.PlanCompletion(request, kBase, text_);
+  ASSERT_FALSE(plan.has_value());
+  EXPECT_EQ(plan.error().message,
+            "The prompts have 81788928 bytes of text together; the limit is 67108864.");
+}
+
+TEST_F(PlannerTest, AllThatGoesThroughTheTemplateCounts) {
+  ChatRequest request = Chat(R"([{"role":"user","content":"hi"}])");
+  request.chat.template_kwargs_json = R"({"x":")" + std::string(2000, 'x') + R"("})";
+  EXPECT_EQ(planner_.PlanChat(request, kBase, text_).error().param, "chat_template_kwargs");
+  request.chat.tools_json = "[" + std::string(3000, ' ') + "]";
+  EXPECT_EQ(planner_.PlanChat(request, kBase, text_).error().param, "tools");
+  const api::openai::TokenizeRequest tokenize = {
+      .input = Chat("[" + std::string(size_t{1} << 20, ' ') + "]").chat};
+  EXPECT_EQ(planner_.Tokenize(tokenize, *text_).error().param, "messages");
+}
+
+TEST_F(PlannerTest, IdsThatMakeALongTextAreRefused) {
+  api::openai::DetokenizeRequest request;
+  request.tokens.assign(size_t{1} << 20, 'x');
+  EXPECT_EQ(planner_.Detokenize(request, kBase, *text_)->size(), size_t{1} << 20);
+  request.tokens.push_back('x');
+  EXPECT_EQ(planner_.Detokenize(request, kBase, *text_).error().param, "tokens");
+}
+
+TEST_F(PlannerTest, AnswersOfManyLogprobsAreLarge) {
+  const Planner planner(1 << 17);
+  const auto is_large = [&](int n, int max_tokens, int num_logprobs, size_t num_echoed) {
+    CompletionRequest request = Completion(std::string(std::max<size_t>(num_echoed, 1), 'x'));
+    request.n = n;
+    request.max_tokens = max_tokens;
+    request.sampling.num_logprobs = num_logprobs;
+    request.echo = request.sampling.prompt_logprobs = num_echoed > 0;
+    return planner.PlanCompletion(request, kBase, text_)->MayAnswerLarge();
+  };
+  EXPECT_FALSE(is_large(1, 100'000, -1, 0));
+  EXPECT_FALSE(is_large(1, 2'000, 20, 0));
+  EXPECT_FALSE(is_large(128, 4'000, -1, 0));
+  EXPECT_TRUE(is_large(128, 100'000, -1, 0));
+  EXPECT_TRUE(is_large(1, 20'000, 5, 0));
+  EXPECT_TRUE(is_large(1, 1, 5, 20'000));
+}
+
 TEST_F(PlannerTest, ChatGoesThroughTheTemplate) {
   const GenerationPlan plan =
       *planner_.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"), kBase, text_);

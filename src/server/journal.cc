@@ -37,6 +37,13 @@ Journal::Journal(prometheus::Registry& registry, bool access_log)
                    .Name("lorry:http_request_duration_seconds")
                    .Help("From the request to the end of its answer.")
                    .Register(registry)),
+      queued_seconds_(
+          prometheus::BuildHistogram()
+              .Name("lorry:request_queued_seconds")
+              .Help("From the arrival of a request to the engine's queue: parsing, the chat "
+                    "template, tokenising, and the wait for an adapter that was not there.")
+              .Register(registry)
+              .Add({}, kSeconds)),
       access_log_(access_log) {}
 
 void Journal::Write(const JournalEntry& entry) {
@@ -48,6 +55,7 @@ void Journal::Write(const JournalEntry& entry) {
       .Increment();
   seconds_.Add({{"handler", handler}}, kSeconds)
       .Observe(SecondsBetween(entry.received_us, entry.ended_us));
+  if (entry.queued_us) queued_seconds_.Observe(SecondsBetween(entry.received_us, *entry.queued_us));
   if (access_log_) {
     log::WriteFields(log::Level::kInfo, AccessText(entry), AccessJson(entry));
   }
@@ -60,6 +68,9 @@ std::string AccessText(const JournalEntry& entry) {
   if (!entry.model.empty()) {
     line += fmt::format(", {}: {} + {} tokens", entry.model, entry.prompt_tokens,
                         entry.completion_tokens);
+  }
+  if (entry.queued_us) {
+    line += fmt::format(", queued after {:.1f} ms", Millis(entry.received_us, *entry.queued_us));
   }
   if (entry.first_token_us) {
     line +=
@@ -86,6 +97,9 @@ std::string AccessJson(const JournalEntry& entry) {
     add_text("model", entry.model);
     out += fmt::format(R"(,"prompt_tokens":{},"completion_tokens":{})", entry.prompt_tokens,
                        entry.completion_tokens);
+  }
+  if (entry.queued_us) {
+    out += fmt::format(R"(,"queued_ms":{:.3f})", Millis(entry.received_us, *entry.queued_us));
   }
   if (entry.first_token_us) {
     out += fmt::format(R"(,"ttft_ms":{:.3f})", Millis(entry.received_us, *entry.first_token_us));

@@ -26,7 +26,8 @@ struct JournalEntry {
   Micros received_us = 0;
   Micros ended_us = 0;
   // Of requests that generate.
-  std::string model;  // the name as it was resolved; "": none
+  std::string model;                // the name as it was resolved; "": none
+  std::optional<Micros> queued_us;  // when the engine had it in its queue
   std::optional<Micros> first_token_us;
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
@@ -41,6 +42,7 @@ class Journal {
  private:
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Family<prometheus::Histogram>& seconds_;
+  prometheus::Histogram& queued_seconds_;
   const bool access_log_;
 };
 

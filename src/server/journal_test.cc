@@ -19,6 +19,7 @@ JournalEntry Entry() {
   entry.received_us = 1000;
   entry.ended_us = 13500;
   entry.model = "sql";
+  entry.queued_us = 1500;
   entry.first_token_us = 3250;
   entry.prompt_tokens = 7;
   entry.completion_tokens = 9;
@@ -28,10 +29,11 @@ JournalEntry Entry() {
 TEST(Journal, Text) {
   EXPECT_EQ(
       AccessText(Entry()),
-      "127.0.0.1:5 POST /v1/completions 200 in 12.5 ms, sql: 7 + 9 tokens, first after 2.2 ms, "
-      "id r1");
+      "127.0.0.1:5 POST /v1/completions 200 in 12.5 ms, sql: 7 + 9 tokens, queued after 0.5 ms, "
+      "first after 2.2 ms, id r1");
   JournalEntry plain = Entry();
   plain.model = "";
+  plain.queued_us.reset();
   plain.first_token_us.reset();
   plain.path = "/a\nb\x1b[31m";
   EXPECT_EQ(AccessText(plain), "127.0.0.1:5 POST /a\\nb\\u001b[31m 200 in 12.5 ms, id r1");
@@ -43,6 +45,7 @@ TEST(Journal, JsonMembersAreJson) {
   const boost::json::value value = boost::json::parse("{" + AccessJson(entry) + "}");
   EXPECT_EQ(value.at("path").as_string(), "/\"\uFFFD");
   EXPECT_EQ(value.at("total_ms").to_number<double>(), 12.5);
+  EXPECT_EQ(value.at("queued_ms").to_number<double>(), 0.5);
   EXPECT_EQ(value.at("ttft_ms").to_number<double>(), 2.25);
   EXPECT_EQ(value.at("completion_tokens").as_int64(), 9);
 }
@@ -62,6 +65,7 @@ TEST(Journal, CountsByHandlerMethodAndStatus) {
           R"(lorry:http_requests_total{handler="/v1/completions",method="POST",status="200"} 1)"),
       std::string::npos)
       << text;
+  EXPECT_NE(text.find("lorry:request_queued_seconds_count 2"), std::string::npos) << text;
   EXPECT_NE(text.find(R"(lorry:http_requests_total{handler="none",method="other",status="404"} 1)"),
             std::string::npos)
       << text;

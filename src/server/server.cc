@@ -19,9 +19,11 @@ bool IsLoopback(std::string_view host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
-openai::ParseLimits MakeLimits(const ServerOptions& options) {
+openai::ParseLimits MakeLimits(const ServerOptions& options, int max_model_len) {
   openai::ParseLimits limits;
   limits.json.max_bytes = options.http.max_body_bytes;
+  // A context of token ids, and a few of small ones at once.
+  limits.json.max_values = std::max(limits.json.max_values, 4 * static_cast<size_t>(max_model_len));
   limits.max_logprobs = options.max_logprobs;
   limits.default_sampling = options.default_sampling;
   return limits;
@@ -63,15 +65,16 @@ Server::Server(ServerOptions options, AdapterService& adapters,
       adapters_(adapters),
       texts_(std::move(text), options_.max_adapter_text_bytes),
       planner_(adapters.directory()->max_model_len()),
-      limits_(MakeLimits(options_)),
+      limits_(MakeLimits(options_, adapters.directory()->max_model_len())),
       auth_(options_.api_keys),
       admin_access_(options_.admin, auth_),
       registry_(registry),
       journal_(registry, options_.access_log),
-      session_context_{generator, session_thread_.mailbox()},
-      text_threads_(
-          {options_.num_text_threads, options_.max_pending_requests, options_.max_pending_bytes},
-          [this](TextTask task) { DoTextWork(std::move(task)); }),
+      session_context_{generator, session_thread_.mailbox(), large_answer_thread_.mailbox()},
+      text_threads_({.num_threads = options_.num_text_threads,
+                     .max_pending = options_.max_pending_requests,
+                     .max_pending_bytes = options_.max_pending_bytes},
+                    [this](TextTask task) { DoTextWork(std::move(task)); }),
       admin_(adapters),
       http_(
           options_.http,
@@ -84,6 +87,7 @@ Server::~Server() { Stop(); }
 
 Result<int> Server::Start() {
   session_thread_.Start();
+  large_answer_thread_.Start();
   text_threads_.Start();
   admin_.Start();
   RETURN_IF_ERROR(StartAdmin());
@@ -130,6 +134,7 @@ void Server::Stop() {
   admin_.Stop();
   text_threads_.Stop();
   session_thread_.Stop();
+  large_answer_thread_.Stop();
 }
 
 void Server::Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer,
@@ -209,8 +214,9 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
     return admin_.Handle(*match.route, std::move(request), std::move(exchange));
   }
   TextTask task = {match.route->endpoint, std::move(request.body), std::move(exchange)};
-  if (text_threads_.TrySend(std::move(task))) return;
-  task.exchange->SendError(TooManyWait());
+  if (const Status sent = text_threads_.TrySend(std::move(task)); !sent) {
+    task.exchange->SendError(sent.error());
+  }
 }
 
 net::HttpResponse Server::MetricsResponse() const {
@@ -254,7 +260,7 @@ void Server::DoTextWork(TextTask task) {
     case Endpoint::kDetokenize:
       return with_model(
           openai::ParseDetokenize(task.body, limits_), [&](const auto& request, const Target& to) {
-            send(Planner::Detokenize(request, to.model, *to.text).map(openai::FormatDetokenize));
+            send(planner_.Detokenize(request, to.model, *to.text).map(openai::FormatDetokenize));
           });
     default:
       return exchange.SendError({ErrorCode::kInternal, "This is no text work.", ""});
@@ -292,16 +298,10 @@ void Server::Park(std::vector<AdapterTerm> adapters, TextTask task) {
     if (parked->exchange->writer()->closed()) return parked->exchange->Abandon();
     if (!at_hand) return parked->exchange->SendError(at_hand.error());
     parked->adapters = std::move(*at_hand);
-    if (!text_threads_.TrySend(std::move(*parked))) parked->exchange->SendError(TooManyWait());
+    if (const Status sent = text_threads_.TrySend(std::move(*parked)); !sent) {
+      parked->exchange->SendError(sent.error());
+    }
   });
-}
-
-Error Server::TooManyWait() const {
-  return {ErrorCode::kResourceExhausted,
-          fmt::format("As many requests wait already as may: {}, or {} MiB of them. Try again "
-                      "later.",
-                      options_.max_pending_requests, options_.max_pending_bytes >> 20),
-          ""};
 }
 
 void Server::Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange) {

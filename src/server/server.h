@@ -1,6 +1,6 @@
 // Server: OpenAI's API over HTTP, in front of a Generator.
-// Owns: the HTTP server, the text threads and the session thread. Thread: Start, Drain and Stop
-// from one.
+// Owns: the HTTP server, the text threads and the session threads.
+// Thread: Start, Drain and Stop from one.
 //
 // The way of a request, and the thread of each part:
 //   io thread        route, key, the answers that need no work
@@ -76,7 +76,6 @@ class Server {
   Result<std::string> Tokenize(const api::openai::TokenizeRequest& request,
                                const text::ModelText& text) const;
   net::HttpResponse MetricsResponse() const;
-  Error TooManyWait() const;
 
   const ServerOptions options_;
   AdapterService& adapters_;
@@ -90,7 +89,8 @@ class Server {
   std::atomic<bool> is_ready_ = false;
   std::atomic<uint64_t> next_request_id_ = 1;
 
-  SessionThread session_thread_;
+  SessionThread session_thread_{AnswerSize::kUsual};
+  SessionThread large_answer_thread_{AnswerSize::kLarge};
   const SessionContext session_context_;
   TextThreads text_threads_;
   AdminApi admin_;

@@ -24,7 +24,7 @@ struct ServerOptions {
       api_keys;  // any of them opens /v1, /tokenize and /detokenize; empty: no key is needed
   int num_text_threads =
       1;  // that parse, template and tokenise; more when prompts are long and many
-  int max_pending_requests = 1024;       // that wait for a text thread; beyond: 429
+  int max_pending_requests = 1024;       // that wait in one of text's lanes; beyond: 429
   size_t max_pending_bytes = 256 << 20;  // of their bodies, together; beyond: 429
   // Files of adapters' own tokenizers and templates that are kept parsed.
   size_t max_adapter_text_bytes = 128 << 20;

@@ -44,6 +44,7 @@ std::shared_ptr<Session> Session::Create(const SessionContext& context, Generati
 Session::Session(const SessionContext& context, GenerationPlan plan,
                  std::unique_ptr<Exchange> exchange, RequestId first_id)
     : context_(context),
+      mailbox_(plan.MayAnswerLarge() ? context.mailbox_of_large : context.mailbox),
       plan_(std::move(plan)),
       exchange_(std::move(exchange)),
       first_id_(first_id),
@@ -64,10 +65,10 @@ Session::Session(const SessionContext& context, GenerationPlan plan,
 void Session::Launch() {
   // The callback holds the session, and the session the writer that holds the callback: the writer
   // drops it when the answer is complete or the client is gone, and one of the two always comes.
-  exchange_->writer()->OnClosed([mailbox = context_.mailbox, self = shared_from_this()] {
+  exchange_->writer()->OnClosed([mailbox = mailbox_, self = shared_from_this()] {
     mailbox->SendAlways({self, ClientGone{}});
   });
-  context_.mailbox->SendAlways({shared_from_this(), StartSession{}});
+  mailbox_->SendAlways({shared_from_this(), StartSession{}});
 }
 
 void Session::Handle(std::variant<StartSession, TokenEvent, ClientGone>& what) {
@@ -79,7 +80,7 @@ void Session::Handle(std::variant<StartSession, TokenEvent, ClientGone>& what) {
 
 void Session::Submit() {
   const std::shared_ptr<WaitingRequest> waiting = std::exchange(plan_.waiting, nullptr);
-  const auto sink = std::make_shared<SessionSink>(context_.mailbox, shared_from_this());
+  const auto sink = std::make_shared<SessionSink>(mailbox_, shared_from_this());
   for (size_t i = 0; i < plan_.requests.size(); ++i) {
     GenerateRequest request = plan_.requests[i];
     request.id = IdOf(i);
@@ -92,6 +93,7 @@ void Session::Submit() {
     }
     ++num_submitted_;
   }
+  exchange_->entry().queued_us = exchange_->NowUs();
 }
 
 ChoiceStream* Session::StreamOf(const TokenEvent& event) {

@@ -1,6 +1,6 @@
 // Session: one request that generates, from its plan to the end of its answer.
 // Owns: the exchange with the client and the choices' streams. Thread: Create on a text thread;
-// everything else on the session thread, to which events and hang-ups come as messages. Never: does
+// everything else on its session thread, to which events and hang-ups come as messages. Never: does
 // anything after its answer is complete.
 #pragma once
 
@@ -22,6 +22,7 @@ namespace lorry::server {
 struct SessionContext {
   Generator& generator;
   std::shared_ptr<SessionMailbox> mailbox;
+  std::shared_ptr<SessionMailbox> mailbox_of_large;
 };
 
 class Session : public std::enable_shared_from_this<Session> {
@@ -30,7 +31,7 @@ class Session : public std::enable_shared_from_this<Session> {
   static std::shared_ptr<Session> Create(const SessionContext& context, GenerationPlan plan,
                                          std::unique_ptr<Exchange> exchange, RequestId first_id);
 
-  // Sends itself to the session thread, where it submits its requests.
+  // Sends itself to its session thread, where it submits its requests.
   void Launch();
 
   // On the session thread.
@@ -58,6 +59,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const std::vector<TokenId>* PromptIdsOf(const ChoiceStream& choice) const;
 
   const SessionContext& context_;
+  const std::shared_ptr<SessionMailbox> mailbox_;
   GenerationPlan plan_;
   const std::unique_ptr<Exchange> exchange_;
   const RequestId first_id_;

@@ -11,8 +11,8 @@
 
 namespace lorry::server {
 
-SessionThread::SessionThread()
-    : mailbox_(std::make_shared<SessionMailbox>(std::numeric_limits<size_t>::max())) {}
+SessionThread::SessionThread(AnswerSize size)
+    : size_(size), mailbox_(std::make_shared<SessionMailbox>(std::numeric_limits<size_t>::max())) {}
 
 SessionThread::~SessionThread() { Stop(); }
 
@@ -27,8 +27,13 @@ void SessionThread::Stop() {
 }
 
 void SessionThread::Run() {
-  NameThisThread("lorry-sessions");
-  BecomeQuickThread();
+  if (size_ == AnswerSize::kLarge) {
+    NameThisThread("lorry-answers");
+    BecomeBackgroundThread();
+  } else {
+    NameThisThread("lorry-sessions");
+    BecomeQuickThread();
+  }
   std::vector<SessionMessage> messages;
   std::unordered_set<Session*> touched;  // all held by `messages`
   while (true) {

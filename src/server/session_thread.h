@@ -1,7 +1,7 @@
-// SessionThread: the one thread on which all sessions live: it hands their messages to them one by
-// one, then lets each that was touched send what it has, so that a step's tokens of all sequences
-// cost few wake-ups and writes. Owns: the mailbox and the thread. Thread: mailbox() from any; Start
-// and Stop from one. Never: tokenises.
+// SessionThread: a thread on which sessions live: it hands their messages to them one by one, then
+// lets each that was touched send what it has, so that a step's tokens of all sequences cost few
+// wake-ups and writes. There are two: large answers are made beside the others. Owns: the mailbox
+// and the thread. Thread: mailbox() from any; Start and Stop from one. Never: tokenises.
 #pragma once
 
 #include <atomic>
@@ -27,9 +27,12 @@ struct SessionMessage {
 // What is in it is bounded by its senders: the engine's sequences and the open connections.
 using SessionMailbox = Mailbox<SessionMessage>;
 
+// What a thread's answers are; a large one may take it for seconds.
+enum class AnswerSize { kUsual, kLarge };
+
 class SessionThread {
  public:
-  SessionThread();
+  explicit SessionThread(AnswerSize size);
   ~SessionThread();  // Stop
 
   void Start();
@@ -42,6 +45,7 @@ class SessionThread {
  private:
   void Run();
 
+  const AnswerSize size_;
   const std::shared_ptr<SessionMailbox> mailbox_;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;

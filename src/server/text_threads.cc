@@ -1,68 +1,109 @@
 #include "server/text_threads.h"
 
-#include <chrono>
+#include <algorithm>
 
+#include "base/background.h"
 #include "base/check.h"
 #include "base/thread_name.h"
 
 namespace lorry::server {
+namespace {
 
-TextThreads::TextThreads(const TextLimits& limits, Work work)
-    : work_(std::move(work)), max_pending_bytes_(limits.max_pending_bytes) {
-  CHECK_GE(limits.num_threads, 1);
-  const int capacity = (limits.max_pending + limits.num_threads - 1) / limits.num_threads;
-  for (int i = 0; i < limits.num_threads; ++i) {
-    lanes_.push_back(std::make_unique<Lane>(static_cast<size_t>(capacity)));
-  }
+// Tokenising this takes some 15 ms.
+constexpr size_t kShortBytes = 32 << 10;
+// Objects are messages, their parts, tools: a template may go through all of them for each.
+constexpr int64_t kShortObjects = 64;
+
+bool IsShort(std::string_view body) {
+  return body.size() <= kShortBytes && std::ranges::count(body, '{') <= kShortObjects;
+}
+
+bool HasOwnText(const TextTask& task) {
+  return task.adapters.size() == 1 && task.adapters[0].handle != nullptr &&
+         !task.adapters[0].handle->text.empty();
+}
+
+TurnQueue<TextTask>::Key KeyOf(const TextTask& task) {
+  if (!HasOwnText(task)) return TurnQueue<TextTask>::kNoKey;
+  return std::hash<AdapterId>()(task.adapters[0].handle->text.id) | 1;
+}
+
+bool Reserve(size_t num_bytes, size_t max_bytes, std::atomic<size_t>& pending_bytes) {
+  size_t pending = pending_bytes;
+  do {
+    if (pending > 0 && pending + num_bytes > max_bytes) return false;
+  } while (!pending_bytes.compare_exchange_weak(pending, pending + num_bytes));
+  return true;
+}
+
+}  // namespace
+
+TextThreads::TextThreads(const TextThreadOptions& options, Work work)
+    : work_(std::move(work)),
+      max_pending_(options.max_pending),
+      short_{.what = "requests",
+             .thread_name = "lorry-text",
+             .num_threads = options.num_threads,
+             .is_background = false,
+             .max_bytes = options.max_pending_bytes / 4,
+             .queue = {static_cast<size_t>(options.max_pending), 0}},
+      long_{.what = "requests with long texts",
+            .thread_name = "lorry-text-long",
+            .num_threads = options.num_threads,
+            .is_background = true,
+            .max_bytes = options.max_pending_bytes / 2,
+            .queue = {static_cast<size_t>(options.max_pending), 0}},
+      own_{.what = "requests for adapters with a tokenizer or chat template of their own",
+           .thread_name = "lorry-text-own",
+           .num_threads = options.num_own_threads,
+           .is_background = true,
+           .max_bytes = options.max_pending_bytes / 4,
+           .queue = {static_cast<size_t>(options.max_pending),
+                     static_cast<size_t>(std::max(1, options.max_pending / 4))}} {
+  CHECK_GE(options.num_threads, 1);
 }
 
 TextThreads::~TextThreads() { Stop(); }
 
 void TextThreads::Start() {
-  for (auto& lane : lanes_) {
-    lane->thread = std::thread([this, &mailbox = lane->mailbox] { Run(mailbox); });
+  for (Lane* lane : {&short_, &long_, &own_}) {
+    for (int i = 0; i < lane->num_threads; ++i) {
+      threads_.emplace_back([this, lane] { Run(*lane); });
+    }
   }
 }
 
 void TextThreads::Stop() {
-  stopping_ = true;
-  for (auto& lane : lanes_) lane->mailbox.Close();
-  for (auto& lane : lanes_) {
-    if (lane->thread.joinable()) lane->thread.join();
-  }
+  for (Lane* lane : {&short_, &long_, &own_}) lane->queue.Close();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
-bool TextThreads::Reserve(size_t num_bytes) {
-  size_t pending = pending_bytes_;
-  do {
-    if (pending > 0 && pending + num_bytes > max_pending_bytes_) return false;
-  } while (!pending_bytes_.compare_exchange_weak(pending, pending + num_bytes));
-  return true;
+TextThreads::Lane& TextThreads::LaneOf(const TextTask& task) {
+  if (HasOwnText(task)) return own_;
+  return IsShort(task.body) ? short_ : long_;
 }
 
-bool TextThreads::TrySend(TextTask&& task) {
+Status TextThreads::TrySend(TextTask&& task) {
+  Lane& lane = LaneOf(task);
   const size_t num_bytes = task.body.size();
-  if (!Reserve(num_bytes)) return false;
-  const size_t first = next_lane_++;
-  for (size_t i = 0; i < lanes_.size(); ++i) {
-    if (lanes_[(first + i) % lanes_.size()]->mailbox.TrySend(std::move(task))) return true;
+  if (Reserve(num_bytes, lane.max_bytes, lane.num_bytes)) {
+    if (lane.queue.TrySend(KeyOf(task), std::move(task))) return {};
+    lane.num_bytes -= num_bytes;
   }
-  pending_bytes_ -= num_bytes;
-  return false;
+  return Fail(ErrorCode::kResourceExhausted,
+              fmt::format("As many {} wait already as may: {}, or {} MiB of them. Try again later.",
+                          lane.what, max_pending_, lane.max_bytes >> 20));
 }
 
-void TextThreads::Run(Mailbox<TextTask>& mailbox) {
-  NameThisThread("lorry-text");
-  std::vector<TextTask> tasks;
-  while (!stopping_) {
-    mailbox.WaitFor(std::chrono::seconds(60));
-    mailbox.Drain(tasks);
-    for (TextTask& task : tasks) {
-      const size_t num_bytes = task.body.size();
-      if (!stopping_) work_(std::move(task));
-      pending_bytes_ -= num_bytes;
-    }
-    tasks.clear();
+void TextThreads::Run(Lane& lane) {
+  NameThisThread(lane.thread_name);
+  if (lane.is_background) BecomeBackgroundThread();
+  while (auto turn = lane.queue.Take()) {
+    const size_t num_bytes = turn->message.body.size();
+    work_(std::move(turn->message));
+    lane.num_bytes -= num_bytes;
+    lane.queue.Done(turn->key);
   }
 }
 

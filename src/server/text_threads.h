@@ -1,16 +1,27 @@
 // TextThreads: where bodies are parsed, templates rendered and texts tokenised, so that a long
-// prompt keeps no connection and no other answer waiting. Owns: the threads, and a bounded mailbox
-// of each. Thread: TrySend from any; Start and Stop from one.
+// prompt keeps no connection and no other answer waiting.
+// Owns: the threads, and a bounded queue of each lane.
+// Thread: TrySend from any; Start and Stop from one.
+//
+// A lane is a queue and its threads; long work has lanes beside those of short work, whose threads
+// go first:
+//   short   what takes a few milliseconds at most, whatever is in it
+//   long    larger bodies, and those of very many messages or parts
+//   own     adapters that bring a text of their own, which may be slow; each text holds one thread
+//   at most
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
-#include "base/mailbox.h"
+#include "base/result.h"
+#include "base/turn_queue.h"
 #include "request/adapter_term.h"
 #include "request/waiting_request.h"
 #include "server/exchange.h"
@@ -27,41 +38,47 @@ struct TextTask {
   std::shared_ptr<WaitingRequest> waiting;
 };
 
-struct TextLimits {
-  int num_threads = 1;
-  int max_pending = 1024;                // tasks that wait
-  size_t max_pending_bytes = 256 << 20;  // of bodies that wait or are worked on, but for a lone one
+struct TextThreadOptions {
+  int num_threads = 1;      // of the lanes of short and of long work, each
+  int num_own_threads = 4;  // of the lane of adapters' own texts
+  int max_pending = 1024;   // tasks of a lane that wait
+  size_t max_pending_bytes =
+      256 << 20;  // of bodies that wait or are worked on, but for a lane's lone one
 };
 
 class TextThreads {
  public:
   using Work = std::function<void(TextTask)>;  // called on a text thread
 
-  TextThreads(const TextLimits& limits, Work work);
+  TextThreads(const TextThreadOptions& options, Work work);
   ~TextThreads();  // Stop
 
   void Start();
   void Stop();  // what waits is dropped unanswered
 
-  // False: too many wait, or too many bytes; the task is untouched.
-  bool TrySend(TextTask&& task);
+  // kResourceExhausted: too many wait in the task's lane, or too many bytes; the task is untouched.
+  Status TrySend(TextTask&& task);
 
  private:
   struct Lane {
-    explicit Lane(size_t capacity) : mailbox(capacity) {}
-    Mailbox<TextTask> mailbox;
-    std::thread thread;
+    std::string_view what;  // for errors
+    const char* thread_name;
+    int num_threads;
+    bool is_background;
+    size_t max_bytes;
+    TurnQueue<TextTask> queue;
+    std::atomic<size_t> num_bytes = 0;
   };
 
-  bool Reserve(size_t num_bytes);
-  void Run(Mailbox<TextTask>& mailbox);
+  Lane& LaneOf(const TextTask& task);
+  void Run(Lane& lane);
 
   const Work work_;
-  const size_t max_pending_bytes_;
-  std::atomic<size_t> pending_bytes_ = 0;
-  std::vector<std::unique_ptr<Lane>> lanes_;
-  std::atomic<size_t> next_lane_ = 0;
-  std::atomic<bool> stopping_ = false;
+  const int max_pending_;
+  Lane short_;
+  Lane long_;
+  Lane own_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace lorry::server
