@@ -38,6 +38,8 @@ class TurnQueue {
     return true;
   }
 
+  size_t capacity() const { return capacity_; }
+
   struct Turn {
     Key key = kNoKey;
     T message;

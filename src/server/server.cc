@@ -246,8 +246,11 @@ void Server::DoTextWork(TextTask task) {
   switch (task.endpoint) {
     case Endpoint::kCompletions:
       return with_model(openai::ParseCompletion(task.body, limits_), [&](auto request, Target to) {
-        launch(
-            planner_.PlanCompletion(std::move(request), std::move(to.model), std::move(to.text)));
+        const auto is_wanted = [&] {
+          return !text_threads_.stopping() && !exchange.writer()->closed();
+        };
+        launch(planner_.PlanCompletion(std::move(request), std::move(to.model), std::move(to.text),
+                                       is_wanted));
       });
     case Endpoint::kChatCompletions:
       return with_model(openai::ParseChat(task.body, limits_), [&](auto request, Target to) {
@@ -290,6 +293,9 @@ std::optional<Server::Target> Server::FindModel(const openai::ModelRequest& requ
 // The request waits with its adapters, not on this thread. Its body is parsed again afterwards:
 // that is cheap, and most adapters are there at once.
 void Server::Park(std::vector<AdapterTerm> adapters, TextTask task) {
+  if (const Status held = text_threads_.HoldElsewhere(task); !held) {
+    return task.exchange->SendError(held.error());
+  }
   const auto request = std::make_shared<WaitingRequest>();
   task.exchange->writer()->OnClosed([gone = request->gone]() mutable { gone.request_stop(); });
   task.waiting = request;

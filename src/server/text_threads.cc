@@ -28,36 +28,36 @@ TurnQueue<TextTask>::Key KeyOf(const TextTask& task) {
   return std::hash<AdapterId>()(task.adapters[0].handle->text.id) | 1;
 }
 
-bool Reserve(size_t num_bytes, size_t max_bytes, std::atomic<size_t>& pending_bytes) {
-  size_t pending = pending_bytes;
-  do {
-    if (pending > 0 && pending + num_bytes > max_bytes) return false;
-  } while (!pending_bytes.compare_exchange_weak(pending, pending + num_bytes));
-  return true;
+Status TooMany(std::string_view what, const std::string& limit) {
+  return Fail(ErrorCode::kResourceExhausted,
+              fmt::format("As many {} wait already as may: {}. Try again later.", what, limit));
+}
+
+Status Reserve(BodyBudget& budget, std::string_view what, TextTask& task) {
+  if (task.body.size() <= kShortBytes || budget.Reserve(task.body.size(), task.held)) return {};
+  return TooMany(what, fmt::format("{} MiB of them", budget.max_bytes() >> 20));
 }
 
 }  // namespace
 
 TextThreads::TextThreads(const TextThreadOptions& options, Work work)
     : work_(std::move(work)),
-      max_pending_(options.max_pending),
+      long_bytes_(options.max_pending_bytes / 2),
+      waiting_bytes_(options.max_pending_bytes / 2),
       short_{.what = "requests",
              .thread_name = "lorry-text",
              .num_threads = options.num_threads,
              .is_background = false,
-             .max_bytes = options.max_pending_bytes / 4,
              .queue = {static_cast<size_t>(options.max_pending), 0}},
       long_{.what = "requests with long texts",
             .thread_name = "lorry-text-long",
             .num_threads = options.num_threads,
             .is_background = true,
-            .max_bytes = options.max_pending_bytes / 2,
             .queue = {static_cast<size_t>(options.max_pending), 0}},
       own_{.what = "requests for adapters with a tokenizer or chat template of their own",
            .thread_name = "lorry-text-own",
            .num_threads = options.num_own_threads,
            .is_background = true,
-           .max_bytes = options.max_pending_bytes / 4,
            .queue = {static_cast<size_t>(options.max_pending),
                      static_cast<size_t>(std::max(1, options.max_pending / 4))}} {
   CHECK_GE(options.num_threads, 1);
@@ -74,6 +74,7 @@ void TextThreads::Start() {
 }
 
 void TextThreads::Stop() {
+  stopping_ = true;
   for (Lane* lane : {&short_, &long_, &own_}) lane->queue.Close();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
@@ -86,23 +87,20 @@ TextThreads::Lane& TextThreads::LaneOf(const TextTask& task) {
 
 Status TextThreads::TrySend(TextTask&& task) {
   Lane& lane = LaneOf(task);
-  const size_t num_bytes = task.body.size();
-  if (Reserve(num_bytes, lane.max_bytes, lane.num_bytes)) {
-    if (lane.queue.TrySend(KeyOf(task), std::move(task))) return {};
-    lane.num_bytes -= num_bytes;
-  }
-  return Fail(ErrorCode::kResourceExhausted,
-              fmt::format("As many {} wait already as may: {}, or {} MiB of them. Try again later.",
-                          lane.what, max_pending_, lane.max_bytes >> 20));
+  RETURN_IF_ERROR(Reserve(&lane == &own_ ? waiting_bytes_ : long_bytes_, lane.what, task));
+  if (lane.queue.TrySend(KeyOf(task), std::move(task))) return {};
+  return TooMany(lane.what, fmt::format("{}", lane.queue.capacity()));
+}
+
+Status TextThreads::HoldElsewhere(TextTask& task) {
+  return Reserve(waiting_bytes_, "requests with long texts", task);
 }
 
 void TextThreads::Run(Lane& lane) {
   NameThisThread(lane.thread_name);
   if (lane.is_background) BecomeBackgroundThread();
   while (auto turn = lane.queue.Take()) {
-    const size_t num_bytes = turn->message.body.size();
     work_(std::move(turn->message));
-    lane.num_bytes -= num_bytes;
     lane.queue.Done(turn->key);
   }
 }

@@ -24,6 +24,7 @@
 #include "base/turn_queue.h"
 #include "request/adapter_term.h"
 #include "request/waiting_request.h"
+#include "server/body_budget.h"
 #include "server/exchange.h"
 #include "server/router.h"
 
@@ -36,14 +37,16 @@ struct TextTask {
   // Set when the request has waited for adapters' weights.
   std::vector<AdapterTerm> adapters;
   std::shared_ptr<WaitingRequest> waiting;
+  BodyBudget::Share held = {};  // of a long body
 };
 
 struct TextThreadOptions {
   int num_threads = 1;      // of the lanes of short and of long work, each
   int num_own_threads = 4;  // of the lane of adapters' own texts
   int max_pending = 1024;   // tasks of a lane that wait
-  size_t max_pending_bytes =
-      256 << 20;  // of bodies that wait or are worked on, but for a lane's lone one
+  // Of long bodies: one half for those of the long lane, the other for those of adapters' own texts
+  // and those that wait for adapters. Short bodies are bounded by the connections.
+  size_t max_pending_bytes = 256 << 20;
 };
 
 class TextThreads {
@@ -56,8 +59,14 @@ class TextThreads {
   void Start();
   void Stop();  // what waits is dropped unanswered
 
-  // kResourceExhausted: too many wait in the task's lane, or too many bytes; the task is untouched.
+  // Long work asks now and then, and ends.
+  bool stopping() const { return stopping_; }
+
+  // kResourceExhausted: too many wait in the task's lane, or too many bytes; the task still has its
+  // exchange.
   Status TrySend(TextTask&& task);
+  // Before the task waits elsewhere, for adapters: its body counts among those that do.
+  Status HoldElsewhere(TextTask& task);
 
  private:
   struct Lane {
@@ -65,20 +74,20 @@ class TextThreads {
     const char* thread_name;
     int num_threads;
     bool is_background;
-    size_t max_bytes;
     TurnQueue<TextTask> queue;
-    std::atomic<size_t> num_bytes = 0;
   };
 
   Lane& LaneOf(const TextTask& task);
   void Run(Lane& lane);
 
   const Work work_;
-  const int max_pending_;
+  BodyBudget long_bytes_;
+  BodyBudget waiting_bytes_;
   Lane short_;
   Lane long_;
   Lane own_;
   std::vector<std::thread> threads_;
+  std::atomic<bool> stopping_ = false;
 };
 
 }  // namespace lorry::server

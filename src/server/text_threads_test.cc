@@ -62,6 +62,23 @@ TEST(TextThreads, FullLanesRefuseTheirOwnOnly) {
   EXPECT_TRUE(threads.TrySend(Task(10)));
 }
 
+TEST(TextThreads, BodiesThatWaitForAdaptersCountAmongThemselves) {
+  TextThreads threads({.max_pending_bytes = 4 * kLongBytes}, [](TextTask) {});
+  std::vector<TextTask> waiting;
+  const auto hold = [&](size_t num_bytes) {
+    waiting.push_back(Task(num_bytes));
+    return threads.HoldElsewhere(waiting.back()).has_value();
+  };
+  EXPECT_TRUE(hold(kLongBytes));
+  EXPECT_TRUE(hold(kLongBytes));
+  EXPECT_FALSE(hold(kLongBytes));
+  EXPECT_TRUE(hold(10));
+  EXPECT_TRUE(threads.TrySend(Task(2 * kLongBytes)));         // has room of its own
+  EXPECT_FALSE(threads.TrySend(std::move(waiting.front())));  // which is full now
+  waiting.clear();
+  EXPECT_TRUE(hold(2 * kLongBytes));
+}
+
 // Each of `tasks` blocks until a short one, sent last, is done; on old code it never is.
 void ExpectShortWorkBeside(std::vector<TextTask> tasks) {
   std::latch short_done(1);
