@@ -60,6 +60,11 @@ def largest_kwargs(server: RunningServer):
     return "/v1/chat/completions", body, 200
 
 
+def logprobs(_server: RunningServer):
+    body = {"prompt": [list(range(1, 256)) * 8] * 16, "max_tokens": 1, "echo": True, "logprobs": 20}
+    return "/v1/completions", json.dumps(body).encode(), 200
+
+
 def slow_tokenizer(_server: RunningServer):
     return "/tokenize", json.dumps({"model": "slow", "prompt": "a" * 12_000}).encode(), 200
 
@@ -68,6 +73,7 @@ LOADS = {
     "tokenize": ("the largest /tokenize that is accepted", largest_tokenize),
     "parts": ("a million content parts", million_parts),
     "kwargs": ("chat_template_kwargs at their limit", largest_kwargs),
+    "logprobs": ("20 logprobs of 32,640 tokens of prompts", logprobs),
     "tokenizer": ("an adapter's tokenizer at its budget", slow_tokenizer),
 }
 

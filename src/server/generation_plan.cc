@@ -202,12 +202,14 @@ Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat,
 }
 
 Result<GenerationPlan> Planner::PlanCompletion(CompletionRequest request, ModelChoice model,
-                                               Text model_text) const {
+                                               Text model_text,
+                                               const std::function<bool()>& is_wanted) const {
   GenerationPlan plan = StartPlan(request, std::move(model), std::move(model_text));
   plan.endpoint = api::openai::Endpoint::kCompletion;
   RETURN_IF_ERROR(CheckTokenIds(request, VocabSize(plan.model, *plan.text)));
   RETURN_IF_ERROR(CheckPrompts(request, *plan.text));
   for (api::openai::Prompt& prompt : request.prompts) {
+    if (!is_wanted()) return Fail(ErrorCode::kCancelled, "The request is not wanted any more.");
     auto* text = std::get_if<std::string>(&prompt);
     std::vector<TokenId> tokens;
     if (text != nullptr) {

@@ -4,6 +4,7 @@
 // engine.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,8 +54,10 @@ class Planner {
   size_t max_request_text_bytes() const { return 4 * max_text_bytes(); }
 
   // `model` is what the request's model stands for, with its weights at hand, `text` its text.
-  Result<GenerationPlan> PlanCompletion(api::openai::CompletionRequest request, ModelChoice model,
-                                        Text text) const;
+  // Between the prompts `is_wanted` is asked whether to go on.
+  Result<GenerationPlan> PlanCompletion(
+      api::openai::CompletionRequest request, ModelChoice model, Text text,
+      const std::function<bool()>& is_wanted = [] { return true; }) const;
   Result<GenerationPlan> PlanChat(api::openai::ChatRequest request, ModelChoice model,
                                   Text text) const;
 

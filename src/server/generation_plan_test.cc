@@ -64,6 +64,15 @@ TEST_F(PlannerTest, EachPromptIsARequest) {
   EXPECT_EQ(plan.echoes, (std::vector<std::string>{"a", "bc"}));
 }
 
+TEST_F(PlannerTest, PromptsThatNobodyWantsAreLeft) {
+  CompletionRequest request = Completion("a");
+  for (const char* text : {"b", "c"}) request.prompts.emplace_back(text);
+  int num_asked = 0;
+  const auto plan = planner_.PlanCompletion(request, kBase, text_, [&] { return ++num_asked < 2; });
+  EXPECT_EQ(plan.error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(num_asked, 2);
+}
+
 TEST_F(PlannerTest, PromptsThatDoNotFitAreRefused) {
   CompletionRequest request = Completion(std::string(65, 'x'));
   EXPECT_EQ(planner_.PlanCompletion(request, kBase, text_).error().code, ErrorCode::kTooLarge);
