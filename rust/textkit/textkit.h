@@ -1,8 +1,10 @@
-// C interface of the Rust library textkit: Hugging Face tokenizers, chat templates, and fetching of files.
+// C interface of the Rust library textkit: Hugging Face tokenizers, chat templates, and fetching of
+// files.
 //
 // Owns:   objects behind tk_tokenizer and tk_template, made by *_new and freed by *_free.
 // Thread: every function may be called from any thread; objects never change after *_new.
-// Never:  unwinds, exits or prints. Texts are UTF-8 with a length, without a closing zero.
+// Never:  unwinds or prints; exits only where it was asked to. Texts are UTF-8 with a length,
+// without a closing zero.
 #ifndef TEXTKIT_H_
 #define TEXTKIT_H_
 
@@ -18,7 +20,7 @@ typedef enum tk_status {
   TK_INVALID = 1,  // the file, text or template is at fault
   TK_RAISED = 2,   // the template refused the conversation by raise_exception()
   TK_LIMIT = 3,    // the template ran too long or wrote too much
-  TK_PANIC = 4,    // a library gave up; the object stays usable
+  TK_PANIC = 4,    // a library gave up, *error is for the log only; the object stays usable
 } tk_status;
 
 typedef struct tk_tokenizer tk_tokenizer;
@@ -45,12 +47,15 @@ typedef struct tk_ids {
 void tk_text_free(tk_text text);
 void tk_ids_free(tk_ids ids);
 
+// From here on an allocation that fails ends the process with this status; else it aborts.
+void tk_exit_when_out_of_memory(int32_t status);
+
 // On any status but TK_OK, *error holds the reason and the other outputs are untouched.
 
 // ---- tokenizer ----
 
-// Reads the text of a tokenizer.json; its truncation and padding are ignored. more_tokens is empty or a
-// JSON object {"id": {"content": ..., "special": ...}}: the added_tokens_decoder of
+// Reads the text of a tokenizer.json; its truncation and padding are ignored. more_tokens is empty
+// or a JSON object {"id": {"content": ..., "special": ...}}: the added_tokens_decoder of
 // tokenizer_config.json, of which tokens that tokenizer.json lacks are added.
 tk_status tk_tokenizer_new(tk_view json, tk_view more_tokens, tk_tokenizer** out, tk_text* error);
 void tk_tokenizer_free(tk_tokenizer* tokenizer);
@@ -79,6 +84,22 @@ enum {
 tk_status tk_tokenizer_encode(const tk_tokenizer* tokenizer, tk_view text, uint32_t flags,
                               tk_ids* out, tk_text* error);
 
+// Encodes a chat as tk_template_render wrote it, where it says has_typed: no special token starts
+// at one of these byte positions (ascending).
+tk_status tk_tokenizer_encode_typed(const tk_tokenizer* tokenizer, tk_view text,
+                                    const uint32_t* typed, size_t num_typed, tk_ids* out,
+                                    tk_text* error);
+
+// The contents of the special tokens: a JSON array of strings.
+tk_status tk_tokenizer_special_tokens(const tk_tokenizer* tokenizer, tk_text* out, tk_text* error);
+
+// Special tokens that a chat's messages may not write; by a tokenizer (borrowed, valid as long as
+// that) or by what tk_tokenizer_special_tokens said.
+typedef struct tk_guard tk_guard;
+tk_status tk_tokenizer_guard(const tk_tokenizer* tokenizer, const tk_guard** out, tk_text* error);
+tk_status tk_guard_new(tk_view special_tokens, tk_guard** out, tk_text* error);
+void tk_guard_free(tk_guard* guard);
+
 // The library's own decoding, whole and slow: what text/detokenizer.h is tested against.
 tk_status tk_tokenizer_decode(const tk_tokenizer* tokenizer, const uint32_t* ids, size_t num_ids,
                               int skip_special, tk_text* out, tk_text* error);
@@ -86,8 +107,8 @@ tk_status tk_tokenizer_decode(const tk_tokenizer* tokenizer, const uint32_t* ids
 // ---- chat template ----
 
 typedef struct tk_limits {
-  // Instructions of the template engine for one rendering: this many, and more for each message, but
-  // never more than the last.
+  // Instructions of the template engine for one rendering: this many, and more for each message,
+  // but never more than the last.
   uint64_t base_steps;
   uint64_t steps_per_message;
   uint64_t max_steps;
@@ -106,18 +127,16 @@ typedef struct tk_chat {
   tk_view documents;  // an array, or empty for none
   tk_view variables;  // an object of further variables, or empty
   int32_t add_generation_prompt;
-  // Not 0: the text of a special token inside a string of messages, tools or documents stays text, so
-  // that nobody can type a turn of the chat. Where there is no such text, ids are the same either way.
-  int32_t guard;
   int64_t now_unix_s;  // what strftime_now() shows; 0 is the clock
 } tk_chat;
 
-tk_status tk_template_render(const tk_template* chat_template, const tk_chat* chat, tk_text* out,
+// guard: the text of a special token inside a string of messages, tools or documents stays text, so
+// that nobody can type a turn of the chat; where there is no such text, *has_typed is 0 and the
+// text is encoded as any other. Else by tk_tokenizer_encode_typed with *typed. A null guard allows
+// all.
+tk_status tk_template_render(const tk_template* chat_template, const tk_guard* guard,
+                             const tk_chat* chat, tk_text* text, tk_ids* typed, int32_t* has_typed,
                              tk_text* error);
-
-// Renders, and encodes what was rendered without adding anything to it.
-tk_status tk_chat_encode(const tk_template* chat_template, const tk_tokenizer* tokenizer,
-                         const tk_chat* chat, tk_text* text, tk_ids* ids, tk_text* error);
 
 // ---- fetching ----
 
@@ -127,11 +146,12 @@ typedef enum tk_fetch_status {
   TK_FETCH_FORBIDDEN = 2,  // refused by the source, or by us: an address that may not be reached
   TK_FETCH_NOT_FOUND = 3,
   TK_FETCH_TOO_LARGE = 4,
-  TK_FETCH_SOURCE = 5,     // the source failed, also after retries, or sent something else than it said
-  TK_FETCH_FULL = 6,       // no room on the disk
+  TK_FETCH_SOURCE =
+      5,              // the source failed, also after retries, or sent something else than it said
+  TK_FETCH_FULL = 6,  // no room on the disk
   TK_FETCH_CANCELLED = 7,
-  TK_FETCH_LOCAL = 8,      // a directory of ours cannot be written
-  TK_FETCH_PANIC = 9,
+  TK_FETCH_LOCAL = 8,  // a directory of ours cannot be written
+  TK_FETCH_PANIC = 9,  // a library gave up, *error is for the log only
 } tk_fetch_status;
 
 typedef enum tk_fetch_kind {
@@ -148,16 +168,16 @@ typedef struct tk_setting {
 } tk_setting;
 
 typedef struct tk_fetch {
-  int32_t kind;            // tk_fetch_kind
-  tk_view location;        // the URL, "org/name" of the Hub, or the bucket
-  tk_view path;            // Hub: folder of the repository; stores: key of a "directory" or an archive
-  tk_view revision;        // Hub: branch, tag or commit
-  tk_view token;           // Hub and URL: sent to the first host only; may be empty
-  tk_view staging_dir;     // for all but the Hub, whose files go into its cache
-  tk_view known_revision;  // answer at once if this is still the one
-  tk_view hub_endpoint;    // "https://huggingface.co"
-  tk_view hub_cache_dir;   // with the models--org--name directories
-  int32_t hub_offline;     // not 0: only what the cache has
+  int32_t kind;         // tk_fetch_kind
+  tk_view location;     // the URL, "org/name" of the Hub, or the bucket
+  tk_view path;         // Hub: folder of the repository; stores: key of a "directory" or an archive
+  tk_view revision;     // Hub: branch, tag or commit
+  tk_view token;        // Hub and URL: sent to the first host only; may be empty
+  tk_view staging_dir;  // for all but the Hub, whose files go into its cache
+  tk_view known_revision;      // answer at once if this is still the one
+  tk_view hub_endpoint;        // "https://huggingface.co"
+  tk_view hub_cache_dir;       // with the models--org--name directories
+  int32_t hub_offline;         // not 0: only what the cache has
   const tk_setting* settings;  // of stores, named as in the environment: AWS_REGION, ...
   size_t num_settings;
   const tk_view* allowed_hosts;  // "host", "host:port", an address, a block: not refused as private

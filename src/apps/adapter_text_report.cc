@@ -10,9 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "apps/environment.h"
 #include "formats/adapter_files.h"
 #include "formats/json.h"
 #include "text/model_text.h"
+#include "text/text_sandbox.h"
 
 namespace lorry::apps {
 namespace {
@@ -122,7 +124,8 @@ class Describer {
 Result<AdapterTextReport> ReportOwn(formats::AdapterText text, const std::string& base_dir,
                                     int64_t vocab_size) {
   ASSIGN_OR_RETURN(const auto base, text::LoadModelText(base_dir));
-  const auto own = text::ChangeText(*base, text.tokenizer_json, text.config_json);
+  const auto sandbox = text::TextSandbox::Create(AdapterTextLimits());
+  const auto own = text::ChangeText(*base, text.tokenizer_json, text.config_json, *sandbox);
   if (!own) {
     return Fail(ErrorCode::kUnfit, fmt::format("its tokenizer or chat template cannot be used: {}",
                                                own.error().message));

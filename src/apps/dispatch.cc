@@ -15,6 +15,8 @@
 #include "config/help.h"
 #include "config/load.h"
 #include "config/spelling.h"
+#include "text/worker_frames.h"
+#include "text/worker_main.h"
 
 namespace lorry::apps {
 namespace {
@@ -168,6 +170,7 @@ int Help(const Words& args) {
 int Dispatch(const std::vector<std::string>& args) {
   if (args.empty()) return PrintUsage(stderr);
   const std::string& word = args[0];
+  if (word == text::kWorkerCommand) return text::RunTextWorker();
   const Words rest(args.begin() + 1, args.end());
   if (word == "help" || word == "--help" || word == "-h") return Help(rest);
   if (word == "merge") return RunMergeCommand(rest);

@@ -54,6 +54,14 @@ void ReadSourceVariables(adapters::SourceOptions& sources) {
   }
 }
 
+text::SandboxOptions AdapterTextLimits() {
+  text::SandboxOptions options;
+  if (const std::string zone = Variable("TZ"); !zone.empty()) {
+    options.environment.push_back("TZ=" + zone);
+  }
+  return options;
+}
+
 std::string DefaultCacheDir() {
   const std::string cache = UserCache();
   return cache.empty() ? "" : cache + "/lorry";

@@ -6,12 +6,16 @@
 #include <string>
 
 #include "adapters/sources/source.h"
+#include "text/text_sandbox.h"
 
 namespace lorry::apps {
 
 // HF_ENDPOINT, HF_TOKEN, HF_HUB_CACHE, HF_HOME, HF_HUB_OFFLINE; AWS_*, GOOGLE_* and AZURE_* for the
 // stores.
 void ReadSourceVariables(adapters::SourceOptions& sources);
+
+// Workers of this program; templates that write the time see TZ.
+text::SandboxOptions AdapterTextLimits();
 
 // $XDG_CACHE_HOME/lorry or ~/.cache/lorry; empty without a home.
 std::string DefaultCacheDir();

@@ -10,6 +10,7 @@
 
 #include "apps/commands.h"
 #include "apps/demo_table.h"
+#include "apps/environment.h"
 #include "base/log.h"
 #include "config/value.h"
 #include "net/http_server.h"
@@ -137,6 +138,7 @@ Status ServeUntilStopped(const Options& options) {
   signal(SIGXFSZ, SIG_IGN);  // a file over the limit is an error of whoever writes it
   server::ServerOptions http = options.serve.http;
   http.version = LORRY_VERSION;
+  http.sandbox = AdapterTextLimits();
 
   auto loading = std::make_unique<LoadingServer>(http.http);
   ASSIGN_OR_RETURN(http.http.port, loading->Start());

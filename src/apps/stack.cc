@@ -264,7 +264,7 @@ Result<ModelChoice> Stack::Choose(const std::string& model) {
 Result<std::shared_ptr<const text::ModelText>> Stack::TextOf(const ModelChoice& model) const {
   if (model.adapters.size() != 1 || model.adapters[0].handle->text.empty()) return text;
   const AdapterText& own = model.adapters[0].handle->text;
-  return text::ChangeText(*text, own.tokenizer_json, own.config_json);
+  return text::ChangeText(*text, own.tokenizer_json, own.config_json, *sandbox);
 }
 
 size_t ChoosePoolBytes(const PoolDemand& demand) {

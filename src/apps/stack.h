@@ -13,12 +13,14 @@
 
 #include "adapters/catalogue.h"
 #include "adapters/directory_watch.h"
+#include "apps/environment.h"
 #include "apps/step_log.h"
 #include "base/result.h"
 #include "engine/engine.h"
 #include "formats/generation_config.h"
 #include "request/model_directory.h"
 #include "text/model_text.h"
+#include "text/text_sandbox.h"
 
 namespace lorry::apps {
 
@@ -79,6 +81,8 @@ struct Stack {
   MemoryUse memory;
   formats::GenerationConfig generation;
   std::shared_ptr<const text::ModelText> text;  // of the base
+  // Where the texts of adapters run that one command speaks with; a server has its own.
+  const std::shared_ptr<text::TextSandbox> sandbox = text::TextSandbox::Create(AdapterTextLimits());
   prometheus::Registry metrics;
   std::vector<std::string> adapter_names;  // given at start, in their order
   std::unique_ptr<StepLog> step_log;       // null: none is written

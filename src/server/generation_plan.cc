@@ -78,8 +78,8 @@ GenerationPlan StartPlan(CommonRequest& request, ModelChoice model, Planner::Tex
 Result<std::vector<TokenId>> Encode(const std::string& prompt, bool add_special_tokens,
                                     const text::ModelText& text) {
   auto tokens = text.tokenizer.Encode(prompt, {.add_special_tokens = add_special_tokens});
-  if (!tokens) {
-    return Fail(ErrorCode::kInvalidArgument, std::move(tokens.error().message), "prompt");
+  if (!tokens && tokens.error().code == ErrorCode::kInvalidArgument) {
+    tokens.error().param = "prompt";
   }
   return tokens;
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "request/want_adapters.h"
 #include "server/choose_model.h"
+#include "server/sandbox_metrics.h"
 
 namespace lorry::server {
 namespace {
@@ -63,7 +64,8 @@ Server::Server(ServerOptions options, AdapterService& adapters,
                prometheus::Registry& registry)
     : options_(std::move(options)),
       adapters_(adapters),
-      texts_(std::move(text), options_.max_adapter_text_bytes),
+      sandbox_(text::TextSandbox::Create(options_.sandbox)),
+      texts_(std::move(text), *sandbox_, options_.max_adapter_text_bytes),
       planner_(adapters.directory()->max_model_len()),
       limits_(MakeLimits(options_, adapters.directory()->max_model_len())),
       auth_(options_.api_keys),
@@ -124,6 +126,7 @@ Status Server::StartAdmin() {
 
 bool Server::Drain(Micros limit_us) {
   is_ready_ = false;
+  sandbox_->HurryUp();
   return http_.Drain(std::chrono::milliseconds(limit_us / 1000));
 }
 
@@ -132,6 +135,7 @@ void Server::Stop() {
   if (admin_http_) admin_http_->Stop();
   http_.Stop();  // hang-ups reach the session thread, which cancels
   admin_.Stop();
+  sandbox_->Stop();
   text_threads_.Stop();
   session_thread_.Stop();
   large_answer_thread_.Stop();
@@ -220,9 +224,11 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
 }
 
 net::HttpResponse Server::MetricsResponse() const {
+  std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  AppendSandboxMetrics(sandbox_->stats(), families);
   return {.status = 200,
           .headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
-          .body = prometheus::TextSerializer().Serialize(registry_.Collect())};
+          .body = prometheus::TextSerializer().Serialize(families)};
 }
 
 void Server::DoTextWork(TextTask task) {

@@ -79,6 +79,7 @@ class Server {
 
   const ServerOptions options_;
   AdapterService& adapters_;
+  const std::shared_ptr<text::TextSandbox> sandbox_;
   TextCache texts_;
   const Planner planner_;
   const api::openai::ParseLimits limits_;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "net/http_server.h"
 #include "request/sampling_params.h"
+#include "text/text_sandbox.h"
 
 namespace lorry::server {
 
@@ -28,7 +29,8 @@ struct ServerOptions {
   size_t max_pending_bytes = 256 << 20;  // of their bodies, together; beyond: 429
   // Files of adapters' own tokenizers and templates that are kept parsed.
   size_t max_adapter_text_bytes = 128 << 20;
-  int max_logprobs = 20;  // the most that a request may ask for
+  text::SandboxOptions sandbox;  // where these run
+  int max_logprobs = 20;         // the most that a request may ask for
   SamplingParams
       default_sampling;  // of requests that do not say: the model's generation_config.json
   AdminOptions admin;

@@ -5,7 +5,8 @@
 
 namespace lorry::server {
 
-TextCache::TextCache(Text base, size_t max_bytes) : base_(std::move(base)), max_bytes_(max_bytes) {
+TextCache::TextCache(Text base, text::TextBackend& sandbox, size_t max_bytes)
+    : base_(std::move(base)), sandbox_(sandbox), max_bytes_(max_bytes) {
   entries_.Set(std::make_shared<const Entries>());
 }
 
@@ -29,9 +30,9 @@ std::shared_ptr<const TextCache::Entry> TextCache::FindEntry(const AdapterText& 
     return found->second;
   }
   const size_t num_bytes = text.tokenizer_json.size() + text.config_json.size();
-  return Insert(text.id, std::make_shared<const Entry>(
-                             text::ChangeText(*base_, text.tokenizer_json, text.config_json),
-                             std::max(num_bytes, kMinBytes)));
+  return Insert(text.id, std::make_shared<const Entry>(text::ChangeText(*base_, text.tokenizer_json,
+                                                                        text.config_json, sandbox_),
+                                                       std::max(num_bytes, kMinBytes)));
 }
 
 // If another thread was faster its entry counts.

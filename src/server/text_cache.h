@@ -24,8 +24,8 @@ class TextCache {
   // What the smallest text counts, since compiled it is larger than its file.
   static constexpr size_t kMinBytes = 64 << 10;
 
-  // max_bytes: of the files that the texts kept were parsed from.
-  TextCache(Text base, size_t max_bytes);
+  // max_bytes: of the files that the texts kept were parsed from. `sandbox`: where they run.
+  TextCache(Text base, text::TextBackend& sandbox, size_t max_bytes);
 
   const Text& base() const { return base_; }
 
@@ -48,6 +48,7 @@ class TextCache {
   void Trim(const AdapterId& newest, Entries& entries) const;
 
   const Text base_;
+  text::TextBackend& sandbox_;
   const size_t max_bytes_;
   std::atomic<uint64_t> num_uses_ = 0;
   SharedValue<Entries> entries_;

@@ -23,13 +23,14 @@ class TextCacheTest : public testing::Test {
   }
 
   const TextCache::Text base_ = MakeText();
+  const std::shared_ptr<text::TextSandbox> sandbox_ = text::TextSandbox::Create();
 };
 
 constexpr std::string_view kFirst = R"({"chat_template": "1"})";
 constexpr std::string_view kSecond = R"({"chat_template": "2"})";
 
 TEST_F(TextCacheTest, TheBaseAndAdaptersWithoutTextsAndSumsHaveTheBases) {
-  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  TextCache cache(base_, *sandbox_, 10 * TextCache::kMinBytes);
   EXPECT_EQ(*cache.Find({}), base_);
   const std::vector<AdapterTerm> plain = {{.handle = std::make_shared<AdapterHandle>()}};
   EXPECT_EQ(*cache.Find(plain), base_);
@@ -39,7 +40,7 @@ TEST_F(TextCacheTest, TheBaseAndAdaptersWithoutTextsAndSumsHaveTheBases) {
 }
 
 TEST_F(TextCacheTest, EqualTextsAreParsedOnce) {
-  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  TextCache cache(base_, *sandbox_, 10 * TextCache::kMinBytes);
   const TextCache::Text first = *cache.Find(Adapter(1, kFirst));
   EXPECT_NE(first, base_);
   EXPECT_EQ(*cache.Find(Adapter(1, kFirst)), first);
@@ -49,19 +50,19 @@ TEST_F(TextCacheTest, EqualTextsAreParsedOnce) {
 }
 
 TEST_F(TextCacheTest, ThoseNotUsedGoFirst) {
-  TextCache cache(base_, 2 * TextCache::kMinBytes);
+  TextCache cache(base_, *sandbox_, 2 * TextCache::kMinBytes);
   const std::weak_ptr<const text::ModelText> first = *cache.Find(Adapter(1, kFirst));
   const std::weak_ptr<const text::ModelText> second = *cache.Find(Adapter(2, kSecond));
   EXPECT_TRUE(cache.Find(Adapter(1, kFirst)));
   EXPECT_TRUE(cache.Find(Adapter(3, kFirst)));
   EXPECT_FALSE(first.expired());
   EXPECT_TRUE(second.expired());
-  TextCache none(base_, 0);
+  TextCache none(base_, *sandbox_, 0);
   EXPECT_TRUE(none.Find(Adapter(1, kFirst)));  // the last one is kept, whatever its size
 }
 
 TEST_F(TextCacheTest, WhatCannotBeUsedIsSaidEveryTime) {
-  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  TextCache cache(base_, *sandbox_, 10 * TextCache::kMinBytes);
   for (int i = 0; i < 2; ++i) {
     const auto text = cache.Find(Adapter(4, R"({"chat_template": "{% if %}"})"));
     ASSERT_FALSE(text);
@@ -72,7 +73,7 @@ TEST_F(TextCacheTest, WhatCannotBeUsedIsSaidEveryTime) {
 }
 
 TEST_F(TextCacheTest, ManyThreadsGetOneText) {
-  TextCache cache(base_, 10 * TextCache::kMinBytes);
+  TextCache cache(base_, *sandbox_, 10 * TextCache::kMinBytes);
   std::vector<TextCache::Text> texts(8);
   std::vector<std::thread> threads;
   for (TextCache::Text& text : texts) {

@@ -8,7 +8,6 @@
 
 #include "formats/file_bytes.h"
 #include "formats/json.h"
-#include "text/textkit_buffers.h"
 
 namespace lorry::text {
 namespace {
@@ -31,16 +30,6 @@ std::string TokenVariables(const SpecialTokens& tokens) {
     variables["additional_special_tokens"] = boost::json::value_from(tokens.additional);
   }
   return boost::json::serialize(variables);
-}
-
-tk_chat ChatView(const Chat& chat) {
-  return {.messages = View(chat.messages_json),
-          .tools = View(chat.tools_json),
-          .documents = View(chat.documents_json),
-          .variables = View(chat.variables_json),
-          .add_generation_prompt = chat.add_generation_prompt,
-          .guard = chat.guard_special_tokens,
-          .now_unix_s = chat.now_unix_s};
 }
 
 struct Sources {
@@ -93,44 +82,43 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& dir, const Tokenizer&
                             dir));
   }
   return Compile({std::move(sources.main), std::move(sources.tool_use), path, limits},
-                 tokenizer.special_tokens());
+                 tokenizer.special_tokens(), nullptr, InProcess());
 }
 
 Result<ChatTemplate> ChatTemplate::FromSource(std::string_view source,
                                               const SpecialTokens& special_tokens,
                                               std::string_view where,
                                               const ChatTemplateLimits& limits) {
-  return Compile({std::string(source), "", std::string(where), limits}, special_tokens);
+  return Compile({std::string(source), "", std::string(where), limits}, special_tokens, nullptr,
+                 InProcess());
 }
 
 Result<ChatTemplate> ChatTemplate::FromFields(const formats::JsonFields& fields,
-                                              const SpecialTokens& special_tokens,
-                                              const ChatTemplateLimits& limits) {
+                                              const Tokenizer& tokenizer, TextBackend& backend) {
   ASSIGN_OR_RETURN(Sources sources, ReadSources(fields));
   if (sources.main.empty()) {
     return fields.FieldError("chat_template", "has no default template");
   }
-  return Compile({std::move(sources.main), std::move(sources.tool_use), fields.where(), limits},
-                 special_tokens);
+  return Compile({std::move(sources.main), std::move(sources.tool_use), fields.where(), {}},
+                 tokenizer.special_tokens(), &tokenizer.backend(), backend);
 }
 
-Result<ChatTemplate> ChatTemplate::WithTokens(const SpecialTokens& special_tokens) const {
-  return Compile(*origin_, special_tokens);
+Result<ChatTemplate> ChatTemplate::WithTokens(const Tokenizer& tokenizer,
+                                              TextBackend& backend) const {
+  return Compile(*origin_, tokenizer.special_tokens(), &tokenizer.backend(), backend);
 }
 
-Result<ChatTemplate> ChatTemplate::Compile(Origin origin, const SpecialTokens& special_tokens) {
+Result<ChatTemplate> ChatTemplate::Compile(Origin origin, const SpecialTokens& special_tokens,
+                                           const TokenizerBackend* tokens, TextBackend& backend) {
   const std::string variables = TokenVariables(special_tokens);
   const tk_limits limits = {.base_steps = origin.limits.base_steps,
                             .steps_per_message = origin.limits.steps_per_message,
                             .max_steps = origin.limits.max_steps,
                             .max_output_bytes = origin.limits.max_output_bytes};
   const auto compile = [&](const std::string& source) -> Result<Handle> {
-    tk_template* handle = nullptr;
-    OwnedText reason;
-    const tk_status status =
-        tk_template_new(View(source), View(variables), &limits, &handle, &reason.text);
-    if (status != TK_OK) return Annotate(TextkitError(status, reason), origin.where);
-    return Handle(handle, [](tk_template* owned) { tk_template_free(owned); });
+    auto made = backend.NewTemplate(source, variables, limits, tokens);
+    if (!made) return Annotate(std::move(made.error()), origin.where);
+    return made;
   };
   ChatTemplate result;
   ASSIGN_OR_RETURN(result.default_, compile(origin.main));
@@ -141,30 +129,21 @@ Result<ChatTemplate> ChatTemplate::Compile(Origin origin, const SpecialTokens& s
   return result;
 }
 
-const tk_template* ChatTemplate::For(const Chat& chat) const {
-  return tool_use_ != nullptr && !chat.tools_json.empty() ? tool_use_.get() : default_.get();
+const TemplateBackend& ChatTemplate::For(const Chat& chat) const {
+  return tool_use_ != nullptr && !chat.tools_json.empty() ? *tool_use_ : *default_;
 }
 
 Result<std::string> ChatTemplate::Render(const Chat& chat) const {
-  const tk_chat view = ChatView(chat);
-  OwnedText text;
-  OwnedText reason;
-  const tk_status status = tk_template_render(For(chat), &view, &text.text, &reason.text);
-  if (status != TK_OK) return tl::unexpected(TextkitError(status, reason, "messages"));
-  return std::string(text.view());
+  ASSIGN_OR_RETURN(Rendering rendering, For(chat).Render(chat, nullptr));
+  return std::move(rendering.text);
 }
 
 Result<RenderedChat> ChatTemplate::RenderAndEncode(const Chat& chat,
                                                    const Tokenizer& tokenizer) const {
-  const tk_chat view = ChatView(chat);
-  OwnedText text;
-  OwnedIds ids;
-  OwnedText reason;
-  const tk_status status =
-      tk_chat_encode(For(chat), tokenizer.handle(), &view, &text.text, &ids.ids, &reason.text);
-  if (status != TK_OK) return tl::unexpected(TextkitError(status, reason, "messages"));
-  return RenderedChat{.text = std::string(text.view()),
-                      .ids = {ids.ids.data, ids.ids.data + ids.ids.size}};
+  const TokenizerBackend* tokens = chat.guard_special_tokens ? &tokenizer.backend() : nullptr;
+  ASSIGN_OR_RETURN(Rendering rendering, For(chat).Render(chat, tokens));
+  ASSIGN_OR_RETURN(std::vector<TokenId> ids, tokenizer.EncodeRendering(rendering));
+  return RenderedChat{.text = std::move(rendering.text), .ids = std::move(ids)};
 }
 
 }  // namespace lorry::text

@@ -11,8 +11,8 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "text/text_backend.h"
 #include "text/tokenizer.h"
-#include "textkit/textkit.h"
 
 namespace lorry::text {
 
@@ -59,17 +59,17 @@ class ChatTemplate {
 
   // "chat_template" of these fields: a string, or a list of named templates.
   static Result<ChatTemplate> FromFields(const formats::JsonFields& fields,
-                                         const SpecialTokens& special_tokens,
-                                         const ChatTemplateLimits& limits = {});
+                                         const Tokenizer& tokenizer,
+                                         TextBackend& backend = InProcess());
 
   // The same template for a tokenizer with other special tokens, which it may write.
-  Result<ChatTemplate> WithTokens(const SpecialTokens& special_tokens) const;
+  Result<ChatTemplate> WithTokens(const Tokenizer& tokenizer, TextBackend& backend) const;
 
   Result<std::string> Render(const Chat& chat) const;
   Result<RenderedChat> RenderAndEncode(const Chat& chat, const Tokenizer& tokenizer) const;
 
  private:
-  using Handle = std::shared_ptr<const tk_template>;
+  using Handle = std::shared_ptr<const TemplateBackend>;
   struct Origin {
     std::string main;
     std::string tool_use;  // empty: none
@@ -78,8 +78,9 @@ class ChatTemplate {
   };
 
   ChatTemplate() = default;
-  static Result<ChatTemplate> Compile(Origin origin, const SpecialTokens& special_tokens);
-  const tk_template* For(const Chat& chat) const;
+  static Result<ChatTemplate> Compile(Origin origin, const SpecialTokens& special_tokens,
+                                      const TokenizerBackend* tokens, TextBackend& backend);
+  const TemplateBackend& For(const Chat& chat) const;
 
   std::shared_ptr<const Origin> origin_;
   Handle default_;

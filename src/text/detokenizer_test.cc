@@ -15,8 +15,8 @@ std::string SlowDecode(const Tokenizer& tokenizer, const std::vector<TokenId>& i
   const std::vector<uint32_t> unsigned_ids(ids.begin(), ids.end());
   OwnedText text;
   OwnedText reason;
-  EXPECT_EQ(tk_tokenizer_decode(tokenizer.handle(), unsigned_ids.data(), unsigned_ids.size(), skip,
-                                &text.text, &reason.text),
+  EXPECT_EQ(tk_tokenizer_decode(tokenizer.backend().handle(), unsigned_ids.data(),
+                                unsigned_ids.size(), skip, &text.text, &reason.text),
             TK_OK)
       << reason.view();
   return std::string(text.view());

@@ -15,13 +15,14 @@ namespace json = boost::json;
 // Null: the config leaves the base's.
 Result<std::optional<Tokenizer>> MakeTokenizer(const Tokenizer& base,
                                                std::string_view tokenizer_json,
-                                               const formats::JsonFields& config) {
+                                               const formats::JsonFields& config,
+                                               TextBackend& backend) {
   const json::value* fields = config.Find("tokenizer");
   const json::object* object = fields == nullptr ? nullptr : fields->if_object();
   if (!tokenizer_json.empty()) {
     const std::string text = object == nullptr ? "" : json::serialize(*object);
     ASSIGN_OR_RETURN(Tokenizer tokenizer,
-                     Tokenizer::FromJson(tokenizer_json, text, "tokenizer.json"));
+                     Tokenizer::FromJson(tokenizer_json, text, "tokenizer.json", backend));
     return std::optional(std::move(tokenizer));
   }
   if (object == nullptr) return std::optional<Tokenizer>();
@@ -31,28 +32,31 @@ Result<std::optional<Tokenizer>> MakeTokenizer(const Tokenizer& base,
 
 Result<std::optional<ChatTemplate>> MakeTemplate(const ModelText& base,
                                                  const std::optional<Tokenizer>& own,
-                                                 const formats::JsonFields& config) {
-  const SpecialTokens& tokens = (own ? *own : base.tokenizer).special_tokens();
+                                                 const formats::JsonFields& config,
+                                                 TextBackend& backend) {
+  const Tokenizer& tokenizer = own ? *own : base.tokenizer;
   if (config.Find("chat_template") != nullptr) {
-    ASSIGN_OR_RETURN(ChatTemplate made, ChatTemplate::FromFields(config, tokens));
+    ASSIGN_OR_RETURN(ChatTemplate made, ChatTemplate::FromFields(config, tokenizer, backend));
     return std::optional(std::move(made));
   }
   if (!own || !base.chat_template) return base.chat_template;
-  ASSIGN_OR_RETURN(ChatTemplate made, base.chat_template->WithTokens(tokens));
+  ASSIGN_OR_RETURN(ChatTemplate made, base.chat_template->WithTokens(tokenizer, backend));
   return std::optional(std::move(made));
 }
 
 Result<std::shared_ptr<const ModelText>> Change(const ModelText& base,
                                                 std::string_view tokenizer_json,
-                                                std::string_view config_json) {
+                                                std::string_view config_json,
+                                                TextBackend& backend) {
   json::object object;
   if (!config_json.empty()) {
     ASSIGN_OR_RETURN(object, formats::ParseJsonObject(config_json, "text"));
   }
   const formats::JsonFields config(object, "chat template");
   ASSIGN_OR_RETURN(std::optional<Tokenizer> own,
-                   MakeTokenizer(base.tokenizer, tokenizer_json, config));
-  ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template, MakeTemplate(base, own, config));
+                   MakeTokenizer(base.tokenizer, tokenizer_json, config, backend));
+  ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template,
+                   MakeTemplate(base, own, config, backend));
   ASSIGN_OR_RETURN(std::vector<TokenId> eos_ids, formats::ParseTokenIds(config, "eos_token_id"));
   if (own && own->eos_id()) eos_ids.push_back(*own->eos_id());
   auto text =
@@ -85,8 +89,9 @@ Result<std::shared_ptr<const ModelText>> LoadModelText(const std::string& dir,
 
 Result<std::shared_ptr<const ModelText>> ChangeText(const ModelText& base,
                                                     std::string_view tokenizer_json,
-                                                    std::string_view config_json) {
-  auto text = Change(base, tokenizer_json, config_json);
+                                                    std::string_view config_json,
+                                                    TextBackend& backend) {
+  auto text = Change(base, tokenizer_json, config_json, backend);
   if (!text) text.error().code = ErrorCode::kUnfit;
   return text;
 }

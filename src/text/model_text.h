@@ -31,9 +31,10 @@ Result<std::shared_ptr<const ModelText>> LoadModelText(const std::string& dir,
                                                        const std::string& chat_template_file = {});
 
 // The base's with an adapter's changes, as formats::AdapterText has them; empty texts change
-// nothing. All errors are kUnfit.
+// nothing. `backend`: where what it brings is run. All errors are kUnfit.
 Result<std::shared_ptr<const ModelText>> ChangeText(const ModelText& base,
                                                     std::string_view tokenizer_json,
-                                                    std::string_view config_json);
+                                                    std::string_view config_json,
+                                                    TextBackend& backend);
 
 }  // namespace lorry::text

@@ -41,9 +41,9 @@ std::vector<TokenId> ChatIds(const ModelText& text) {
 
 TEST(ModelTextTest, ATemplateAloneSharesTheTokens) {
   const ModelText base = Base();
-  const auto text = ChangeText(base, "", R"({"chat_template": "b {{ eos_token }}"})");
+  const auto text = ChangeText(base, "", R"({"chat_template": "b {{ eos_token }}"})", InProcess());
   ASSERT_TRUE(text) << text.error().message;
-  EXPECT_EQ((*text)->tokenizer.handle(), base.tokenizer.handle());
+  EXPECT_EQ(&(*text)->tokenizer.backend(), &base.tokenizer.backend());
   EXPECT_THAT(ChatIds(**text), ElementsAre(2, 4));
   EXPECT_THAT(ChatIds(base), ElementsAre(3, 1, 2));
   EXPECT_THAT((*text)->eos_ids, ElementsAre());
@@ -52,9 +52,10 @@ TEST(ModelTextTest, ATemplateAloneSharesTheTokens) {
 TEST(ModelTextTest, OtherRolesShareTheTokensAndReachTheBasesTemplate) {
   const ModelText base = Base();
   const auto text = ChangeText(
-      base, "", R"({"tokenizer": {"bos_token": "</s>", "eos_token": "<s>"}, "eos_token_id": [2]})");
+      base, "", R"({"tokenizer": {"bos_token": "</s>", "eos_token": "<s>"}, "eos_token_id": [2]})",
+      InProcess());
   ASSERT_TRUE(text) << text.error().message;
-  EXPECT_EQ((*text)->tokenizer.handle(), base.tokenizer.handle());
+  EXPECT_EQ(&(*text)->tokenizer.backend(), &base.tokenizer.backend());
   EXPECT_THAT(ChatIds(**text), ElementsAre(4, 1, 2));
   EXPECT_THAT((*text)->eos_ids, ElementsAre(2, 3));
 }
@@ -63,8 +64,8 @@ TEST(ModelTextTest, ATokenizerOfItsOwn) {
   const std::string own = TokenizerJson(
       R"(, {"id": 5, "content": "<tool>", "single_word": false, "lstrip": false, "rstrip": false,
            "normalized": false, "special": false})");
-  const auto text =
-      ChangeText(Base(), own, R"({"tokenizer": {"bos_token": "<tool>", "eos_token": "</s>"}})");
+  const auto text = ChangeText(
+      Base(), own, R"({"tokenizer": {"bos_token": "<tool>", "eos_token": "</s>"}})", InProcess());
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_EQ((*text)->tokenizer.vocab_size(), 6);
   EXPECT_THAT(*(*text)->tokenizer.Encode("a<tool>b"), ElementsAre(1, 5, 2));
@@ -74,9 +75,9 @@ TEST(ModelTextTest, ATokenizerOfItsOwn) {
 
 TEST(ModelTextTest, ABaseWithoutATemplateMayHaveAdaptersWithOne) {
   const ModelText base = Base(std::nullopt);
-  EXPECT_FALSE((*ChangeText(base, "", R"({"eos_token_id": [1]})"))->chat_template);
-  const auto text =
-      ChangeText(base, "", R"({"chat_template": [{"name": "default", "template": "a"}]})");
+  EXPECT_FALSE((*ChangeText(base, "", R"({"eos_token_id": [1]})", InProcess()))->chat_template);
+  const auto text = ChangeText(
+      base, "", R"({"chat_template": [{"name": "default", "template": "a"}]})", InProcess());
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_THAT(ChatIds(**text), ElementsAre(1));
 }
@@ -89,7 +90,7 @@ TEST(ModelTextTest, WhatDoesNotCompileIsUnfit) {
         {"", R"({"chat_template": []})", "no default"},
         {"", R"({"chat_template": "{% if %}"})", "chat template"},
         {"", R"({"eos_token_id": ["x"]})", "eos_token_id"}}) {
-    const auto text = ChangeText(Base(), tokenizer, config);
+    const auto text = ChangeText(Base(), tokenizer, config, InProcess());
     ASSERT_FALSE(text) << says;
     EXPECT_EQ(text.error().code, ErrorCode::kUnfit);
     EXPECT_THAT(text.error().message, HasSubstr(says));

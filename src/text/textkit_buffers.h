@@ -10,6 +10,8 @@
 
 namespace lorry::text {
 
+struct Chat;
+
 inline tk_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 struct OwnedText {
@@ -30,6 +32,9 @@ struct OwnedIds {
 };
 
 // The error of a call that did not return TK_OK; `param` is the request field at fault.
-Error TextkitError(tk_status status, const OwnedText& reason, std::string param = {});
+Error TextkitError(tk_status status, std::string_view reason, std::string param = {});
+
+// Views into `chat`.
+tk_chat ChatView(const Chat& chat);
 
 }  // namespace lorry::text

@@ -10,13 +10,13 @@
 #include "formats/file_bytes.h"
 #include "formats/json.h"
 #include "text/detokenizer.h"
-#include "text/textkit_buffers.h"
 
 namespace lorry::text {
 namespace {
 
 constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+constexpr size_t kMaxTextBytes = size_t{64} << 20;
 
 // Empty if the file does not exist.
 Result<std::string> ReadOptionalFile(const std::string& path, size_t max_bytes) {
@@ -89,7 +89,7 @@ Result<Tokenizer> Tokenizer::Load(const std::string& dir) {
 
 Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
                                       std::string_view tokenizer_config_json,
-                                      std::string_view where) {
+                                      std::string_view where, TextBackend& backend) {
   boost::json::object config;
   const std::string config_where = fmt::format("{} with tokenizer_config.json", where);
   if (!tokenizer_config_json.empty()) {
@@ -101,15 +101,15 @@ Result<Tokenizer> Tokenizer::FromJson(std::string_view tokenizer_json,
     more_tokens = boost::json::serialize(*decoder);
   }
 
-  tk_tokenizer* handle = nullptr;
-  OwnedText reason;
-  const tk_status status =
-      tk_tokenizer_new(View(tokenizer_json), View(more_tokens), &handle, &reason.text);
-  if (status != TK_OK) return Annotate(TextkitError(status, reason), where);
-
+  auto made = backend.NewTokenizer(tokenizer_json, more_tokens);
+  if (!made) {
+    // The library gives up on some files; it is the file that is at fault.
+    if (made.error().code == ErrorCode::kInternal) made.error().code = ErrorCode::kInvalidArgument;
+    return Annotate(std::move(made.error()), where);
+  }
   Tokenizer tokenizer;
-  tokenizer.handle_ = {handle, [](tk_tokenizer* owned) { tk_tokenizer_free(owned); }};
-  tokenizer.vocab_ = tk_tokenizer_vocab(handle);
+  tokenizer.backend_ = std::move(*made);
+  tokenizer.vocab_ = tokenizer.backend_->vocab();
   RETURN_IF_ERROR(tokenizer.ReadConfig(fields));
   return tokenizer;
 }
@@ -150,21 +150,27 @@ Status Tokenizer::ReadAddBosToken(const formats::JsonFields& config) {
 
 Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view text,
                                                const EncodeOptions& options) const {
+  if (text.size() > kMaxTextBytes) {
+    return Fail(ErrorCode::kTooLarge, fmt::format("the text has {} bytes; the limit is {} MiB",
+                                                  text.size(), kMaxTextBytes >> 20));
+  }
   const uint32_t flags = (options.add_special_tokens ? TK_ADD_SPECIAL : 0) |
                          (options.parse_special_tokens ? TK_PARSE_SPECIAL : 0);
-  OwnedIds ids;
-  OwnedText reason;
-  const tk_status status =
-      tk_tokenizer_encode(handle_.get(), View(text), flags, &ids.ids, &reason.text);
-  if (status != TK_OK) return tl::unexpected(TextkitError(status, reason));
+  std::vector<TokenId> ids;
+  if (prepend_bos_ && options.add_special_tokens) ids.push_back(*bos_id_);
+  RETURN_IF_ERROR(backend_->Encode(text, flags, &ids));
+  if (drop_bos_ && options.add_special_tokens && !ids.empty()) ids.erase(ids.begin());
+  return ids;
+}
 
-  const bool prepend = prepend_bos_ && options.add_special_tokens;
-  const bool drop = drop_bos_ && options.add_special_tokens && ids.ids.size > 0;
-  std::vector<TokenId> result;
-  result.reserve(ids.ids.size + prepend);
-  if (prepend) result.push_back(*bos_id_);
-  result.insert(result.end(), ids.ids.data + drop, ids.ids.data + ids.ids.size);
-  return result;
+Result<std::vector<TokenId>> Tokenizer::EncodeRendering(const Rendering& rendering) const {
+  std::vector<TokenId> ids;
+  if (rendering.has_typed) {
+    RETURN_IF_ERROR(backend_->EncodeTyped(rendering.text, rendering.typed, &ids));
+  } else {
+    RETURN_IF_ERROR(backend_->Encode(rendering.text, TK_PARSE_SPECIAL, &ids));
+  }
+  return ids;
 }
 
 std::string Tokenizer::Decode(std::span<const TokenId> ids, const DecodeOptions& options) const {
@@ -190,10 +196,6 @@ bool Tokenizer::IsSpecial(TokenId id) const { return Flags(id) & TK_TOKEN_SPECIA
 int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(vocab_.size); }
 bool Tokenizer::strips_leading_space() const { return vocab_.strip_space != 0; }
 
-std::optional<TokenId> Tokenizer::Find(std::string_view name) const {
-  const int64_t id = tk_tokenizer_token_id(handle_.get(), View(name));
-  if (id < 0) return std::nullopt;
-  return static_cast<TokenId>(id);
-}
+std::optional<TokenId> Tokenizer::Find(std::string_view name) const { return backend_->Find(name); }
 
 }  // namespace lorry::text

@@ -13,7 +13,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
-#include "textkit/textkit.h"
+#include "text/text_backend.h"
 
 namespace lorry::formats {
 class JsonFields;
@@ -52,14 +52,19 @@ class Tokenizer {
 
   // The same from texts; an empty config is none. `where` names the source in errors.
   static Result<Tokenizer> FromJson(std::string_view tokenizer_json,
-                                    std::string_view tokenizer_config_json, std::string_view where);
+                                    std::string_view tokenizer_config_json, std::string_view where,
+                                    TextBackend& backend = InProcess());
 
   // The same tokens with other roles and another add_bos_token, as this config says.
   Result<Tokenizer> WithConfig(const formats::JsonFields& config) const;
 
-  // Fails only for a text that is not UTF-8.
+  // kTooLarge: a text of over 64 MiB. kInvalidArgument: not UTF-8. kUnfit: a tokenizer that an
+  // adapter brings went beyond a limit.
   Result<std::vector<TokenId>> Encode(std::string_view text,
                                       const EncodeOptions& options = {}) const;
+
+  // What a template wrote, to which nothing is added.
+  Result<std::vector<TokenId>> EncodeRendering(const Rendering& rendering) const;
 
   // Ids outside the vocabulary add nothing. What isn't UTF-8 becomes U+FFFD.
   std::string Decode(std::span<const TokenId> ids, const DecodeOptions& options = {}) const;
@@ -81,7 +86,7 @@ class Tokenizer {
   // Whether decoding a text of its own drops one leading space (SentencePiece adds one).
   bool strips_leading_space() const;
 
-  const tk_tokenizer* handle() const { return handle_.get(); }
+  const TokenizerBackend& backend() const { return *backend_; }
 
  private:
   Tokenizer() = default;
@@ -90,8 +95,8 @@ class Tokenizer {
   Status ReadAddBosToken(const formats::JsonFields& config);
   uint8_t Flags(TokenId id) const;
 
-  std::shared_ptr<const tk_tokenizer> handle_;
-  tk_vocab vocab_{};  // views into handle_
+  std::shared_ptr<const TokenizerBackend> backend_;
+  tk_vocab vocab_{};  // views into backend_
   SpecialTokens special_tokens_;
   std::optional<TokenId> bos_id_;
   std::optional<TokenId> eos_id_;

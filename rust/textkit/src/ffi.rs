@@ -1,13 +1,14 @@
 //! The C interface: pointers to values and back, and a net under every call.
 
 use crate::chat::Chat;
-use crate::guard;
+use crate::guard::{self, Guard, Rendered};
+use crate::meter;
 use crate::template::{Limits, Template};
 use crate::tokenizer::{Tokenizer, ADD_SPECIAL, PARSE_SPECIAL};
 use crate::{Error, Kind, Result};
 use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{catch_unwind, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
 #[repr(C)]
@@ -25,7 +26,6 @@ pub struct ChatView {
     documents: View,
     variables: View,
     add_generation_prompt: i32,
-    guard: i32,
     now_unix_s: i64,
 }
 
@@ -120,7 +120,7 @@ pub fn catch<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            PANIC_TEXT.with(|text| *text.borrow_mut() = info.to_string());
+            PANIC_TEXT.with(|text| *text.borrow_mut() = panic_text(info));
             if cfg!(test) {
                 eprintln!("{info}"); // of a test that failed
             }
@@ -129,11 +129,24 @@ pub fn catch<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panic_error(payload)))
 }
 
+/// For the log: without the directories that this was built in, escaped and short, since it may
+/// quote a client's text.
+fn panic_text(info: &PanicHookInfo) -> String {
+    const MAX_CHARS: usize = 200;
+    let payload = info.payload();
+    let said = payload.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let said: String = said.unwrap_or_default().escape_debug().take(MAX_CHARS).collect();
+    let Some(place) = info.location() else { return said };
+    let file = place.file().rsplit('/').next().unwrap_or_default();
+    format!("{file}:{}: {said}", place.line())
+}
+
 fn panic_error(payload: Box<dyn Any + Send>) -> Error {
     // Dropping it could panic again.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     let text = PANIC_TEXT.with(|text| std::mem::take(&mut *text.borrow_mut()));
-    Error::new(Kind::Panic, format!("the text library failed: {text}"))
+    Error::new(Kind::Panic, text)
 }
 
 unsafe fn free<T>(object: *mut T) {
@@ -143,6 +156,11 @@ unsafe fn free<T>(object: *mut T) {
             Ok(())
         });
     }
+}
+
+#[no_mangle]
+pub extern "C" fn tk_exit_when_out_of_memory(status: i32) {
+    meter::exit_when_out_of_memory(status);
 }
 
 #[no_mangle]
@@ -165,10 +183,7 @@ pub unsafe extern "C" fn tk_tokenizer_new(
     guarded(error, || {
         let more_tokens = text(more_tokens, "added_tokens_decoder")?;
         let json = text(json, "the file")?;
-        // The crate panics on some files; it is the file that is at fault.
-        let tokenizer = catch(|| Tokenizer::new(json, more_tokens))
-            .map_err(|e| Error { kind: Kind::Invalid, ..e })?;
-        out.write(Box::into_raw(Box::new(tokenizer)));
+        out.write(Box::into_raw(Box::new(Tokenizer::new(json, more_tokens)?)));
         Ok(())
     })
 }
@@ -214,6 +229,65 @@ pub unsafe extern "C" fn tk_tokenizer_encode(
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn tk_tokenizer_encode_typed(
+    tokenizer: *const Tokenizer,
+    view: View,
+    typed: *const u32,
+    num_typed: usize,
+    out: *mut Ids,
+    error: *mut Text,
+) -> i32 {
+    guarded(error, || {
+        let text = text(view, "the text")?;
+        put_ids(out, (*tokenizer).encode_typed(text, bytes(typed, num_typed))?);
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn tk_tokenizer_special_tokens(
+    tokenizer: *const Tokenizer,
+    out: *mut Text,
+    error: *mut Text,
+) -> i32 {
+    guarded(error, || {
+        put_text(out, serde_json::json!((*tokenizer).special_tokens()).to_string());
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn tk_tokenizer_guard(
+    tokenizer: *const Tokenizer,
+    out: *mut *const Guard,
+    error: *mut Text,
+) -> i32 {
+    guarded(error, || {
+        out.write((*tokenizer).guard()?);
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn tk_guard_new(
+    special_tokens: View,
+    out: *mut *mut Guard,
+    error: *mut Text,
+) -> i32 {
+    guarded(error, || {
+        let special: Vec<String> = serde_json::from_str(text(special_tokens, "special tokens")?)
+            .map_err(|e| Error::invalid(format!("special tokens: {e}")))?;
+        out.write(Box::into_raw(Box::new(Guard::new(&special)?)));
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn tk_guard_free(guard: *mut Guard) {
+    free(guard);
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn tk_tokenizer_decode(
     tokenizer: *const Tokenizer,
     ids: *const u32,
@@ -252,40 +326,24 @@ pub unsafe extern "C" fn tk_template_free(template: *mut Template) {
 #[no_mangle]
 pub unsafe extern "C" fn tk_template_render(
     template: *const Template,
-    view: *const ChatView,
-    out: *mut Text,
-    error: *mut Text,
-) -> i32 {
-    guarded(error, || {
-        let mut chat = chat(&*view)?;
-        (*template).adapt(&mut chat)?;
-        put_text(out, (*template).render(&chat)?);
-        Ok(())
-    })
-}
-
-#[no_mangle]
-pub unsafe extern "C" fn tk_chat_encode(
-    template: *const Template,
-    tokenizer: *const Tokenizer,
+    guard: *const Guard,
     view: *const ChatView,
     out_text: *mut Text,
-    out_ids: *mut Ids,
+    out_typed: *mut Ids,
+    out_has_typed: *mut i32,
     error: *mut Text,
 ) -> i32 {
     guarded(error, || {
-        let (template, tokenizer) = (&*template, &*tokenizer);
+        let template = &*template;
         let mut chat = chat(&*view)?;
         template.adapt(&mut chat)?;
-        let (rendered, ids) = if (*view).guard != 0 {
-            guard::encode(template, tokenizer, &chat)?
-        } else {
-            let rendered = template.render(&chat)?;
-            let ids = tokenizer.encode(&rendered, false, true)?;
-            (rendered, ids)
+        let rendered = match guard.as_ref() {
+            Some(guard) => guard::render(template, guard, &chat)?,
+            None => Rendered { text: template.render(&chat)?, typed: None },
         };
-        put_text(out_text, rendered);
-        put_ids(out_ids, ids);
+        put_text(out_text, rendered.text);
+        out_has_typed.write(rendered.typed.is_some().into());
+        put_ids(out_typed, rendered.typed.unwrap_or_default());
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! A chat rendered and encoded so that typed text never becomes a special token.
+//! A chat rendered so that typed text never becomes a special token.
 //!
 //! A template mixes its own text with the client's, and only the template's may become special
 //! tokens. So the chat is rendered twice: as it is, and with every character of the client's that
@@ -8,23 +8,33 @@
 
 use crate::chat::Chat;
 use crate::template::Template;
-use crate::tokenizer::Tokenizer;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-pub fn encode(
-    template: &Template,
-    tokenizer: &Tokenizer,
-    chat: &Chat,
-) -> Result<(String, Vec<u32>)> {
+/// A chat as the template wrote it.
+pub struct Rendered {
+    pub text: String,
+    /// Byte positions in `text`, ascending, of typed characters that a special token may begin with;
+    /// None: the client typed no special token.
+    pub typed: Option<Vec<u32>>,
+}
+
+impl Rendered {
+    fn new(text: String, typed: Vec<usize>) -> Result<Self> {
+        let typed: std::result::Result<_, _> = typed.into_iter().map(u32::try_from).collect();
+        let typed =
+            typed.map_err(|_| Error::new(Kind::Limit, "the chat has over 4 GiB of text"))?;
+        Ok(Self { text, typed: Some(typed) })
+    }
+}
+
+pub fn render(template: &Template, guard: &Guard, chat: &Chat) -> Result<Rendered> {
     let text = template.render(chat)?;
-    let guard = Guard::new(tokenizer.special_tokens())?;
     let typed = guard.client_text(chat);
     if !guard.special.is_match(&typed) {
-        let ids = tokenizer.encode(&text, false, true)?;
-        return Ok((text, ids));
+        return Ok(Rendered { text, typed: None });
     }
     let Some(twins) = Twins::new(&guard.first_chars, &[&text, &typed]) else {
         return Err(Error::invalid("the messages use every character of private planes"));
@@ -35,8 +45,7 @@ pub fn encode(
         let Ok(rendered) = template.render(&twinned) else { continue };
         let (plain, positions) = twins.undo(&rendered);
         if plain == text {
-            let ids = tokenizer.encode_typed(&text, &positions)?;
-            return Ok((text, ids));
+            return Rendered::new(text, positions);
         }
         if reach == Reach::Tokens {
             fallback = Some((plain, positions));
@@ -48,8 +57,7 @@ pub fn encode(
             "a message contains the text of a special token, and the chat template fails without it",
         ));
     };
-    let ids = tokenizer.encode_typed(&plain, &positions)?;
-    Ok((plain, ids))
+    Rendered::new(plain, positions)
 }
 
 /// How much of the client's text is replaced by twins.
@@ -64,13 +72,14 @@ enum Reach {
     TokensButAssistant,
 }
 
-struct Guard {
+/// The special tokens that nobody may type.
+pub struct Guard {
     special: AhoCorasick,
     first_chars: BTreeSet<char>,
 }
 
 impl Guard {
-    fn new(special: &[String]) -> Result<Self> {
+    pub fn new(special: &[String]) -> Result<Self> {
         let first_chars = special.iter().filter_map(|token| token.chars().next()).collect();
         let special = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)

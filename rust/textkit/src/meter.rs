@@ -8,6 +8,7 @@ use minijinja::{Error, ErrorKind};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fmt;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Of work, which is in bytes copied or looked at; a node of a list or map counts as 64. Templates that
 /// collect a text piece by piece take the square of their messages: 1 GB for a million bytes in 1,000.
@@ -38,16 +39,35 @@ fn count(bytes: isize) {
     let _ = LIVE_BYTES.try_with(|live| live.set(live.get().wrapping_add(bytes)));
 }
 
+/// Of a process that exists to fail so; -1: an allocation that fails aborts, as ever.
+static EXIT_STATUS: AtomicI32 = AtomicI32::new(-1);
+
+pub fn exit_when_out_of_memory(status: i32) {
+    EXIT_STATUS.store(status, Ordering::Relaxed);
+}
+
+#[inline]
+fn checked(data: *mut u8) -> *mut u8 {
+    if data.is_null() {
+        let status = EXIT_STATUS.load(Ordering::Relaxed);
+        if status >= 0 {
+            // SAFETY: it ends the process, whatever state that is in.
+            unsafe { libc::_exit(status) };
+        }
+    }
+    data
+}
+
 // SAFETY: all work is the system's; counting neither allocates nor panics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        System.alloc(layout)
+        checked(System.alloc(layout))
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
-        System.alloc_zeroed(layout)
+        checked(System.alloc_zeroed(layout))
     }
 
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
@@ -57,7 +77,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn realloc(&self, data: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size as isize - layout.size() as isize);
-        System.realloc(data, layout, size)
+        checked(System.realloc(data, layout, size))
     }
 }
 

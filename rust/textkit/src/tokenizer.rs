@@ -4,8 +4,10 @@
 //! model, post-process) where the crate's own `encode` has no way to say which texts may become
 //! special tokens.
 
+use crate::guard::Guard;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 use tokenizers::normalizer::Range;
 use tokenizers::tokenizer::{Model, Normalizer, PostProcessor, PreTokenizer};
 use tokenizers::{
@@ -37,6 +39,7 @@ pub struct Tokenizer {
     added_plain: AddedVocabulary,
     /// Contents of the special tokens.
     special: Vec<String>,
+    guard: OnceLock<Guard>,
     /// Crate's id to the file's id, for added tokens that the crate numbers anew (it knows no gaps).
     renumbered: HashMap<u32, u32>,
     vocab: Vocab,
@@ -91,7 +94,7 @@ impl Tokenizer {
             .collect();
         let renumbered = renumber(&inner, &added)?;
         let vocab = Vocab::new(&inner, &renumbered)?;
-        Ok(Self { inner, added_plain, special, renumbered, vocab })
+        Ok(Self { inner, added_plain, special, guard: OnceLock::new(), renumbered, vocab })
     }
 
     pub fn vocab(&self) -> &Vocab {
@@ -100,6 +103,15 @@ impl Tokenizer {
 
     pub fn special_tokens(&self) -> &[String] {
         &self.special
+    }
+
+    /// Made for the first chat: most tokenizers of adapters never see one.
+    pub fn guard(&self) -> Result<&Guard> {
+        if let Some(guard) = self.guard.get() {
+            return Ok(guard);
+        }
+        let made = Guard::new(&self.special)?;
+        Ok(self.guard.get_or_init(|| made))
     }
 
     pub fn token_id(&self, name: &str) -> Option<u32> {
@@ -119,7 +131,13 @@ impl Tokenizer {
 
     /// Encodes `text`, in which no special token starts at one of the byte positions `typed`
     /// (ascending): those stretches are tokenized as the text they are.
-    pub fn encode_typed(&self, text: &str, typed: &[usize]) -> Result<Vec<u32>> {
+    pub fn encode_typed(&self, text: &str, typed: &[u32]) -> Result<Vec<u32>> {
+        let typed: Vec<usize> = typed.iter().map(|&position| position as usize).collect();
+        let ascending = typed.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascending || typed.iter().any(|&at| at >= text.len() || !text.is_char_boundary(at)) {
+            return Err(Error::invalid("a typed position is not the start of a character"));
+        }
+        let typed = typed.as_slice();
         let cuts = self.added_token_cuts(text, typed);
         let mut pieces = PreTokenizedString::from(text);
         pieces

@@ -1,6 +1,7 @@
 #include "adapters/sources/source.h"
 
 #include "adapters/sources/directory.h"
+#include "base/log.h"
 #include "textkit/textkit.h"
 
 namespace lorry::adapters {
@@ -126,6 +127,11 @@ Result<Fetched> FetchRemote(const FetchRequest& request, const SourceOptions& op
   OwnedText error;
   int32_t http_status = 0;
   const tk_fetch_status status = tk_fetch_run(&fetch, &fetched.value, &http_status, &error.text);
+  if (status == TK_FETCH_PANIC) {
+    log::Error("fetching gave up: {}", error.str());
+    return Fail(ErrorCode::kInternal, "fetching failed inside the server; its log says where",
+                "source");
+  }
   if (status != TK_FETCH_OK) return Fail(CodeOf(status, http_status), error.str(), "source");
   const auto text = [](const tk_text& part) {
     return part.size == 0 ? std::string() : std::string(part.data, part.size);
