@@ -19,24 +19,33 @@ void AppendList(std::string& out, const Items& items, Append append) {
   out += ']';
 }
 
-// {"token":logprob,…}. Parts of characters may read alike; the likelier one stays. The chosen token
-// is always there.
+// {"token":logprob,…}. Tokens may read alike, as parts of characters all do that become U+FFFD; the
+// likeliest stays, since clients keep the last of a key. The chosen token is always there.
 void AppendTopMap(std::string& out, const LogprobRow& row) {
-  std::vector<const TokenText*> shown;
-  shown.reserve(row.top.size() + 1);
+  struct Entry {
+    std::string key;  // as it is written
+    float logprob;
+  };
+  std::vector<Entry> entries;
+  entries.reserve(row.top.size() + 1);
   const auto add = [&](const TokenText& token) {
-    const bool known = std::ranges::any_of(
-        shown, [&](const TokenText* other) { return other->text == token.text; });
-    if (!known) shown.push_back(&token);
+    std::string key;
+    AppendJsonString(key, token.text);
+    const auto known = std::ranges::find(entries, key, &Entry::key);
+    if (known == entries.end()) {
+      entries.push_back({std::move(key), token.logprob});
+    } else {
+      known->logprob = std::max(known->logprob, token.logprob);
+    }
   };
   for (const TokenText& token : row.top) add(token);
   add(row.token);
   out += '{';
-  for (size_t i = 0; i < shown.size(); ++i) {
+  for (size_t i = 0; i < entries.size(); ++i) {
     if (i > 0) out += ',';
-    AppendJsonString(out, shown[i]->text);
+    out += entries[i].key;
     out += ':';
-    AppendJsonFloat(out, shown[i]->logprob);
+    AppendJsonFloat(out, entries[i].logprob);
   }
   out += '}';
 }

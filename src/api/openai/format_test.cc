@@ -109,6 +109,33 @@ TEST(Format, TokensThatReadAlikeAreOneKey) {
   EXPECT_NE(out.find(R"("top_logprobs":[{"b":-0.5,"a":-1}])"), std::string::npos) << out;
 }
 
+// The keys of the one object of top_logprobs in what AppendCompletionLogprobs wrote, in their
+// order.
+std::string TopMapOf(const LogprobRow& row) {
+  std::string out;
+  AppendCompletionLogprobs(out, std::span(&row, 1));
+  const size_t begin = out.find("[{") + 1;
+  return out.substr(begin, out.find("}]") + 1 - begin);
+}
+
+TEST(Format, PartsOfCharactersAreOneKeyAndTheLikeliestStays) {
+  LogprobRow row;
+  row.token = {"\xE6", -0.25f};
+  row.top = {{"\xE6", -0.25f}, {"\x80", -1.0f}, {"a", -1.5f}, {"\xF0", -2.0f}};
+  EXPECT_EQ(TopMapOf(row), "{\"\uFFFD\":-0.25,\"a\":-1.5}");
+
+  // A token that is the replacement character, and the chosen one, which comes last but is
+  // likelier.
+  row.token = {"\xC3", -0.5f};
+  row.top = {{"\uFFFD", -3.0f}, {"b", -4.0f}};
+  EXPECT_EQ(TopMapOf(row), "{\"\uFFFD\":-0.5,\"b\":-4}");
+
+  // Whole characters around a part, and one part after another.
+  row.token = {"x\xC3", -1.0f};
+  row.top = {{"x\xE6", -0.75f}, {"x", -2.0f}, {"\xC3\xC3", -2.5f}, {"\xE6\xE6", -2.75f}};
+  EXPECT_EQ(TopMapOf(row), "{\"x\uFFFD\":-0.75,\"x\":-2,\"\uFFFD\uFFFD\":-2.5}");
+}
+
 TEST(Format, ChatLogprobs) {
   LogprobRow row;
   row.token = {"\xC3", -0.5f};
