@@ -15,7 +15,8 @@ tl::unexpected<Error> NeedsTheBase(std::string_view field) {
 
 Result<ModelChoice> ChooseSum(const ModelRequest& request, const ModelDirectory& directory) {
   if (!request.adapter_id.empty()) {
-    return Fail(ErrorCode::kInvalidArgument, "'adapters' and 'adapter_id' exclude each other.",
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("'adapters' and '{}' exclude each other.", request.adapter_field),
                 "adapters");
   }
   ASSIGN_OR_RETURN(ModelChoice choice, directory.Resolve(request.model));
@@ -53,9 +54,14 @@ Result<ModelChoice> ChooseModel(const ModelRequest& request, const AdapterServic
   }
   const bool same = request.model == request.adapter_id;
   if (!same && !named) return named;
-  if (!same && named->is_adapter()) return NeedsTheBase("adapter_id");
+  if (!same && named->is_adapter()) return NeedsTheBase(request.adapter_field);
   if (directory->FindAdapter(request.adapter_id) != nullptr) {
     return directory->Resolve(request.adapter_id);
+  }
+  if (request.is_adapter_name) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("The adapter `{}` does not exist.", request.adapter_id),
+                request.adapter_field);
   }
   return ChooseSource(request, request.adapter_id, adapters);
 }

@@ -62,6 +62,23 @@ TEST_F(ChooseModelTest, AnIdThatIsRegisteredIsThatAdapter) {
   EXPECT_EQ(Refused(request).param, "model");
 }
 
+TEST_F(ChooseModelTest, ANameOfAnotherServersFieldIsARegisteredOne) {
+  ModelRequest request{.model = "demo"};
+  request.adapter_field = "lora_path";
+  request.is_adapter_name = true;
+  request.adapter_id = "org/b";
+  EXPECT_EQ(Choose(request).name, "org/b");
+  request.model = "org/b";
+  EXPECT_EQ(Choose(request).name, "org/b");
+  request.model = "a";
+  EXPECT_EQ(Refused(request).param, "lora_path");
+  EXPECT_EQ(Refused(request).code, ErrorCode::kInvalidArgument);
+  request.model = "demo";
+  request.adapter_id = "open/x";  // a source has it, but this is no way to say so
+  EXPECT_EQ(Refused(request).param, "lora_path");
+  EXPECT_EQ(Refused(request).code, ErrorCode::kNotFound);
+}
+
 TEST_F(ChooseModelTest, OtherIdsAreSources) {
   ModelRequest by_id, by_model, by_uri;
   by_id.adapter_id = "open/x";

@@ -30,6 +30,11 @@ json::value ShowOptional(const std::optional<int>& value) {
 void ShowCommon(const CommonRequest& request, json::object& out) {
   const SamplingParams& sampling = request.sampling;
   out["model"] = request.model;
+  out["adapter_id"] = request.adapter_id;
+  out["adapter_field"] = request.adapter_field;
+  out["is_adapter_name"] = request.is_adapter_name;
+  out["adapter_source"] = request.adapter_source;
+  out["api_token"] = request.api_token;
   out["n"] = request.n;
   out["stream"] = request.stream;
   out["include_usage"] = request.include_usage;

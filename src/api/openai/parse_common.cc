@@ -4,8 +4,6 @@
 #include <charconv>
 #include <limits>
 
-#include "api/lorax/merged.h"
-
 namespace lorry::api::openai {
 namespace {
 
@@ -101,66 +99,6 @@ void ReadSampling(FieldReader& fields, const ParseLimits& limits, CommonRequest&
   }
 }
 
-void ReadAdapter(FieldReader& fields, const std::string& path, const json::value& value,
-                 AdapterTerm& term) {
-  if (!value.is_object()) return fields.Wrong(path, "an object with a name and a weight", value);
-  FieldReader item(value.get_object(), path + ".");
-  item.String("name", term.name);
-  item.Number("weight", {-kMaxAdapterWeight, kMaxAdapterWeight}, term.weight);
-  if (item.ok() && term.name.empty()) {
-    item.Fail(ErrorCode::kInvalidArgument, "name", fmt::format("'{}.name' is missing.", path));
-  }
-  if (const Status status = item.status(); !status) {
-    fields.Fail(status.error().code, status.error().param, status.error().message);
-  }
-}
-
-void ReadAdapters(FieldReader& fields, ModelRequest& request) {
-  const json::value* value = fields.Find("adapters");
-  if (value == nullptr) return;
-  const auto expected = fmt::format("a list of at most {} adapters", kMaxAdapterTerms);
-  if (!value->is_array() || value->get_array().size() > kMaxAdapterTerms) {
-    return fields.Wrong("adapters", expected, *value);
-  }
-  const json::array& items = value->get_array();
-  request.adapters.resize(items.size());
-  for (size_t i = 0; i < items.size(); ++i) {
-    ReadAdapter(fields, fmt::format("adapters[{}]", i), items[i], request.adapters[i]);
-  }
-}
-
-// LoRAX's fields. What is wrong with them is told without what was sent: it may be a secret.
-void ReadSource(FieldReader& fields, ModelRequest& request) {
-  const auto read = [&](const char* name, std::string& out) {
-    constexpr size_t kMaxBytes = 4096;
-    const json::value* value = fields.Find(name);
-    if (value == nullptr) return;
-    const bool is_text = value->is_string() && value->get_string().size() <= kMaxBytes &&
-                         std::ranges::all_of(value->get_string(), [](char c) {
-                           return static_cast<unsigned char>(c) >= ' ' && c != '\x7F';
-                         });
-    if (is_text) return fields.String(name, out);
-    fields.Fail(ErrorCode::kInvalidArgument, name,
-                fmt::format("'{}' must be a string of at most {} bytes without control characters.",
-                            name, kMaxBytes));
-  };
-  read("adapter_id", request.adapter_id);
-  read("adapter_source", request.adapter_source);
-  read("api_token", request.api_token);
-}
-
-// LoRAX's too. To leave it out would answer without the adapters.
-void RefuseMergedAdapters(FieldReader& fields) {
-  const json::value* value = fields.Find("merged_adapters");
-  if (value == nullptr || IsHarmless(*value, "")) return;
-  if (!value->is_object()) return fields.Wrong("merged_adapters", "an object", *value);
-  FieldReader merged(value->get_object(), "merged_adapters.");
-  std::string strategy = "linear";
-  merged.String("merge_strategy", strategy);
-  Error error = merged.ok() ? lorax::RefuseMerged(strategy) : merged.status().error();
-  fields.Fail(error.code, error.param, std::move(error.message));
-}
-
 void ReadStreamOptions(FieldReader& fields, CommonRequest& request) {
   fields.Bool("stream", request.stream);
   const json::value* value = fields.Find("stream_options");
@@ -221,20 +159,6 @@ void ReadTokenIds(FieldReader& fields, std::string_view name, const json::value&
   }
 }
 
-void ReadModel(FieldReader& fields, ModelRequest& request) {
-  constexpr size_t kMaxBytes =
-      1024;  // "base:adapter", generously; it comes back in errors and logs
-  fields.String("model", request.model);
-  if (request.model.size() > kMaxBytes) {
-    fields.Fail(
-        ErrorCode::kInvalidArgument, "model",
-        fmt::format("'model' has {} bytes; the limit is {}.", request.model.size(), kMaxBytes));
-  }
-  ReadAdapters(fields, request);
-  ReadSource(fields, request);
-  RefuseMergedAdapters(fields);
-}
-
 void ReadCommon(FieldReader& fields, const ParseLimits& limits, CommonRequest& request) {
   ReadModel(fields, request);
   request.sampling = limits.default_sampling;
@@ -265,8 +189,7 @@ void ReadCommon(FieldReader& fields, const ParseLimits& limits, CommonRequest& r
                              {"prompt_logprobs", ""},
                              {"prompt_embeds", ""},
                              {"typical_p", "1"},
-                             {"mirostat", "0"},
-                             {"lora_path", ""}});
+                             {"mirostat", "0"}});
 }
 
 void ReadMinTokens(FieldReader& fields, CommonRequest& request) {

@@ -12,7 +12,7 @@
 
 namespace lorry::api::openai {
 
-// model, adapters, and LoRAX's adapter_id, adapter_source and api_token.
+// model, adapters, and the fields by which other servers choose an adapter.
 void ReadModel(FieldReader& fields, ModelRequest& request);
 
 // Everything that completions and chat completions share, but for max_tokens and logprobs.

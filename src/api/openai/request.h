@@ -17,9 +17,11 @@ namespace lorry::api::openai {
 struct ModelRequest {
   std::string model;                  // "": the base
   std::vector<AdapterTerm> adapters;  // summed on top of the base; empty: as `model` says
-  std::string adapter_id;             // LoRAX's: a registered name, or what a source has
-  std::string adapter_source;         // "": the Hub, or what the id says
-  std::string api_token;              // for that source
+  std::string adapter_id;             // by another server's field: a name, or what a source has
+  std::string adapter_field = "adapter_id";  // that field
+  bool is_adapter_name = false;              // it can only be the name of a registered adapter
+  std::string adapter_source;                // "": the Hub, or what the id says
+  std::string api_token;                     // for that source
 };
 
 // What completions and chat completions share.
