@@ -17,6 +17,7 @@ struct Answer {
   std::vector<TokenOutput> prompt_logprobs;
   std::optional<FinishReason> finish;
   TokenId stop_token = -1;
+  float stop_logprob = 0;
 };
 
 class Collector final : public EventSink {
@@ -37,7 +38,10 @@ class Collector final : public EventSink {
       answer.logprobs.push_back(output.logprob);
     }
     answer.finish = event.finish;
-    answer.stop_token = event.stop_token;
+    if (event.stop_token) {
+      answer.stop_token = event.stop_token->token;
+      answer.stop_logprob = event.stop_token->logprob;
+    }
     if (event.finish) ++num_finished_;
     changed_.notify_all();
   }

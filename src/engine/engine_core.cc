@@ -325,7 +325,7 @@ void EngineCore::TakeToken(Sequence& sequence, TokenOutput output, Micros now_us
   const bool is_eos =
       Contains(eos_ids_, token) || Contains(sequence.request->request.eos_ids, token);
   if ((!params.ignore_eos && is_eos) || Contains(params.stop_token_ids, token)) {
-    event.stop_token = token;
+    event.stop_token = std::move(output);
     return End(sequence, std::move(event), FinishReason::kStop, now_us);
   }
   sequence.tokens.push_back(token);

@@ -120,10 +120,12 @@ TEST_F(EngineTest, EndsAtTheRequestsOwnEndOfSequence) {
   request.sampling.logit_bias = {{kVocab + 3, 100.0f}};
   request.eos_ids = {kVocab + 3};
   request.sampling.min_tokens = 4;
+  request.sampling.num_logprobs = 0;
   Answer answer = Submit(request)->Get();
   EXPECT_EQ(answer.tokens.size(), 4u);
   EXPECT_EQ(answer.finish, FinishReason::kStop);
   EXPECT_EQ(answer.stop_token, kVocab + 3);
+  EXPECT_LT(answer.stop_logprob, 0);
   request.id = RequestId{++last_id_};
   request.sampling.ignore_eos = true;
   answer = Submit(request)->Get();

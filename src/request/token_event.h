@@ -45,8 +45,8 @@ struct TokenEvent {
   std::vector<TokenOutput>
       prompt_logprobs;  // with the first event when asked for: [prompt tokens], the first has none
   std::optional<FinishReason> finish;  // set in the sequence's last event
-  TokenId stop_token =
-      -1;  // the end-of-sequence or stop id that ended it (not among `tokens`); -1: none
+  // The end-of-sequence or stop id that ended it, which is not among `tokens`.
+  std::optional<TokenOutput> stop_token;
   std::optional<Error> error;  // with kError
 };
 

@@ -2,17 +2,13 @@
 
 #include <algorithm>
 
+#include "text/text_offsets.h"
+
 namespace lorry::server {
 namespace {
 
 using api::openai::LogprobRow;
 using api::openai::TokenText;
-
-// Characters that begin in these bytes, which may cut one at either end.
-int64_t NumCharacters(std::string_view bytes) {
-  return std::ranges::count_if(
-      bytes, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-}
 
 }  // namespace
 
@@ -30,73 +26,89 @@ void ChoiceStream::Take(TokenEvent event) {
   if (is_finished()) return;
   if (!is_started_) {
     is_started_ = true;
-    if (!plan_.echoes.empty()) {
-      text_ += plan_.echoes[static_cast<size_t>(choice_idx_ / plan_.n())];
-    }
     TakePrompt(std::move(event.prompt_logprobs));
   }
   for (const TokenOutput& output : event.tokens) {
-    if (!TakeToken(output)) continue;
-    finish_ = FinishReason::kStop;
-    stop_reason_ = plan_.stop[*stop_.matched()];
-    return;
+    if (TakeToken(output)) return EndByStopString();
   }
   if (event.finish) TakeEnd(event);
 }
 
 void ChoiceStream::TakePrompt(std::vector<TokenOutput> prompt_logprobs) {
+  const size_t prompt_idx = static_cast<size_t>(choice_idx_ / plan_.n());
+  if (!plan_.echoes.empty()) text_ += plan_.echoes[prompt_idx].text;
+  if (plan_.wants_logprobs()) characters_ = text::NumCharacters(text_);
   for (size_t i = 0; i < prompt_logprobs.size(); ++i) {
-    AddLogprobRow(prompt_logprobs[i], /*has_logprob=*/i > 0);
+    AddLogprobRow(prompt_logprobs[i], plan_.echoes[prompt_idx].offsets[i], /*has_logprob=*/i > 0);
   }
+}
+
+void ChoiceStream::AppendPiece(TokenId token) {
+  const size_t before = piece_.size();
+  detokenizer_.Push(token, &piece_);
+  if (!plan_.wants_logprobs()) return;
+  characters_ += text::NumCharacters(std::string_view(piece_).substr(before));
 }
 
 bool ChoiceStream::TakeToken(const TokenOutput& output) {
   ++completion_tokens_;
   if (plan_.return_token_ids) token_ids_.push_back(output.token);
-  if (plan_.wants_logprobs()) AddLogprobRow(output, /*has_logprob=*/true);
+  if (plan_.wants_logprobs()) AddLogprobRow(output, NextOffset(), /*has_logprob=*/true);
+  piece_.clear();
+  AppendPiece(output.token);
   // Text of the first min_tokens can't end the answer, so it does not pass the matcher.
   if (completion_tokens_ <= request_.sampling.min_tokens) {
-    detokenizer_.Push(output.token, &text_);
+    text_ += piece_;
     return false;
   }
-  piece_.clear();
-  detokenizer_.Push(output.token, &piece_);
-  return stop_.Push(piece_, &text_);
+  return detokenizer_.Hides(output.token) ? TakeHidden(output.token) : stop_.Push(piece_, &text_);
+}
+
+// What is not shown may be, or hold, what the client gave as a stop string.
+bool ChoiceStream::TakeHidden(TokenId token) {
+  return stop_.PushHidden(tokenizer_.TokenBytes(token), &text_);
+}
+
+void ChoiceStream::EndByStopString() {
+  finish_ = FinishReason::kStop;
+  stop_reason_ = plan_.stop[*stop_.matched()];
+  // Tokens of the stop string are not in the text: they stand at its end.
+  const int64_t end = sent_characters_ + text::NumCharacters(text_);
+  for (LogprobRow& row : rows_) row.text_offset = std::min(row.text_offset, end);
 }
 
 void ChoiceStream::TakeEnd(const TokenEvent& event) {
   finish_ = event.finish;
   piece_.clear();
-  if (event.stop_token >= 0) {
+  bool is_eos = false;
+  if (event.stop_token) {
     // An end-of-sequence or stop id was generated and counts, though it is not shown.
+    const TokenId token = event.stop_token->token;
     ++completion_tokens_;
-    if (plan_.return_token_ids) token_ids_.push_back(event.stop_token);
+    if (plan_.return_token_ids) token_ids_.push_back(token);
+    if (plan_.wants_logprobs()) AddLogprobRow(*event.stop_token, NextOffset(), true);
     const auto& ids = request_.sampling.stop_token_ids;
-    if (std::ranges::find(ids, event.stop_token) != ids.end()) {
-      stop_reason_ = event.stop_token;
-      if (plan_.include_stop_in_output) detokenizer_.Push(event.stop_token, &piece_);
-    }
+    is_eos = std::ranges::find(ids, token) == ids.end();
+    if (!is_eos) stop_reason_ = token;
+    if (!is_eos && plan_.include_stop_in_output) AppendPiece(token);
   }
   detokenizer_.Flush(&piece_);
-  if (stop_.Push(piece_, &text_)) {
-    finish_ = FinishReason::kStop;
-    stop_reason_ = plan_.stop[*stop_.matched()];
-  } else {
-    stop_.Flush(&text_);
+  if (stop_.Push(piece_, &text_) || (is_eos && TakeHidden(event.stop_token->token))) {
+    return EndByStopString();
   }
+  stop_.Flush(&text_);
 }
 
-void ChoiceStream::AddLogprobRow(const TokenOutput& output, bool has_logprob) {
+void ChoiceStream::AddLogprobRow(const TokenOutput& output, int64_t text_offset, bool has_logprob) {
   const auto text_of = [this](TokenId token, float logprob) {
     return TokenText{std::string(tokenizer_.TokenBytes(token)), logprob};
   };
   LogprobRow row;
   row.token = text_of(output.token, output.logprob);
   row.has_logprob = has_logprob;
-  row.text_offset = text_offset_;
+  row.text_offset = text_offset;
   row.top.reserve(output.top.size());
   for (const TokenLogprob& top : output.top) row.top.push_back(text_of(top.token, top.logprob));
-  text_offset_ += NumCharacters(row.token.text);
   rows_.push_back(std::move(row));
 }
 
@@ -116,6 +128,7 @@ bool ChoiceStream::HasPending() const {
 }
 
 void ChoiceStream::ClearPending() {
+  if (plan_.wants_logprobs()) sent_characters_ += text::NumCharacters(text_);
   text_.clear();
   rows_.clear();
   token_ids_.clear();

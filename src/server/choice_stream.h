@@ -39,7 +39,11 @@ class ChoiceStream {
   void TakePrompt(std::vector<TokenOutput> prompt_logprobs);
   bool TakeToken(const TokenOutput& output);  // true: a stop string is complete
   void TakeEnd(const TokenEvent& event);
-  void AddLogprobRow(const TokenOutput& output, bool has_logprob);
+  bool TakeHidden(TokenId token);  // the same
+  void EndByStopString();
+  void AddLogprobRow(const TokenOutput& output, int64_t text_offset, bool has_logprob);
+  int64_t NextOffset() const { return characters_ + detokenizer_.is_within_character(); }
+  void AppendPiece(TokenId token);  // its text to piece_
 
   const GenerationPlan& plan_;
   const GenerateRequest& request_;
@@ -50,7 +54,9 @@ class ChoiceStream {
   bool is_started_ = false;
 
   int64_t completion_tokens_ = 0;
-  int64_t text_offset_ = 0;  // characters of the tokens so far
+  // With log probabilities: characters of the echo and the tokens so far, and of what was sent.
+  int64_t characters_ = 0;
+  int64_t sent_characters_ = 0;
 
   // Pending.
   std::string text_;

@@ -30,7 +30,7 @@ class ChoiceStreamTest : public testing::Test {
   static TokenEvent End(FinishReason reason, TokenId stop_token = -1) {
     TokenEvent event;
     event.finish = reason;
-    event.stop_token = stop_token;
+    if (stop_token >= 0) event.stop_token = TokenOutput{stop_token, -0.125f, {}};
     return event;
   }
 
@@ -138,7 +138,7 @@ TEST_F(ChoiceStreamTest, SpecialTokensAreSkippedOrShown) {
 }
 
 TEST_F(ChoiceStreamTest, EchoAndLogprobsOfThePrompt) {
-  plan_.echoes = {"Qé"};
+  plan_.echoes = {{"Qé", {0, 1, 2}}};
   sampling().num_logprobs = 1;
   ChoiceStream choice = Make();
   TokenEvent event = Event("a");
@@ -158,10 +158,119 @@ TEST_F(ChoiceStreamTest, EchoAndLogprobsOfThePrompt) {
   EXPECT_EQ(rows[3].text_offset, 2);
 }
 
+TEST_F(ChoiceStreamTest, EveryIdHasARowTheEndTokenToo) {
+  plan_.return_token_ids = true;
+  sampling().num_logprobs = 0;
+  for (const TokenId last : {kEndToken, TokenId{'z'}, TokenId{-1}}) {
+    sampling().stop_token_ids = {'z'};
+    ChoiceStream choice = Make();
+    choice.Take(Event("aé"));
+    choice.Take(End(FinishReason::kStop, last));
+    const auto& rows = *choice.Pending().logprobs;
+    ASSERT_EQ(rows.size(), choice.Pending().token_ids->size()) << last;
+    EXPECT_EQ(static_cast<int64_t>(rows.size()), choice.completion_tokens());
+    if (last < 0) continue;
+    EXPECT_EQ(rows[3].token.text, tokenizer_.TokenBytes(last));
+    EXPECT_EQ(rows[3].token.logprob, -0.125f);
+    EXPECT_EQ(rows[3].text_offset, 2);
+  }
+  plan_.stop = {"b"};
+  ChoiceStream stopped = Make();
+  stopped.Take(Event("abc"));
+  EXPECT_EQ(stopped.Pending().logprobs->size(), 2u);
+  EXPECT_EQ(stopped.Pending().token_ids->size(), 2u);
+}
+
+TEST_F(ChoiceStreamTest, OffsetsPointIntoTheTextThatIsSent) {
+  sampling().num_logprobs = 0;
+  const auto offsets = [](const ChoiceStream& choice) {
+    std::vector<int64_t> all;
+    for (const auto& row : *choice.Pending().logprobs) all.push_back(row.text_offset);
+    return all;
+  };
+  TokenEvent event = Event("a");
+  event.tokens.push_back({kUserToken, 0, {}});
+  for (const TokenId token : BytesOf("\xE6"
+                                     "b\x80"
+                                     "é!"))
+    event.tokens.push_back({token, 0, {}});
+  ChoiceStream hidden = Make();
+  hidden.Take(event);
+  EXPECT_EQ(hidden.Pending().text, "a\uFFFDb\uFFFDé!");
+  EXPECT_EQ(offsets(hidden), (std::vector<int64_t>{0, 1, 1, 2, 3, 4, 5, 5}));
+
+  plan_.skip_special_tokens = false;
+  ChoiceStream shown = Make();
+  shown.Take(event);
+  EXPECT_EQ(offsets(shown), (std::vector<int64_t>{0, 1, 9, 10, 11, 12, 13, 13}));
+
+  // In a stream they go on; those of a stop string stand at the end of the text.
+  plan_.stop = {"END"};
+  ChoiceStream stopped = Make();
+  stopped.Take(Event("é"));
+  EXPECT_EQ(Taken(stopped), "é");
+  stopped.Take(Event("xEND"));
+  EXPECT_EQ(stopped.Pending().text, "x");
+  EXPECT_EQ(offsets(stopped), (std::vector<int64_t>{1, 2, 2, 2}));
+
+  plan_.stop = {};
+  plan_.echoes = {{"Qé", {}}};
+  ChoiceStream echoed = Make();
+  echoed.Take(Event("a"));
+  EXPECT_EQ(offsets(echoed), (std::vector<int64_t>{2}));
+}
+
+TEST_F(ChoiceStreamTest, AStopStringMayBeASpecialToken) {
+  const auto answer = [&](std::vector<std::string> stop, std::string_view before, TokenId token,
+                          std::string_view after) {
+    plan_.stop = std::move(stop);
+    ChoiceStream choice = Make();
+    choice.Take(Event(before));
+    TokenEvent event = Event(after);
+    event.tokens.insert(event.tokens.begin(), {token, 0, {}});
+    choice.Take(event);
+    const api::openai::Choice pending = choice.Pending();
+    const auto* reason = std::get_if<std::string>(&pending.stop_reason);
+    return std::pair(std::string(pending.text), reason ? *reason : "");
+  };
+  using Pair = std::pair<std::string, std::string>;
+  for (const bool skip : {true, false}) {
+    plan_.skip_special_tokens = skip;
+    EXPECT_EQ(answer({"<|user|>"}, "ab", kUserToken, "cd"), Pair("ab", "<|user|>"));
+    EXPECT_EQ(answer({"b<|user|>"}, "ab", kUserToken, "cd"), Pair("a", "b<|user|>"));
+    EXPECT_EQ(answer({"<|user|>c"}, "ab", kUserToken, "cd"), Pair("ab", "<|user|>c"));
+    EXPECT_EQ(answer({"b<|user|>c"}, "ab", kUserToken, "cd"), Pair("a", "b<|user|>c"));
+    EXPECT_EQ(answer({"<|end|>"}, "<|end", kUserToken, "|>"),
+              Pair(skip ? "" : "<|end<|user|>|>", skip ? "<|end|>" : ""));
+  }
+  plan_.skip_special_tokens = true;
+  EXPECT_EQ(answer({"user"}, "ab", kUserToken, "cd"),
+            Pair("abcd", ""));  // a part of one is not seen
+  EXPECT_EQ(answer({"bc"}, "ab", kUserToken, "cd"), Pair("a", "bc"));
+  plan_.include_stop_in_output = true;
+  EXPECT_EQ(answer({"b<|user|>"}, "ab", kUserToken, "cd"), Pair("ab<|user|>", "b<|user|>"));
+}
+
+TEST_F(ChoiceStreamTest, TheEndTokenMayBeTheStopString) {
+  plan_.stop = {"b<|end|>"};
+  ChoiceStream choice = Make();
+  choice.Take(Event("ab"));
+  EXPECT_EQ(Taken(choice), "a");
+  choice.Take(End(FinishReason::kStop, kEndToken));
+  EXPECT_EQ(Taken(choice), "");
+  EXPECT_EQ(std::get<std::string>(choice.Pending().stop_reason), "b<|end|>");
+  plan_.stop = {"<|end|>x", "b<|user|>"};
+  ChoiceStream other = Make();
+  other.Take(Event("ab"));
+  other.Take(End(FinishReason::kStop, kEndToken));
+  EXPECT_EQ(Taken(other), "ab");
+  EXPECT_EQ(other.Pending().finish, FinishReason::kStop);
+}
+
 TEST_F(ChoiceStreamTest, LaterChoicesTakeTheirOwnPrompt) {
   plan_.requests[0].num_sequences = 2;
   plan_.requests.push_back(plan_.requests[0]);
-  plan_.echoes = {"first", "second"};
+  plan_.echoes = {{"first", {}}, {"second", {}}};
   ChoiceStream choice(plan_, tokenizer_, 2);
   choice.Take(End(FinishReason::kLength));
   EXPECT_EQ(Taken(choice), "second");

@@ -6,6 +6,7 @@
 
 #include "api/openai/context_length.h"
 #include "api/openai/parse.h"
+#include "text/text_offsets.h"
 
 namespace lorry::server {
 namespace {
@@ -51,6 +52,22 @@ Status AddPrompt(const CommonRequest& request, std::vector<TokenId> tokens, Cont
   generate.sampling.min_tokens = std::min(request.sampling.min_tokens, max_tokens);
   plan.requests.push_back(std::move(generate));
   return {};
+}
+
+// The prompt as it was given, or as its ids read.
+Echo MakeEcho(const api::openai::CompletionRequest& request, const std::string* given,
+              std::span<const TokenId> tokens, const text::ModelText& text) {
+  const text::DecodeOptions options = {.skip_special_tokens = request.skip_special_tokens};
+  const bool has_offsets = request.sampling.prompt_logprobs;
+  Echo echo;
+  if (given != nullptr) {
+    echo.text = *given;
+    if (has_offsets) echo.offsets = text::OffsetsInText(text.tokenizer, tokens, echo.text);
+  } else {
+    echo.text = text.tokenizer.Decode(tokens, options);
+    if (has_offsets) echo.offsets = text::OffsetsOfDecoded(text.tokenizer, tokens, options);
+  }
+  return echo;
 }
 
 // Tokens that a client may name: an adapter's own vocabulary is known for sure, else the tokenizer
@@ -222,11 +239,7 @@ Result<GenerationPlan> Planner::PlanCompletion(CompletionRequest request, ModelC
                             .param = "prompt"};
     RETURN_IF_ERROR(AddPrompt(request, std::move(tokens), use, plan));
     if (!request.echo) continue;
-    plan.echoes.push_back(
-        text != nullptr
-            ? std::move(*text)
-            : plan.text->tokenizer.Decode(plan.requests.back().prompt,
-                                          {.skip_special_tokens = request.skip_special_tokens}));
+    plan.echoes.push_back(MakeEcho(request, text, plan.requests.back().prompt, *plan.text));
   }
   return plan;
 }

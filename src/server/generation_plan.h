@@ -18,13 +18,19 @@
 
 namespace lorry::server {
 
+// A prompt as it comes back in front of the answer.
+struct Echo {
+  std::string text;
+  std::vector<int64_t> offsets;  // with log probabilities: of each token, in characters of the text
+};
+
 struct GenerationPlan {
   api::openai::Endpoint endpoint = api::openai::Endpoint::kCompletion;
   ModelChoice model;
   std::shared_ptr<const text::ModelText> text;  // of the model
   std::vector<GenerateRequest> requests;        // one a prompt; their ids are still to be given
   std::shared_ptr<WaitingRequest> waiting;      // until they are submitted
-  std::vector<std::string> echoes;              // one a prompt; empty: no echo
+  std::vector<Echo> echoes;                     // one a prompt; empty: no echo
   bool stream = false;
   bool include_usage = false;
   bool return_token_ids = false;

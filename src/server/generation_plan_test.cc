@@ -61,7 +61,23 @@ TEST_F(PlannerTest, EachPromptIsARequest) {
   const GenerationPlan plan = *planner_.PlanCompletion(request, kBase, text_);
   EXPECT_EQ(plan.num_choices(), 6);
   EXPECT_EQ(plan.requests[1].prompt, BytesOf("bc"));
-  EXPECT_EQ(plan.echoes, (std::vector<std::string>{"a", "bc"}));
+  ASSERT_EQ(plan.echoes.size(), 2u);
+  EXPECT_EQ(plan.echoes[0].text, "a");
+  EXPECT_EQ(plan.echoes[1].text, "bc");
+  EXPECT_TRUE(plan.echoes[1].offsets.empty());
+}
+
+TEST_F(PlannerTest, AnEchoWithLogProbabilitiesHasOffsets) {
+  CompletionRequest request = Completion("a<|user|>é");
+  request.prompts.emplace_back(std::vector<TokenId>{'b', kUserToken, 0xC3, 'c'});
+  request.echo = true;
+  request.sampling.num_logprobs = 0;
+  request.sampling.prompt_logprobs = true;
+  const GenerationPlan plan = *planner_.PlanCompletion(request, kBase, text_);
+  using Offsets = std::vector<int64_t>;
+  EXPECT_EQ(plan.echoes[0].offsets, (Offsets{0, 1, 9, 10}));  // as given, its special token too
+  EXPECT_EQ(plan.echoes[1].text, "b\uFFFDc");
+  EXPECT_EQ(plan.echoes[1].offsets, (Offsets{0, 1, 1, 2}));
 }
 
 TEST_F(PlannerTest, PromptsThatNobodyWantsAreLeft) {

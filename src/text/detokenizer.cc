@@ -10,7 +10,7 @@ Detokenizer::Detokenizer(const Tokenizer& tokenizer, const DecodeOptions& option
       strip_space_(options.at_text_start && tokenizer.strips_leading_space()) {}
 
 void Detokenizer::Push(TokenId id, std::string* out) {
-  if (skip_special_tokens_ && tokenizer_->IsSpecial(id)) return;
+  if (Hides(id)) return;
   std::string_view bytes = tokenizer_->TokenBytes(id);
   if (bytes.empty()) return;
   if (strip_space_ && bytes.front() == ' ') bytes.remove_prefix(1);

@@ -23,6 +23,11 @@ class Detokenizer {
   // At the end of the sequence: an unfinished character becomes U+FFFD.
   void Flush(std::string* out) { utf8_.Flush(out); }
 
+  // Whether a token adds nothing to the text, being special.
+  bool Hides(TokenId id) const { return skip_special_tokens_ && tokenizer_->IsSpecial(id); }
+  // Whether the text ends within a character, which is not in *out yet.
+  bool is_within_character() const { return !utf8_.empty(); }
+
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;

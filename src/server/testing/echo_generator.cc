@@ -112,7 +112,7 @@ void EchoGenerator::EmitToken(Running& running, int seq_idx) {
                          std::ranges::find(stop_ids, token) != stop_ids.end();
     if (is_stop && num_drawn >= sampling.min_tokens) {
       event.finish = FinishReason::kStop;
-      event.stop_token = token;
+      event.stop_token = output_of(token);
       return End(running, std::move(event));
     }
     event.tokens.push_back(output_of(token));
