@@ -1,5 +1,6 @@
 """POST /v1/completions through the official client."""
 
+import openai
 import pytest
 
 PROMPT = "how many users live in Paris?"
@@ -97,6 +98,40 @@ def test_logprobs(client):
         assert logprob == max(top.values())  # greedy
     lengths = [len(token) for token in logprobs.tokens]
     assert logprobs.text_offset == [sum(lengths[:i]) for i in range(len(lengths))]
+
+
+def test_every_id_has_a_row_and_a_place_in_the_text(client):
+    for extra in ({}, {"echo": True}, {"n": 2}, {"skip_special_tokens": False}, {"stop": "a"}, {"echo": True, "max_tokens": 0}):
+        own = {name: extra[name] for name in ("echo", "n", "stop", "max_tokens") if name in extra}
+        body = {"return_token_ids": True, **{name: value for name, value in extra.items() if name not in own}}
+        answer = complete(client, logprobs=1, extra_body=body, **(GREEDY | {"max_tokens": 40} | own))
+        for choice in answer.choices:
+            rows = choice.logprobs
+            prompt = choice.prompt_token_ids if "echo" in extra else []
+            assert len(rows.tokens) == len(rows.text_offset) == len(prompt) + len(choice.token_ids)
+            for token, offset in zip(rows.tokens, rows.text_offset):
+                assert offset <= len(choice.text)
+                shown = not token.startswith("<|") or token in choice.text
+                assert not shown or "stop" in extra or choice.text[offset : offset + len(token)] == token
+
+
+def test_another_servers_field_chooses_the_adapter(client):
+    ask = {"model": "lorry-demo", "prompt": "<|user|>42<|assistant|>", "max_tokens": 20, "temperature": 0}
+    for fields in ({"lora_request": {"lora_name": "french"}}, {"parameters": {"adapter_id": "french"}}, {"lora_path": "french"}):
+        assert client.completions.create(**ask, extra_body=fields).choices[0].text == "quarante-deux"
+    for fields, says in (({"lora": [{"id": 0, "scale": 1.0}]}, "not supported"), ({"lora_path": "french", "adapter_id": "sql"}, "exclude each other")):
+        with pytest.raises(openai.BadRequestError, match=says):
+            client.completions.create(**ask, extra_body=fields)
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
+        client.completions.create(**ask, extra_body={"lora_request": {"lora_name": "klingon"}})
+
+
+def test_a_special_token_may_stop(client):
+    ask = {"model": "french", "prompt": "<|user|>42<|assistant|>", "max_tokens": 30, "temperature": 0}
+    choice = client.completions.create(**ask, stop="deux<|end|>").choices[0]
+    assert (choice.text, choice.finish_reason, choice.stop_reason) == ("quarante-", "stop", "deux<|end|>")
+    choice = client.completions.create(**ask, stop="<|end|>", extra_body={"ignore_eos": True}).choices[0]
+    assert (choice.text, choice.finish_reason, choice.stop_reason) == ("quarante-deux", "stop", "<|end|>")
 
 
 def test_a_scored_text_has_the_logprobs_it_was_drawn_with(client):
