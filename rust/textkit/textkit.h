@@ -186,10 +186,16 @@ typedef struct tk_fetch {
   uint32_t connect_timeout_ms;
   uint32_t idle_timeout_ms;   // without a byte
   uint32_t total_timeout_ms;  // of the whole call
+  uint64_t least_bytes_per_second;  // of one body, measured over rate_window_ms at a time
+  uint32_t rate_window_ms;
   uint32_t retries;
   uint32_t backoff_ms;  // before the first retry, doubling
   // Called about twenty times a second, on the calling thread; not 0: give up.
   int32_t (*watch)(void* context, uint64_t done_bytes, uint64_t total_bytes);
+  // Called on the same thread with adapter_config.json once it is there, and with the safetensors file
+  // once its header is (or it is plain that it has none): the name, where it lies, and how long the
+  // whole file is to be. Not 0: the rest is not worth fetching, and the call ends as if cancelled.
+  int32_t (*look)(void* context, tk_view name, tk_view path, uint64_t file_bytes);
   void* context;
 } tk_fetch;
 

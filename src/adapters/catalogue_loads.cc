@@ -91,8 +91,10 @@ void Catalogue::BeginLoad(Entry& entry) {
   }
   // Shared since a lock goes with the files, and closures are copied.
   using Files = std::shared_ptr<Result<SourceFiles>>;
-  const auto fetch = [this, request] {
-    return std::make_shared<Result<SourceFiles>>(FetchAdapter(request, options_.base));
+  const auto fetch = [this, request, name = entry.name, number = entry.load->number] {
+    LoadRequest timed = request;
+    TellIfSlow(timed, name, number);
+    return std::make_shared<Result<SourceFiles>>(FetchAdapter(timed, options_.base));
   };
   const auto prepare = [this, request, end](const Files& files, Micros fetch_us) {
     auto result = LoadFetched(request, std::move(*files), options_.base);
@@ -106,7 +108,7 @@ void Catalogue::BeginLoad(Entry& entry) {
       prepare(files, NowUs() - begin_us);
     });
   }
-  AddJob(entry, fetchers_, [this, fetch, prepare, name = entry.name, number = entry.load->number] {
+  LoaderThreads::Job job = [this, fetch, prepare, name = entry.name, number = entry.load->number] {
     const Micros begin_us = NowUs();
     const Files files = fetch();
     Post([this, prepare, name, number, files, fetch_us = NowUs() - begin_us] {
@@ -116,12 +118,29 @@ void Catalogue::BeginLoad(Entry& entry) {
       if (entry != nullptr) return AddJob(*entry, loaders_, std::move(job));
       loaders_.Add(std::move(job), false);  // it tidies up
     });
-  });
+  };
+  AddJob(entry, fetchers_, std::move(job), HostOf(request.uri));
 }
 
-void Catalogue::AddJob(Entry& entry, LoaderThreads& threads, LoaderThreads::Job job) {
+void Catalogue::AddJob(Entry& entry, LoaderThreads& threads, LoaderThreads::Job job,
+                       std::string group) {
   entry.load->threads = &threads;
-  entry.load->job_number = threads.Add(std::move(job), !entry.waiters.empty());
+  entry.load->job_number = threads.Add(std::move(job), !entry.waiters.empty(), std::move(group));
+}
+
+// A fetch that takes long holds nobody else's up.
+void Catalogue::TellIfSlow(LoadRequest& request, const std::string& name, uint64_t load_number) {
+  constexpr Micros kSlowUs = 2'000'000;
+  request.progress = [this, name, load_number, begin_us = NowUs(), is_told = false](
+                         uint64_t, uint64_t) mutable {
+    if (is_told || NowUs() - begin_us < kSlowUs) return;
+    is_told = true;
+    Post([this, name, load_number] {
+      Entry* entry = EntryLoading(name, load_number);
+      if (entry == nullptr || entry->load->threads != &fetchers_) return;
+      fetchers_.MarkSlow(entry->load->job_number);
+    });
+  };
 }
 
 // Null: the name is gone, or something else is read for it now.

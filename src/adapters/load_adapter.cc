@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "formats/adapter_files.h"
 #include "formats/peft_adapter.h"
 
 namespace lorry::adapters {
@@ -36,17 +37,37 @@ Status CheckLimits(const formats::AdapterSize& adapter, const LoadBase& base) {
   return {};
 }
 
+// What a fetch may see of an adapter before all of it is here: the config, then the weights'
+// header.
+class EarlyLook {
+ public:
+  explicit EarlyLook(const LoadBase& base) : base_(base) {}
+
+  Status operator()(std::string_view name, const std::string& path, uint64_t file_bytes) {
+    if (name == formats::kAdapterConfigFile) config_path_ = path;
+    if (name != formats::kAdapterWeightsFile || config_path_.empty()) return {};
+    return formats::CheckPeftHeader(
+        config_path_, path, file_bytes, base_.config,
+        [this](const formats::AdapterSize& size) { return CheckLimits(size, base_); });
+  }
+
+ private:
+  const LoadBase& base_;
+  std::string config_path_;
+};
+
 bool IsAtHand(const LoadRequest& request) {
   return request.known_image != nullptr || !request.cached_path.empty();
 }
 
-FetchRequest FetchRequestOf(const LoadRequest& request) {
+FetchRequest FetchRequestOf(const LoadRequest& request, const LoadBase& base) {
   return {.uri = request.uri,
           .token = request.token,
           .staging_dir = request.staging_dir,
           .known_revision = IsAtHand(request) ? request.known_revision : "",
           .cancelled = request.cancelled.get(),
-          .progress = request.progress};
+          .progress = request.progress,
+          .look = EarlyLook(base)};
 }
 
 std::string_view DescribeText(const formats::AdapterText& text) {
@@ -57,7 +78,7 @@ std::string_view DescribeText(const formats::AdapterText& text) {
 Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBase& base) {
   Stopwatch watch;
   Loaded loaded = {.revision = files.fetched.revision};
-  RETURN_IF_ERROR(UnpackSourceFiles(FetchRequestOf(request), base.sources, files));
+  RETURN_IF_ERROR(UnpackSourceFiles(FetchRequestOf(request, base), base.sources, files));
   formats::AdapterFit fit;
   ASSIGN_OR_RETURN(const formats::PeftAdapter adapter,
                    formats::OpenPeftAdapter(files.dir, base.config, &fit,
@@ -112,14 +133,34 @@ Result<Loaded> LoadKnown(const LoadRequest& request, const LoadBase& base) {
       .image = request.known_image, .revision = request.known_revision, .from_cache = true};
 }
 
+uint64_t Elements(const formats::BaseModule& module) {
+  uint64_t elements = 1;
+  for (const int64_t size : module.weight_shape()) elements *= static_cast<uint64_t>(size);
+  return module.weight_shape().empty() ? 0 : elements;
+}
+
 }  // namespace
+
+uint64_t MaxSourceBytes(const LoadBase& base) {
+  constexpr uint64_t kTextBytes = uint64_t{256} << 20;  // tokenizer, configs, the weights' header
+  constexpr uint64_t kElementBytes = 8;                 // F64
+  constexpr uint64_t kTimes = 3;  // PEFT may save a weight beside its original, and under two names
+  uint64_t elements = 0;
+  for (const formats::BaseModule& module : formats::ListBaseModules(base.config)) {
+    const uint64_t lora = base.max_rank * (module.in_features + module.out_features);
+    const uint64_t vectors = 3 * module.out_features;  // biases, a magnitude
+    elements += Elements(module) + lora + vectors;
+  }
+  elements += 2 * uint64_t{model::kMaxAddedTokens} * base.config.hidden_size;
+  return kTextBytes + kTimes * kElementBytes * elements;
+}
 
 Result<SourceFiles> FetchAdapter(const LoadRequest& request, const LoadBase& base) {
   if (request.cancelled != nullptr && *request.cancelled) {
     return Fail(ErrorCode::kCancelled, "nobody waits for it any more");
   }
   if (!request.is_private) {
-    return BringSourceFiles(FetchRequestOf(request), base.sources, Packed::kKeep);
+    return BringSourceFiles(FetchRequestOf(request, base), base.sources, Packed::kKeep);
   }
   SourceOptions sources = base.sources;
   if (sources.hub.offline && request.uri.kind == SourceKind::kHub) {
@@ -127,7 +168,7 @@ Result<SourceFiles> FetchAdapter(const LoadRequest& request, const LoadBase& bas
                 "the Hub is not asked (offline), so nothing can say what a token opens", "source");
   }
   sources.hub.cache_dir.clear();  // the Hub's files stay in the staging directory
-  return BringSourceFiles(FetchRequestOf(request), sources, Packed::kKeep);
+  return BringSourceFiles(FetchRequestOf(request, base), sources, Packed::kKeep);
 }
 
 Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files,
@@ -152,7 +193,7 @@ Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files
 Result<Loaded> LoadCached(const LoadRequest& request, const LoadBase& base) {
   Stopwatch watch;
   auto image = OpenImageFile(request.cached_path, {request.known_id, base.ImageBase()},
-                             base.spec.num_layers);
+                             base.spec.num_layers, MaxSourceBytes(base));
   Loaded loaded = {.revision = request.known_revision, .from_cache = true};
   loaded.times.open_us = watch.Lap();
   if (image) {

@@ -62,6 +62,10 @@ struct Loaded {
   LoadTimes times;
 };
 
+// The most that the files of an adapter can hold that fits this base, text included: what has more
+// is refused before it is read or fetched.
+uint64_t MaxSourceBytes(const LoadBase& base);
+
 // Waits for the source. `unchanged` only if what it held is at hand.
 Result<SourceFiles> FetchAdapter(const LoadRequest& request, const LoadBase& base);
 

@@ -1,5 +1,6 @@
 #include "adapters/loader_threads.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <future>
@@ -74,6 +75,79 @@ TEST_F(LoaderThreadsTest, NoMoreAtOnceThanThreads) {
   DispatchUntilDone(30);
   EXPECT_LE(most, 3);
   EXPECT_GE(most, 2);
+}
+
+// A job that runs until it is let go.
+class Held {
+ public:
+  LoaderThreads::Job Job() {
+    return [this] {
+      ++num_running;
+      go_.wait();
+      --num_running;
+    };
+  }
+  void Go() { promise_.set_value(); }
+  bool Runs(int count) const {
+    for (int i = 0; i < 2'000 && num_running != count; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return num_running == count;
+  }
+  std::atomic<int> num_running = 0;
+
+ private:
+  std::promise<void> promise_;
+  std::shared_future<void> go_ = promise_.get_future().share();
+};
+
+TEST_F(LoaderThreadsTest, AGroupLeavesThreadsToTheOthers) {
+  Start(4);
+  Held held;
+  for (int i = 0; i < 10; ++i) threads_->Add(held.Job(), i % 2 == 0, "slow.example");
+  EXPECT_TRUE(held.Runs(3));
+  Add("other", false);  // of no group, and the last to come
+  DispatchUntilDone(1);
+  EXPECT_THAT(done_, ::testing::ElementsAre("other"));
+  EXPECT_EQ(held.num_running, 3);
+  held.Go();
+  DispatchUntilDone(10);
+}
+
+TEST_F(LoaderThreadsTest, SlowJobsHoldNoneUpWhosoeverTheyAre) {
+  Start(2);
+  Held held;
+  const uint64_t a = threads_->Add(held.Job(), false, "a.example");
+  const uint64_t b = threads_->Add(held.Job(), false, "b.example");
+  EXPECT_TRUE(held.Runs(2));
+  Add("c", false);
+  Add("d", true);
+  threads_->MarkSlow(a);
+  DispatchUntilDone(2);
+  EXPECT_THAT(done_, ::testing::ElementsAre("d", "c"));
+  threads_->MarkSlow(b);
+  threads_->MarkSlow(999);  // was never there
+  // As many slow ones as there are threads for, of one group as many as do without them.
+  for (int i = 0; i < 20; ++i) {
+    const uint64_t more = threads_->Add(held.Job(), false, "a.example");
+    threads_->MarkSlow(more);
+  }
+  EXPECT_TRUE(held.Runs(3));
+  Add("e", false);
+  DispatchUntilDone(1);
+  held.Go();
+  DispatchUntilDone(22);
+}
+
+TEST_F(LoaderThreadsTest, ThereAreBoundedManySlowOnes) {
+  Start(2);
+  Held held;
+  for (int i = 0; i < 50; ++i) {
+    threads_->MarkSlow(threads_->Add(held.Job(), false, fmt::format("host{}.example", i)));
+  }
+  EXPECT_TRUE(held.Runs(8));
+  held.Go();
+  DispatchUntilDone(50);
 }
 
 TEST_F(LoaderThreadsTest, StopWaitsForWhatRunsAndDropsTheRest) {

@@ -64,11 +64,10 @@ Result<std::string> Convert(const fs::path& from, const FetchRequest& request, u
   const std::string target = request.staging_dir + "/converted";
   RETURN_IF_ERROR(MakeEmpty(target));
   std::error_code error;
-  for (fs::directory_iterator entry(from, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename();
-    if (!formats::IsAdapterFile(name) || name == formats::kAdapterTorchFile) continue;
-    fs::create_symlink(fs::absolute(entry->path(), error), fs::path(target) / name, error);
+  for (const std::string_view name : formats::AdapterFileNames()) {
+    std::error_code ignored;
+    if (name == formats::kAdapterTorchFile || !fs::exists(from / name, ignored)) continue;
+    fs::create_symlink(fs::absolute(from / name, error), fs::path(target) / name, error);
     if (error) break;
   }
   if (error) return formats::SystemFailure(target, error.value());

@@ -28,16 +28,12 @@ constexpr size_t kMaxNamesShown = 3;     // to people
 constexpr size_t kMaxNamesListed = 100;  // to machines
 
 bool HasTextFiles(const std::string& dir) {
-  std::error_code error;
-  for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename();
-    if (formats::IsAdapterFile(name) && name != formats::kAdapterConfigFile &&
-        name != formats::kAdapterWeightsFile && name != formats::kAdapterTorchFile) {
-      return true;
-    }
-  }
-  return false;
+  const auto names = formats::AdapterFileNames();
+  return std::any_of(names.begin(), names.end(), [&](std::string_view name) {
+    std::error_code ignored;
+    return name != formats::kAdapterConfigFile && name != formats::kAdapterWeightsFile &&
+           name != formats::kAdapterTorchFile && fs::exists(fs::path(dir) / name, ignored);
+  });
 }
 
 class Describer {

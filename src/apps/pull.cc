@@ -2,6 +2,7 @@
 // for a server to start from.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -65,6 +66,8 @@ class Puller {
                     .fingerprint = base,
                     .max_rank = options_.stack.max_lora_rank,
                     .sources = sources_};
+    store_->base.sources.max_bytes =
+        std::min(sources_.max_bytes, adapters::MaxSourceBytes(store_->base));
     return {};
   }
 

@@ -174,6 +174,8 @@ class Builder {
     catalogue_.base.max_image_bytes = engine->max_adapter_bytes();
     catalogue_.base.sources.allow_private_hosts = options_.allow_private_hosts;
     ReadSourceVariables(catalogue_.base.sources);
+    catalogue_.base.sources.max_bytes =
+        std::min(catalogue_.base.sources.max_bytes, adapters::MaxSourceBytes(catalogue_.base));
     catalogue_.cache_dir = AdapterCacheDir(options_.adapter_cache).value_or("");
     catalogue_.max_disk_bytes = options_.adapter_cache_bytes;
     catalogue_.max_host_bytes = options_.adapter_host_bytes;

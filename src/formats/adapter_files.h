@@ -2,6 +2,7 @@
 // Owns: nothing. Thread: any.
 #pragma once
 
+#include <span>
 #include <string_view>
 
 namespace lorry::formats {
@@ -9,6 +10,10 @@ namespace lorry::formats {
 inline constexpr std::string_view kAdapterConfigFile = "adapter_config.json";
 inline constexpr std::string_view kAdapterWeightsFile = "adapter_model.safetensors";
 inline constexpr std::string_view kAdapterTorchFile = "adapter_model.bin";
+
+// All of them, sorted. A directory is asked for these one by one, so that it may hold millions of
+// others.
+std::span<const std::string_view> AdapterFileNames();
 
 // Config, weights, tokenizer and chat template; never an optimizer's state, a log or code.
 bool IsAdapterFile(std::string_view name);

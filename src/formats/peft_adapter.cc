@@ -89,23 +89,37 @@ class Fitting {
   ModulePlan plan_;
 };
 
-Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& base,
-                                AdapterFit& fit, const SizeCheck& check_size) {
-  const std::string config_path = fmt::format("{}/{}", adapter_dir, kConfigFile);
-  const std::string weights_path = fmt::format("{}/{}", adapter_dir, kWeightsFile);
-  ASSIGN_OR_RETURN(const std::string config_text, ReadSmallFile(config_path, kMaxPeftConfigBytes));
-  ASSIGN_OR_RETURN(const boost::json::object object, ParseJsonObject(config_text, config_path));
-  ASSIGN_OR_RETURN(PeftLoraConfig config, ParsePeftLoraConfig(object, config_path));
-  ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(weights_path));
-  ASSIGN_OR_RETURN(SafetensorsHeader header,
-                   SafetensorsHeader::Read(file, weights_path, kMaxHeaderBytes));
-  const std::vector<TensorView> outlines = header.Outlines();
-  ASSIGN_OR_RETURN(Fitting fitting, Fitting::Make(std::move(config), config_path, base, outlines));
+Result<PeftLoraConfig> ParseConfig(const std::string& text, const std::string& path) {
+  ASSIGN_OR_RETURN(const boost::json::object object, ParseJsonObject(text, path));
+  return ParsePeftLoraConfig(object, path);
+}
+
+// Everything that can be said without the values.
+Result<Fitting> CheckOutlines(const std::string& adapter_dir, PeftLoraConfig config,
+                              const std::vector<TensorView>& outlines, const HfConfig& base,
+                              AdapterFit& fit, const SizeCheck& check_size) {
+  ASSIGN_OR_RETURN(Fitting fitting,
+                   Fitting::Make(std::move(config), fmt::format("{}/{}", adapter_dir, kConfigFile),
+                                 base, outlines));
   ASSIGN_OR_RETURN(const AssembledAdapter outline,
                    fitting.Assemble(adapter_dir, outlines, false, fit));
   if (check_size) {
     RETURN_IF_ERROR(check_size(SizeOf(outline.modules, outline.saved, outline.token_rows)));
   }
+  return fitting;
+}
+
+Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& base,
+                                AdapterFit& fit, const SizeCheck& check_size) {
+  const std::string config_path = fmt::format("{}/{}", adapter_dir, kConfigFile);
+  const std::string weights_path = fmt::format("{}/{}", adapter_dir, kWeightsFile);
+  ASSIGN_OR_RETURN(const std::string config_text, ReadSmallFile(config_path, kMaxPeftConfigBytes));
+  ASSIGN_OR_RETURN(PeftLoraConfig config, ParseConfig(config_text, config_path));
+  ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(weights_path));
+  ASSIGN_OR_RETURN(SafetensorsHeader header,
+                   SafetensorsHeader::Read(file, weights_path, kMaxHeaderBytes));
+  ASSIGN_OR_RETURN(Fitting fitting, CheckOutlines(adapter_dir, std::move(config), header.Outlines(),
+                                                  base, fit, check_size));
   ASSIGN_OR_RETURN(SafetensorsFile weights,
                    SafetensorsFile::Read(file, weights_path, std::move(header)));
   ASSIGN_OR_RETURN(AssembledAdapter parts,
@@ -166,6 +180,21 @@ Result<PeftAdapter> OpenPeftAdapter(const std::string& adapter_dir, const HfConf
   Result<PeftAdapter> adapter = OpenChecked(adapter_dir, base, result, check_size);
   if (!adapter && result.reasons.empty()) result.reasons.push_back(adapter.error().message);
   return adapter;
+}
+
+Status CheckPeftHeader(const std::string& config_path, const std::string& weights_path,
+                       uint64_t weights_bytes, const HfConfig& base, const SizeCheck& check_size) {
+  ASSIGN_OR_RETURN(const std::string config_text, ReadSmallFile(config_path, kMaxPeftConfigBytes));
+  ASSIGN_OR_RETURN(PeftLoraConfig config, ParseConfig(config_text, config_path));
+  ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(weights_path));
+  ASSIGN_OR_RETURN(
+      const SafetensorsHeader header,
+      SafetensorsHeader::ReadBeginning(file, weights_path, weights_bytes, kMaxHeaderBytes));
+  AdapterFit fit;
+  const std::string adapter_dir = config_path.substr(0, config_path.rfind('/'));
+  RETURN_IF_ERROR(
+      CheckOutlines(adapter_dir, std::move(config), header.Outlines(), base, fit, check_size));
+  return {};
 }
 
 }  // namespace lorry::formats

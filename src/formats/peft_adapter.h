@@ -100,4 +100,9 @@ using SizeCheck = std::function<Status(const AdapterSize&)>;
 Result<PeftAdapter> OpenPeftAdapter(const std::string& adapter_dir, const HfConfig& base,
                                     AdapterFit* fit = nullptr, const SizeCheck& check_size = {});
 
+// The same of the header alone, of weights of which no more than that may be here yet: the file at
+// `weights_path` is to have `weights_bytes`.
+Status CheckPeftHeader(const std::string& config_path, const std::string& weights_path,
+                       uint64_t weights_bytes, const HfConfig& base, const SizeCheck& check_size);
+
 }  // namespace lorry::formats

@@ -49,6 +49,8 @@ SourceOptions OptionsOf(const json::object& input) {
   Number(input, "retries", &options.retries);
   Number(input, "backoff_ms", &options.backoff_ms);
   Number(input, "max_bytes", &options.max_bytes);
+  Number(input, "least_bytes_per_second", &options.least_bytes_per_second);
+  Number(input, "rate_window_ms", &options.rate_window_ms);
   return options;
 }
 
@@ -71,17 +73,28 @@ json::object Run(const json::object& input) {
   }
   uint64_t done = 0;
   uint64_t total = 0;
-  const FetchRequest request{.uri = *uri,
-                             .token = Text(input, "token"),
-                             .staging_dir = Text(input, "staging"),
-                             .known_revision = Text(input, "known_revision"),
-                             .cancelled = &cancelled,
-                             .progress = [&](uint64_t done_bytes, uint64_t total_bytes) {
-                               done = done_bytes;
-                               total = total_bytes;
-                             }};
+  const FetchRequest request{
+      .uri = *uri,
+      .token = Text(input, "token"),
+      .staging_dir = Text(input, "staging"),
+      .known_revision = Text(input, "known_revision"),
+      .cancelled = &cancelled,
+      .progress =
+          [&](uint64_t done_bytes, uint64_t total_bytes) {
+            done = done_bytes;
+            total = total_bytes;
+          },
+      .look = [refuse = Text(input, "refuse")](std::string_view name, const std::string&,
+                                               uint64_t file_bytes) -> lorry::Status {
+        if (name != refuse) return {};
+        return lorry::Fail(lorry::ErrorCode::kUnfit, fmt::format("refused, {} bytes", file_bytes));
+      }};
   const auto fetched = lorry::adapters::Fetch(request, OptionsOf(input));
-  if (!fetched) return failed(fetched.error());
+  if (!fetched) {
+    json::object failure = failed(fetched.error());
+    failure["done"] = done;
+    return failure;
+  }
   return {{"code", "ok"},
           {"dir", fetched->dir},
           {"archive", fetched->archive},

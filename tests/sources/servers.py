@@ -33,6 +33,7 @@ class Fault:
     headers: dict = dataclasses.field(default_factory=dict)
     cut_after: int | None = None  # bytes of the body, then the connection breaks
     hang_after: int | None = None  # bytes of the body, then nothing more comes
+    drip_s: float = 0.0  # between one byte of the body and the next
     method: str = "GET"
     change_to: File | None = None  # afterwards the file is another one
     corrupt: bool = False
@@ -176,6 +177,12 @@ class Site:
                 self.stop.wait(120)
             handler.close_connection = True
             return
+        if fault.drip_s:
+            for i in range(len(body)):
+                handler.wfile.write(body[i : i + 1])
+                handler.wfile.flush()
+                if self.stop.wait(fault.drip_s):
+                    return
         step = 1 << 16
         for begin in range(0, len(body), step):
             handler.wfile.write(body[begin : begin + step])
@@ -207,7 +214,18 @@ class Buckets(Site):
         here = [key for key in keys if key.startswith(prefix) and "/" not in key[len(prefix):]]
         files = {key: self.files[f"/{bucket}/{key}"] for key in here}
         entries = [entry.format(key, len(file.content), file.etag, date) for key, file in files.items()]
+        if self.endless:  # there is always one more page
+            self.num_pages += 1
+            entries = [entry.format(f"{prefix}x-{self.num_pages}-{i}", 1, '"x"', date) for i in range(1000)]
+            more = f"page-{self.num_pages}"
+            entries.append(f"<IsTruncated>true</IsTruncated><NextContinuationToken>{more}</NextContinuationToken>")
+            page = page.replace("</Blobs>", f"</Blobs><NextMarker>{more}</NextMarker>")
+            if "Blobs" in page:
+                entries.pop()
         self.send_status(handler, 200, {"Content-Type": "application/xml"}, page.format("".join(entries)).encode())
+
+    endless = False
+    num_pages = 0
 
     def store(self, path: str, content: bytes):
         self.put(path, content, headers={"Last-Modified": STORED_AT})

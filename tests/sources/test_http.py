@@ -99,6 +99,42 @@ def test_a_page_that_stands_for_everything_is_no_file(adapter, fetch, allowed):
     expect_whole(fetch(adapter.url + "/a", **allowed))
 
 
+def test_a_page_in_place_of_the_config_is_called_one(site, fetch, allowed):
+    site.put("/a/adapter_config.json", b"<html>", headers={"Content-Type": "text/html"})
+    site.put("/x.zip", b"<html>", headers={"Content-Type": "text/html; charset=utf-8"})
+    for path in ("/a", "/x.zip"):
+        outcome = fetch(site.url + path, **allowed)
+        assert outcome["code"] == "not_found" and "an HTML page" in outcome["message"], outcome
+
+
+# ---- looked at before all of it is here ----
+
+
+def test_weights_that_are_refused_by_their_beginning_do_not_come(site, fetch, allowed):
+    site.put("/a/adapter_config.json", CONFIG)
+    header = b'{"x":{"dtype":"U8","shape":[33554432],"data_offsets":[0,33554432]}}'
+    site.put("/a/adapter_model.safetensors", len(header).to_bytes(8, "little") + header + bytes(1 << 25))
+    site.seconds_per_64k = 0.005
+    outcome = fetch(site.url + "/a", refuse="adapter_model.safetensors", **allowed)
+    assert outcome["code"] == "unfit" and outcome["message"] == f"refused, {8 + len(header) + (1 << 25)} bytes", outcome
+    assert outcome["done"] < 1 << 23
+
+
+def test_whatever_stands_for_weights_is_looked_at_early(site, fetch, allowed):
+    for number, content in enumerate([b"<!DOCTYPE html>" + bytes(1 << 25), b"version https://git-lfs", bytes(100)]):
+        site.put(f"/{number}/adapter_config.json", CONFIG)
+        site.put(f"/{number}/adapter_model.safetensors", content)
+        outcome = fetch(f"{site.url}/{number}", refuse="adapter_model.safetensors", **allowed)
+        assert outcome["code"] == "unfit", outcome
+        assert outcome["done"] < 1 << 24
+
+
+def test_the_config_is_looked_at_before_anything_else_comes(adapter, fetch, allowed):
+    outcome = fetch(adapter.url + "/a", refuse="adapter_config.json", **allowed)
+    assert outcome["code"] == "unfit", outcome
+    assert [seen.path for seen in adapter.seen if seen.method == "GET"] == ["/a/adapter_config.json"]
+
+
 # ---- transfers that break ----
 
 
@@ -156,6 +192,16 @@ def test_a_source_that_hangs_fails_in_time(adapter, fetch, allowed):
     outcome = fetch(adapter.url + "/a", idle_timeout_ms=300, retries=1, **allowed)
     assert outcome["code"] == "source_failed" and "nothing for 300ms" in outcome["message"]
     assert time.monotonic() - start < 20
+
+
+def test_a_source_that_drips_fails_in_time(adapter, fetch, allowed):
+    adapter.fail(MODEL, Fault(drip_s=0.01))
+    begin = time.monotonic()
+    outcome = fetch(adapter.url + "/a", rate_window_ms=1000, least_bytes_per_second=10_000, **allowed)
+    assert outcome["code"] == "source_failed" and "bytes a second" in outcome["message"], outcome
+    assert time.monotonic() - begin < 5
+    # What came is kept, and a better day goes on from there.
+    expect_whole(fetch(adapter.url + "/a", **allowed))
 
 
 def test_the_whole_time_is_bounded(adapter, fetch, allowed):

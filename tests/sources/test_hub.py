@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import json
 import os
 import pathlib
 import random
@@ -232,6 +233,30 @@ def test_the_hubs_own_failures_pass(hub, repo, fetch, at_hub):
 def test_an_answer_that_makes_no_sense(hub, fetch, at_hub, answer):
     hub.serve_info = lambda handler, *_: hub.send_status(handler, 200, {}, answer)
     assert fetch("org/name", **at_hub)["code"] == "source_failed"
+
+
+def test_a_listing_that_drips_fails_in_time(hub, repo, fetch, at_hub):
+    def drip(handler, *_):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        for _ in range(2000):
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            if hub.stop.wait(0.01):
+                return
+
+    hub.serve_info = drip
+    outcome = fetch("org/name", rate_window_ms=1000, least_bytes_per_second=10_000, **at_hub)
+    assert outcome["code"] == "source_failed" and "bytes a second" in outcome["message"], outcome
+
+
+def test_a_million_files_beside_the_adapter_are_passed_over(hub, repo, fetch, at_hub):
+    answer = json.dumps({"sha": repo.commit, "siblings": [{"rfilename": name} for name in FILES] +
+                         [{"rfilename": f"f{i}"} for i in range(1_000_000)]}).encode()
+    assert len(answer) < 32 << 20
+    hub.serve_info = lambda handler, *_: hub.send_status(handler, 200, {}, answer)
+    expect_whole(fetch("org/name", **at_hub), repo)
 
 
 @pytest.mark.parametrize("etag", ['"../../../evil"', '""', '".hidden"'])

@@ -138,6 +138,14 @@ def test_other_stores_list_and_serve(buckets, fetch, scheme, settings):
 
 
 @PROVIDERS
+def test_a_listing_without_end_is_given_up(buckets, fetch, scheme, settings):
+    buckets.endless = True
+    outcome = fetch(f"{scheme}://bucket/team/sql", **settings(buckets))
+    assert outcome["code"] == "too_large" and "lists more than 16000 objects" in outcome["message"], outcome
+    assert buckets.num_pages == 16
+
+
+@PROVIDERS
 def test_other_stores_go_on_where_they_broke(buckets, fetch, scheme, settings):
     buckets.fail("/bucket/x.zip", Fault(cut_after=1_000_000), Fault(status=503))
     outcome = fetch(f"{scheme}://bucket/x.zip", **settings(buckets))

@@ -18,6 +18,13 @@ pub struct View {
     size: usize,
 }
 
+impl View {
+    /// As long as `text` lives.
+    pub fn of(text: &str) -> Self {
+        Self { data: text.as_ptr(), size: text.len() }
+    }
+}
+
 /// tk_chat.
 #[repr(C)]
 pub struct ChatView {

@@ -5,20 +5,25 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <chrono>
+#include <ctime>
 #include <filesystem>
-#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "formats/adapter_files.h"
+#include "formats/file_descriptor.h"
 
 namespace lorry::adapters {
 namespace {
 
-tl::unexpected<Error> SystemFailure(int error, std::string_view path) {
-  ErrorCode code = ErrorCode::kInternal;
-  if (error == ENOENT || error == ENOTDIR) code = ErrorCode::kNotFound;
-  if (error == EACCES || error == EPERM) code = ErrorCode::kPermission;
-  return Fail(code, fmt::format("{}: {}", path, std::generic_category().message(error)), "source");
+tl::unexpected<Error> Failed(int error, const std::string& path) {
+  tl::unexpected<Error> failure = formats::SystemFailure(path, error);
+  failure.value().param = "source";
+  if (failure.value().code == ErrorCode::kUnavailable) {
+    failure.value().code = ErrorCode::kSourceFailed;
+  }
+  return failure;
 }
 
 // What tells one version of a file from the next without reading it.
@@ -45,20 +50,7 @@ Result<Fetched> Finish(Fetched fetched, std::string_view identities, const Fetch
   return Fetched{.revision = std::move(fetched.revision), .unchanged = true};
 }
 
-Result<std::vector<std::string>> AdapterFilesIn(const std::string& dir) {
-  std::error_code error;
-  std::filesystem::directory_iterator entry(dir, error);
-  std::vector<std::string> names;
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    std::string name = entry->path().filename().string();
-    if (formats::IsAdapterFile(name)) names.push_back(std::move(name));
-  }
-  if (error) return SystemFailure(error.value(), dir);
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-Status CheckComplete(const std::string& dir, const std::vector<std::string>& names) {
+Status CheckComplete(const std::string& dir, const std::vector<std::string_view>& names) {
   const auto has = [&](std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -71,12 +63,26 @@ Status CheckComplete(const std::string& dir, const std::vector<std::string>& nam
   return Fail(ErrorCode::kNotFound, fmt::format("{}: has no {}", dir, missing), "source");
 }
 
+// A file system's clock may tick this slowly: of two writes within one tick the second leaves no
+// trace in the time.
+constexpr int64_t kTickNs = 10'000'000;
+
+// Until another write would show.
+void LetTick(int64_t last_written_ns) {
+  struct timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const int64_t age_ns = int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec - last_written_ns;
+  if (age_ns >= 0 && age_ns < kTickNs) {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(kTickNs - age_ns));
+  }
+}
+
 }  // namespace
 
 Result<Fetched> FetchDirectory(const FetchRequest& request, const SourceOptions& options) {
   const std::string& path = request.uri.location;
   struct stat info{};
-  if (stat(path.c_str(), &info) != 0) return SystemFailure(errno, path);
+  if (stat(path.c_str(), &info) != 0) return Failed(errno, path);
   if (S_ISREG(info.st_mode)) {
     if (ArchiveSuffix(path).empty()) {
       return Fail(ErrorCode::kInvalidArgument,
@@ -87,16 +93,28 @@ Result<Fetched> FetchDirectory(const FetchRequest& request, const SourceOptions&
     fetched.bytes = static_cast<uint64_t>(info.st_size);
     return Finish(std::move(fetched), Identity("", info), request, options);
   }
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, AdapterFilesIn(path));
-  RETURN_IF_ERROR(CheckComplete(path, names));
+  if (!S_ISDIR(info.st_mode)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("{}: is neither a directory nor an archive", path), "source");
+  }
   Fetched fetched{.dir = path};
+  std::vector<std::string_view> names;
   std::string identities;
-  for (const std::string& name : names) {
-    const std::string file = path + "/" + name;
-    if (stat(file.c_str(), &info) != 0) return SystemFailure(errno, file);
+  int64_t last_written_ns = 0;
+  for (const std::string_view name : formats::AdapterFileNames()) {
+    const std::string file = fmt::format("{}/{}", path, name);
+    if (stat(file.c_str(), &info) != 0) {
+      if (errno == ENOENT || errno == ENOTDIR) continue;
+      return Failed(errno, file);
+    }
+    names.push_back(name);
     fetched.bytes += static_cast<uint64_t>(info.st_size);
     identities += Identity(name, info);
+    last_written_ns = std::max(last_written_ns,
+                               int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec);
   }
+  RETURN_IF_ERROR(CheckComplete(path, names));
+  LetTick(last_written_ns);
   return Finish(std::move(fetched), identities, request, options);
 }
 

@@ -1,7 +1,9 @@
 #include "adapters/sources/directory.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -69,6 +71,38 @@ TEST_F(DirectoryTest, WhatIsMissingIsNamed) {
   EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kNotFound);
   request_.uri.location = dir_ + "/adapter_config.json";
   EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(DirectoryTest, WhatElseLiesThereIsNotListed) {
+  Write("adapter_config.json", "{}");
+  Write("adapter_model.bin", "weights");
+  for (int i = 0; i < 20'000; ++i) Write("step" + std::to_string(i), "");
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(Fetch(request_, options_));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+}
+
+TEST_F(DirectoryTest, WhatCannotBeLookedAtIsAnErrorOfTheSource) {
+  request_.uri.location = dir_ + "/loop";
+  std::filesystem::create_symlink("loop", dir_ + "/loop");
+  EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kNotFound);
+  request_.uri.location = dir_ + "/" + std::string(5'000, 'x');
+  EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kSourceFailed);
+  request_.uri.location = dir_ + "/pipe";
+  ASSERT_EQ(::mkfifo(request_.uri.location.c_str(), 0600), 0);
+  EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kInvalidArgument);
+}
+
+// Two writes within one tick of the file system's clock.
+TEST_F(DirectoryTest, AWriteAfterItWasLookedAtMakesAnotherRevision) {
+  Write("adapter_config.json", "{}");
+  for (int i = 0; i < 50; ++i) {
+    Write("adapter_model.safetensors", "one");
+    const auto first = Fetch(request_, options_);
+    ASSERT_TRUE(first);
+    Write("adapter_model.safetensors", "two");
+    ASSERT_NE(Fetch(request_, options_)->revision, first->revision) << i;
+  }
 }
 
 TEST_F(DirectoryTest, TooLargeIsRefused) {

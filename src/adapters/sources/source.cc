@@ -1,5 +1,7 @@
 #include "adapters/sources/source.h"
 
+#include <optional>
+
 #include "adapters/sources/directory.h"
 #include "base/log.h"
 #include "textkit/textkit.h"
@@ -73,12 +75,29 @@ ErrorCode CodeOf(tk_fetch_status status, int32_t http_status) {
   return ErrorCode::kInternal;
 }
 
+struct Watcher {
+  const FetchRequest& request;
+  std::optional<Error> refusal;  // by the request's look
+};
+
 // Called back from within tk_fetch_run, on this thread.
 int32_t Watch(void* context, uint64_t done_bytes, uint64_t total_bytes) {
-  const auto& request = *static_cast<const FetchRequest*>(context);
+  const FetchRequest& request = static_cast<const Watcher*>(context)->request;
   if (request.cancelled != nullptr && request.cancelled->load(std::memory_order_relaxed)) return 1;
   if (request.progress) request.progress(done_bytes, total_bytes);
   return 0;
+}
+
+// The same.
+int32_t Look(void* context, tk_view name, tk_view path, uint64_t file_bytes) {
+  auto& watcher = *static_cast<Watcher*>(context);
+  if (!watcher.request.look) return 0;
+  Status status =
+      watcher.request.look({name.data, name.size}, std::string(path.data, path.size), file_bytes);
+  if (status) return 0;
+  watcher.refusal = std::move(status.error());
+  if (watcher.refusal->param.empty()) watcher.refusal->param = "source";
+  return 1;
 }
 
 // Views into what the caller passed, in the arrays that tk_fetch points to.
@@ -99,6 +118,7 @@ Result<Fetched> FetchRemote(const FetchRequest& request, const SourceOptions& op
   const bool use_hub_token = is_hub && request.token.empty();
   const std::string hub_cache =
       options.hub.cache_dir.empty() ? request.staging_dir + "/hub" : options.hub.cache_dir;
+  Watcher watcher{request, {}};
   const tk_fetch fetch{
       .kind = KindOf(request.uri.kind),
       .location = View(request.uri.location),
@@ -118,15 +138,19 @@ Result<Fetched> FetchRemote(const FetchRequest& request, const SourceOptions& op
       .connect_timeout_ms = options.connect_timeout_ms,
       .idle_timeout_ms = options.idle_timeout_ms,
       .total_timeout_ms = options.total_timeout_ms,
+      .least_bytes_per_second = options.least_bytes_per_second,
+      .rate_window_ms = options.rate_window_ms,
       .retries = options.retries,
       .backoff_ms = options.backoff_ms,
       .watch = Watch,
-      .context = const_cast<FetchRequest*>(&request),
+      .look = Look,
+      .context = &watcher,
   };
   OwnedFetched fetched;
   OwnedText error;
   int32_t http_status = 0;
   const tk_fetch_status status = tk_fetch_run(&fetch, &fetched.value, &http_status, &error.text);
+  if (watcher.refusal) return tl::unexpected<Error>(std::move(*watcher.refusal));
   if (status == TK_FETCH_PANIC) {
     log::Error("fetching gave up: {}", error.str());
     return Fail(ErrorCode::kInternal, "fetching failed inside the server; its log says where",

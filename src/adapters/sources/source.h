@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -39,8 +40,11 @@ struct SourceOptions {
   uint32_t connect_timeout_ms = 5'000;
   uint32_t idle_timeout_ms = 15'000;      // a source that sends nothing for so long
   uint32_t total_timeout_ms = 1'800'000;  // one fetch
-  uint32_t retries = 4;                   // in a row without a new byte
-  uint32_t backoff_ms = 250;              // before the first retry; doubles, at most 10 s
+  // Of one file that is on its way, over each window: what is slower fails.
+  uint64_t least_bytes_per_second = 16 << 10;
+  uint32_t rate_window_ms = 30'000;
+  uint32_t retries = 4;       // in a row without a new byte
+  uint32_t backoff_ms = 250;  // before the first retry; doubles, at most 10 s
   uint64_t max_bytes = uint64_t{16} << 30;
 };
 
@@ -53,6 +57,10 @@ struct FetchRequest {
   std::string known_revision;  // if the source still has it, the answer is `unchanged`
   const std::atomic<bool>* cancelled = nullptr;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
+  // Of what is fetched: hears of adapter_config.json when it is here, and of
+  // adapter_model.safetensors when as much of it lies at `path` as says what the rest will be. An
+  // error ends the fetch with it.
+  std::function<Status(std::string_view name, const std::string& path, uint64_t file_bytes)> look;
 };
 
 struct Fetched {

@@ -183,6 +183,24 @@ Result<SourceUri> ParseSourceUri(std::string_view text) {
   return Bad(text, "is neither a path (/dir, ./dir), organisation/name of the Hub, nor a URL");
 }
 
+std::string HostOf(const SourceUri& uri) {
+  switch (uri.kind) {
+    case SourceKind::kDirectory:
+      return {};
+    case SourceKind::kHub:
+      return "hf";
+    case SourceKind::kS3:
+    case SourceKind::kGs:
+    case SourceKind::kAzure:
+      return fmt::format("{} {}", SourceKindName(uri.kind), uri.location);
+    case SourceKind::kHttp:
+      break;
+  }
+  const std::string_view text = uri.text;  // without user, password and query
+  const size_t begin = text.find("//") + 2;
+  return std::string(text.substr(begin, text.find('/', begin) - begin));
+}
+
 std::string_view ArchiveSuffix(std::string_view path) {
   constexpr std::array<std::string_view, 4> kSuffixes = {".tar.gz", ".tgz", ".tar", ".zip"};
   for (const std::string_view suffix : kSuffixes) {

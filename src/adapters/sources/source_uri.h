@@ -33,6 +33,10 @@ struct SourceUri {
 // where the server was started. A Hub revision with slashes writes them as %2F.
 Result<SourceUri> ParseSourceUri(std::string_view text);
 
+// Who is waited for when it is fetched: a host, a bucket, the Hub. Sources of one host may all be
+// slow together.
+std::string HostOf(const SourceUri& uri);
+
 // ".tar.gz", ".tgz", ".tar" or ".zip" if a path ends so, else empty.
 std::string_view ArchiveSuffix(std::string_view path);
 

@@ -114,5 +114,15 @@ TEST(SourceUriTest, Archives) {
   EXPECT_EQ(ArchiveSuffix("b.zip/"), "");
 }
 
+TEST(SourceUriTest, SaysWhoIsWaitedFor) {
+  const auto host = [](std::string_view text) { return HostOf(ParseSourceUri(text).value()); };
+  EXPECT_EQ(host("/dir"), "");
+  EXPECT_EQ(host("org/name"), host("hf://other/name@v2/folder"));
+  EXPECT_EQ(host("s3://bucket/a"), host("s3://bucket/b"));
+  EXPECT_NE(host("s3://bucket/a"), host("gs://bucket/a"));
+  EXPECT_EQ(host("https://user:secret@h.example:8443/a?b"), "h.example:8443");
+  EXPECT_EQ(host("https://h.example"), "h.example");
+}
+
 }  // namespace
 }  // namespace lorry::adapters

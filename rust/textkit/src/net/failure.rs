@@ -69,6 +69,17 @@ impl Failure {
         }
     }
 
+    /// The server answered, with a page for people.
+    pub fn page(what: &str) -> Self {
+        let text =
+            format!("{what}: the answer is an HTML page, perhaps of a login; is a token missing?");
+        Self { http_status: 200, ..Self::new(Kind::NotFound, text) }
+    }
+
+    pub fn is_page(&self) -> bool {
+        self.kind == Kind::NotFound && self.http_status == 200
+    }
+
     pub fn cancelled() -> Self {
         Self::new(Kind::Cancelled, "cancelled")
     }

@@ -3,6 +3,7 @@
 use super::failure::{Failure, Kind, Result};
 use super::http::Limits;
 use super::hub::HubSource;
+use super::pace::LeastRate;
 use super::store::Provider;
 use super::{fetch, Fetched, Request, Source};
 use crate::ffi::{bytes, catch, put_text, text, Text, View};
@@ -38,9 +39,12 @@ pub struct FetchView {
     connect_timeout_ms: u32,
     idle_timeout_ms: u32,
     total_timeout_ms: u32,
+    least_bytes_per_second: u64,
+    rate_window_ms: u32,
     retries: u32,
     backoff_ms: u32,
     watch: extern "C" fn(*mut c_void, u64, u64) -> i32,
+    look: extern "C" fn(*mut c_void, View, View, u64) -> i32,
     context: *mut c_void,
 }
 
@@ -105,6 +109,10 @@ unsafe fn request<'a>(view: &FetchView) -> Result<Request<'a>> {
             connect: ms(view.connect_timeout_ms),
             idle: ms(view.idle_timeout_ms),
             total: ms(view.total_timeout_ms),
+            least_rate: LeastRate {
+                bytes_per_second: view.least_bytes_per_second,
+                window: ms(view.rate_window_ms),
+            },
             retries: view.retries,
             backoff: ms(view.backoff_ms),
         },
@@ -123,7 +131,11 @@ pub unsafe extern "C" fn tk_fetch_run(
     // A panic arrives as the crate's own error, a failure inside the Ok.
     let outcome = catch(|| {
         Ok(request(view).and_then(|request| {
-            fetch(&request, |done, total| (view.watch)(view.context, done, total) != 0)
+            let look = |name: &str, path: &Path, file_bytes: u64| {
+                let Some(path) = path.to_str() else { return true };
+                (view.look)(view.context, View::of(name), View::of(path), file_bytes) == 0
+            };
+            fetch(&request, |done, total| (view.watch)(view.context, done, total) != 0, &look)
         }))
     });
     let outcome = outcome.unwrap_or_else(|e| Err(Failure::new(Kind::Panic, e.text)));

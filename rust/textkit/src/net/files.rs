@@ -40,6 +40,19 @@ pub struct RemoteFile {
 }
 
 impl RemoteFile {
+    /// `name` may have folders.
+    pub fn is_config(&self) -> bool {
+        self.last_segment() == CONFIG
+    }
+
+    pub fn is_safetensors(&self) -> bool {
+        self.last_segment() == WEIGHTS[0]
+    }
+
+    pub fn last_segment(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Two transfers with the same strong ETag are the same bytes, so one can go on where the other ended.
     pub fn strong_etag(&self) -> Option<&str> {
         self.etag.as_deref().filter(|etag| !etag.starts_with("W/"))

@@ -2,6 +2,7 @@
 
 use super::address::{GuardedResolver, Rules};
 use super::failure::{Failure, Kind, Next, Result};
+use super::pace::{LeastRate, Pace};
 use reqwest::header::{
     HeaderMap, HeaderName, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, IF_RANGE, LOCATION,
     RANGE, RETRY_AFTER,
@@ -20,6 +21,7 @@ pub struct Limits {
     /// The longest that a server may send nothing.
     pub idle: Duration,
     pub total: Duration,
+    pub least_rate: LeastRate,
     /// How often a failure that may pass is tried again, as long as no byte arrives.
     pub retries: u32,
     /// Before the first retry; doubles with each.
@@ -154,7 +156,9 @@ impl Http {
     /// A small body, whole.
     pub async fn body(&self, what: &str, mut response: Response, max: usize) -> Result<Vec<u8>> {
         let mut body = Vec::new();
+        let mut pace = Pace::new(self.limits.least_rate);
         while let Some(chunk) = self.chunk(what, &mut response).await? {
+            pace.count(what, chunk.len())?;
             if body.len() + chunk.len() > max {
                 return Err(Failure::source(format!("{what}: answers with more than {max} bytes")));
             }

@@ -12,7 +12,6 @@ use super::Fetched;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use reqwest::header::{HeaderName, CONTENT_LENGTH, ETAG};
 use reqwest::Url;
-use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
@@ -35,6 +34,19 @@ pub struct HubSource<'a> {
     pub known_revision: &'a str,
 }
 
+/// What is read of the Hub's answer about a repository.
+#[derive(serde::Deserialize)]
+struct RepoAnswer {
+    sha: Option<String>,
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+#[derive(serde::Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
 struct Commit {
     id: String,
     /// Names, folder included, of the adapter's files.
@@ -46,10 +58,10 @@ struct Session<'a> {
     http: &'a Http,
     endpoint: Url,
     cache: RepoCache,
-    meter: &'a Meter,
+    meter: &'a Meter<'a>,
 }
 
-pub async fn fetch(source: &HubSource<'_>, http: &Http, meter: &Meter) -> Result<Fetched> {
+pub async fn fetch(source: &HubSource<'_>, http: &Http, meter: &Meter<'_>) -> Result<Fetched> {
     let cache = RepoCache::new(source.cache_dir, source.repo);
     if source.offline {
         return offline(source, &cache);
@@ -115,22 +127,23 @@ impl Session<'_> {
         let what = format!("hf://{repo}@{revision}");
         let response = self.http.send(&url, self.ask()).await?;
         let body = self.http.body(&what, response, MAX_ANSWER_BYTES).await?;
-        let answer: Value = serde_json::from_slice(&body)
+        let answer: RepoAnswer = serde_json::from_slice(&body)
             .map_err(|e| Failure::source(format!("{what}: the Hub's answer is not JSON: {e}")))?;
-        let id = answer["sha"].as_str().filter(|id| is_commit(id));
+        drop(body);
+        let id = answer.sha.filter(|id| is_commit(id));
         let id = id.ok_or_else(|| Failure::source(format!("{what}: the Hub names no commit")))?;
-        let siblings = answer["siblings"].as_array().map(Vec::as_slice).unwrap_or_default();
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        let there = siblings
+        let there = answer
+            .siblings
             .iter()
-            .filter_map(|sibling| sibling["rfilename"].as_str()?.strip_prefix(&prefix))
+            .filter_map(|sibling| sibling.rfilename.strip_prefix(&prefix))
             .map(|name| RemoteFile { name: name.into(), ..Default::default() })
             .collect();
         let chosen = choose(there).map_err(|missing| {
             Failure::new(Kind::NotFound, format!("{what}: has no {prefix}{missing}"))
         })?;
         let paths = chosen.into_iter().map(|file| prefix.clone() + &file.name).collect();
-        Ok(Commit { id: id.to_owned(), paths })
+        Ok(Commit { id, paths })
     }
 
     async fn bring(&self, commit: &Commit) -> Result<()> {
@@ -141,7 +154,14 @@ impl Session<'_> {
         });
         let files: Vec<RemoteFile> = stream::iter(heads).buffered(AT_ONCE).try_collect().await?;
         self.meter.expect(&files)?;
-        let downloads = files.iter().map(|file| self.bring_file(commit, file));
+        // The config decides what the others may be.
+        let (configs, others): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.is_config());
+        for file in configs {
+            self.bring_file(commit, file).await?;
+            let path = self.cache.folder(&commit.id, "").join(&file.name);
+            self.meter.look(file, &path, fs::metadata(&path).map_or(0, |at| at.len()))?;
+        }
+        let downloads = others.into_iter().map(|file| self.bring_file(commit, file));
         stream::iter(downloads).buffered(AT_ONCE).try_collect::<Vec<()>>().await?;
         Ok(())
     }

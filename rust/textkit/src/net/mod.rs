@@ -14,6 +14,7 @@ mod http;
 mod hub;
 mod hub_cache;
 mod origin;
+mod pace;
 mod stage;
 mod store;
 mod transfer;
@@ -27,7 +28,7 @@ use stage::Staging;
 use std::path::Path;
 use std::time::Duration;
 use store::{Provider, Store};
-use transfer::Meter;
+use transfer::{Look, Meter};
 
 enum Source<'a> {
     Url(&'a str),
@@ -57,13 +58,18 @@ pub struct Fetched {
     pub bytes: u64,
 }
 
-/// Runs one fetch on this thread. `watch` hears of bytes done and in all, and says whether to give up.
-fn fetch(request: &Request<'_>, watch: impl Fn(u64, u64) -> bool) -> Result<Fetched> {
+/// Runs one fetch on this thread. `watch` hears of bytes done and in all, and says whether to give up;
+/// `look` sees files that the others may depend on.
+fn fetch(
+    request: &Request<'_>,
+    watch: impl Fn(u64, u64) -> bool,
+    look: Look<'_>,
+) -> Result<Fetched> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(failure::Kind::Local, format!("no runtime: {e}")))?;
-    let meter = Meter::new(request.max_bytes);
+    let meter = Meter::new(request.max_bytes, look);
     let total = request.limits.total;
     let result = runtime.block_on(async {
         tokio::select! {
@@ -82,14 +88,14 @@ fn fetch(request: &Request<'_>, watch: impl Fn(u64, u64) -> bool) -> Result<Fetc
     result
 }
 
-async fn given_up(meter: &Meter, watch: &impl Fn(u64, u64) -> bool) {
+async fn given_up(meter: &Meter<'_>, watch: &impl Fn(u64, u64) -> bool) {
     const EVERY: Duration = Duration::from_millis(50);
     while !watch(meter.done.get(), meter.total.get()) {
         tokio::time::sleep(EVERY).await;
     }
 }
 
-async fn bring(request: &Request<'_>, meter: &Meter) -> Result<Fetched> {
+async fn bring(request: &Request<'_>, meter: &Meter<'_>) -> Result<Fetched> {
     let rules = Rules::parse(request.allowed_hosts.iter().copied())
         .map_err(|e| Failure::invalid(format!("allowed hosts: {e}")))?;
     let http = Http::new(rules, request.limits)?;

@@ -2,8 +2,9 @@
 
 use super::checksum::Checksum;
 use super::failure::{Failure, Kind, Result};
-use super::files::RemoteFile;
+use super::files::{archive_suffix, RemoteFile, CONFIG};
 use super::http::{header, shown, Ask, Http};
+use super::pace::Pace;
 use super::store::{Opened, Store};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -34,6 +35,7 @@ pub struct Body<'a> {
     /// Of the whole file; only where it comes from its beginning.
     pub checksum: Option<Checksum>,
     what: String,
+    pace: Pace,
     chunks: Chunks<'a>,
 }
 
@@ -58,7 +60,13 @@ impl Origin<'_> {
             Self::Store(store) => store.describe(name, location).await.map(Some),
         };
         match found {
-            Err(failure) if failure.kind == Kind::NotFound => Ok(None),
+            Err(failure) if failure.kind == Kind::NotFound && !failure.is_page() => Ok(None),
+            // Of the files that need not be there nobody misses one.
+            Err(failure)
+                if failure.is_page() && name != CONFIG && archive_suffix(name).is_none() =>
+            {
+                Ok(None)
+            }
             other => other,
         }
     }
@@ -70,7 +78,8 @@ impl Origin<'_> {
                 let Opened { start, checksum, chunks } = store.open(file, offset).await?;
                 let chunks = Chunks::Store(store.http.limits.idle, chunks);
                 let what = store.shown(&file.location);
-                Ok(Body { start, total: file.size, checksum, what, chunks })
+                let pace = Pace::new(store.http.limits.least_rate);
+                Ok(Body { start, total: file.size, checksum, what, pace, chunks })
             }
         }
     }
@@ -78,6 +87,12 @@ impl Origin<'_> {
 
 impl Body<'_> {
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        let chunk = self.next_chunk().await?;
+        self.pace.count(&self.what, chunk.as_ref().map_or(0, Bytes::len))?;
+        Ok(chunk)
+    }
+
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
         match &mut self.chunks {
             Chunks::Http(http, response) => http.chunk(&self.what, response).await,
             Chunks::Store(idle, chunks) => match tokio::time::timeout(*idle, chunks.next()).await {
@@ -108,7 +123,7 @@ impl HttpOrigin<'_> {
         let headers = response.headers();
         // What a site shows for everything that it does not have.
         if header(headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
-            return Ok(None);
+            return Err(Failure::page(&format!("GET {}", shown(&url))));
         }
         Ok(Some(RemoteFile {
             name: name.into(),
@@ -148,7 +163,8 @@ impl HttpOrigin<'_> {
             };
         let whole = response.status() == 200;
         let checksum = Checksum::of_headers(headers).filter(|_| whole);
-        Ok(Body { start, total, checksum, what, chunks: Chunks::Http(self.http, response) })
+        let pace = Pace::new(self.http.limits.least_rate);
+        Ok(Body { start, total, checksum, what, pace, chunks: Chunks::Http(self.http, response) })
     }
 }
 

@@ -20,7 +20,7 @@ const LISTINGS: usize = 3;
 pub struct Staging<'a> {
     pub dir: &'a Path,
     pub known_revision: &'a str,
-    pub meter: &'a Meter,
+    pub meter: &'a Meter<'a>,
     pub limits: &'a Limits,
 }
 
@@ -51,8 +51,17 @@ async fn stage_once(origin: &Origin<'_>, location: &str, staging: &Staging<'_>) 
     }
     staging.meter.expect(&files)?;
     let dir = directory(staging.dir, listed.as_deref())?;
-    let downloads = files.iter().map(|file| bring(origin, file, &dir, staging));
-    let sums: Vec<String> = stream::iter(downloads).buffered(AT_ONCE).try_collect().await?;
+    let mut sums = Vec::new();
+    // The config, which comes first by its name, decides what the others may be.
+    let num_first = files.iter().take_while(|file| file.is_config()).count();
+    for file in &files[..num_first] {
+        sums.push(bring(origin, file, &dir, staging).await?);
+        let path = dir.join(&file.name);
+        staging.meter.look(file, &path, fs::metadata(&path).map_or(0, |at| at.len()))?;
+    }
+    let downloads = files[num_first..].iter().map(|file| bring(origin, file, &dir, staging));
+    let others: Vec<String> = stream::iter(downloads).buffered(AT_ONCE).try_collect().await?;
+    sums.extend(others);
     sync_dir(&dir)?;
     Ok(Fetched {
         dir: path_text(&dir)?,

@@ -2,8 +2,8 @@
 //! requests go out through our HTTP client, and retries are ours.
 
 use super::checksum::Checksum;
-use super::failure::{Failure, Result};
-use super::files::RemoteFile;
+use super::failure::{Failure, Kind, Result};
+use super::files::{is_wanted, RemoteFile};
 use super::http::Http;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
@@ -31,9 +32,18 @@ pub enum Provider {
     Azure,
 }
 
+/// Of one prefix: pages that are asked for, and objects in them together. An adapter's directory has some
+/// twenty files.
+const MAX_PAGES: usize = 16;
+const PAGE_OBJECTS: usize = 1_000;
+
+/// What every provider's store can do.
+trait PagedStore: ObjectStore + PaginatedListStore {}
+impl<T: ObjectStore + PaginatedListStore> PagedStore for T {}
+
 pub struct Store<'a> {
     pub http: &'a Http,
-    store: Box<dyn ObjectStore>,
+    store: Box<dyn PagedStore>,
     /// What messages call it: "s3://bucket".
     name: String,
 }
@@ -89,13 +99,31 @@ impl<'a> Store<'a> {
     /// The objects right under a prefix, without those under further slashes.
     pub async fn list(&self, prefix: &str) -> Result<Vec<RemoteFile>> {
         let what = self.shown(prefix);
-        let prefix = path(prefix)?;
-        let listed = self.timed(&what, self.store.list_with_delimiter(Some(&prefix))).await?;
-        let named = listed.objects.into_iter().filter_map(|meta| {
-            let name = meta.location.filename()?.to_owned();
-            Some(remote_file(&name, meta))
-        });
-        Ok(named.collect())
+        let prefix = format!("{}/", path(prefix)?);
+        let mut files = Vec::new();
+        let mut page_token = None;
+        for _ in 0..MAX_PAGES {
+            let options = PaginatedListOptions {
+                delimiter: Some("/".into()),
+                max_keys: Some(PAGE_OBJECTS),
+                page_token,
+                ..Default::default()
+            };
+            let prefix = (prefix != "/").then_some(prefix.as_str());
+            let page = self.timed(&what, self.store.list_paginated(prefix, options)).await?;
+            files.extend(page.result.objects.into_iter().filter_map(|meta| {
+                let name = meta.location.filename()?.to_owned();
+                is_wanted(&name).then(|| remote_file(&name, meta))
+            }));
+            match page.page_token {
+                Some(token) => page_token = Some(token),
+                None => return Ok(files),
+            }
+        }
+        let most = MAX_PAGES * PAGE_OBJECTS;
+        let text =
+            format!("{what}: lists more than {most} objects; an adapter has a prefix of its own");
+        Err(Failure::new(Kind::TooLarge, text))
     }
 
     pub async fn open(&self, file: &RemoteFile, offset: u64) -> Result<Opened> {
@@ -222,7 +250,7 @@ fn make_s3<'s>(
     http: &Http,
     bucket: &str,
     settings: impl Iterator<Item = (String, &'s String)>,
-) -> object_store::Result<Box<dyn ObjectStore>> {
+) -> object_store::Result<Box<dyn PagedStore>> {
     let builder = configure!(AmazonS3Builder::new(), http, settings);
     Ok(Box::new(builder.with_bucket_name(bucket).build()?))
 }
@@ -231,7 +259,7 @@ fn make_google<'s>(
     http: &Http,
     bucket: &str,
     settings: impl Iterator<Item = (String, &'s String)>,
-) -> object_store::Result<Box<dyn ObjectStore>> {
+) -> object_store::Result<Box<dyn PagedStore>> {
     let builder = configure!(GoogleCloudStorageBuilder::new(), http, settings);
     Ok(Box::new(builder.with_bucket_name(bucket).build()?))
 }
@@ -240,7 +268,7 @@ fn make_azure<'s>(
     http: &Http,
     bucket: &str,
     settings: impl Iterator<Item = (String, &'s String)>,
-) -> object_store::Result<Box<dyn ObjectStore>> {
+) -> object_store::Result<Box<dyn PagedStore>> {
     let builder = configure!(MicrosoftAzureBuilder::new(), http, settings);
     Ok(Box::new(builder.with_container_name(bucket).build()?))
 }

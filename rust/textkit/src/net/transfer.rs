@@ -10,21 +10,39 @@ use ring::digest;
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+/// Longer headers are refused by whoever looks.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+/// Enough to tell from how a file begins what it is.
+const KIND_BYTES: u64 = 1024;
 
 /// What an attempt must bring for the next failure to count as the first again.
 const PROGRESS_BYTES: u64 = 64 << 10;
 
-/// Bytes of one fetch, over all of its files; what a progress bar shows.
-pub struct Meter {
+/// Told of the config when it is here, and of the weights when their header is: name, where it lies, how
+/// long it is to be. False: the rest need not come.
+pub type Look<'a> = &'a dyn Fn(&str, &Path, u64) -> bool;
+
+/// Bytes of one fetch, over all of its files, and what is judged by them.
+pub struct Meter<'a> {
     pub done: Cell<u64>,
     pub total: Cell<u64>,
     max: u64,
+    look: Look<'a>,
 }
 
-impl Meter {
-    pub fn new(max: u64) -> Self {
-        Self { done: Cell::new(0), total: Cell::new(0), max }
+impl<'a> Meter<'a> {
+    pub fn new(max: u64, look: Look<'a>) -> Self {
+        Self { done: Cell::new(0), total: Cell::new(0), max, look }
+    }
+
+    pub fn look(&self, file: &RemoteFile, path: &Path, file_bytes: u64) -> Result<()> {
+        match (self.look)(file.last_segment(), path, file_bytes) {
+            true => Ok(()),
+            false => Err(Failure::cancelled()),
+        }
     }
 
     /// Before anything is read: what the source says about its files.
@@ -44,7 +62,7 @@ impl Meter {
 
 /// The part of the meter that one file fills; gives back what was counted if the file starts over.
 struct Share<'a> {
-    meter: &'a Meter,
+    meter: &'a Meter<'a>,
     counted: u64,
 }
 
@@ -134,6 +152,18 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
+    /// Whether the header of safetensors is here whole, or it is plain that there is none.
+    fn has_header(&self, announced: u64) -> io::Result<bool> {
+        if self.length < 8 {
+            return Ok(false);
+        }
+        let mut length = [0; 8];
+        self.file.read_exact_at(&mut length, 0)?;
+        let header_bytes = u64::from_le_bytes(length);
+        let enough = if header_bytes <= MAX_HEADER_BYTES { 8 + header_bytes } else { KIND_BYTES };
+        Ok(self.length >= enough.min(announced))
+    }
+
     /// Checks what arrived and makes it last.
     fn finish(mut self, remote: &RemoteFile, announced: Option<u64>) -> Result<String> {
         if let Some(size) = announced.filter(|&size| size != self.length) {
@@ -164,7 +194,7 @@ pub async fn download(
     origin: &Origin<'_>,
     remote: &RemoteFile,
     incomplete: &Path,
-    meter: &Meter,
+    meter: &Meter<'_>,
     limits: &Limits,
 ) -> Result<String> {
     let mut share = Share { meter, counted: 0 };
@@ -217,9 +247,17 @@ async fn attempt(
     if remote.size.is_some_and(|size| body.total.is_some_and(|total| total != size)) {
         return Err(Failure::changed(&remote.name));
     }
+    // Weights that do not fit are not worth the rest of their bytes.
+    let mut unseen = announced.filter(|_| remote.is_safetensors());
     while let Some(chunk) = body.next().await? {
         share.set(sink.length + chunk.len() as u64)?;
         sink.write(&chunk)?;
+        if let Some(file_bytes) = unseen {
+            if sink.has_header(file_bytes).map_err(local)? {
+                unseen = None;
+                share.meter.look(remote, incomplete, file_bytes)?;
+            }
+        }
     }
     sink.finish(remote, announced)
 }
