@@ -95,6 +95,26 @@ tl::unexpected<Error> Broken(const std::string& path, std::string_view what) {
   return Fail(ErrorCode::kDataLoss, fmt::format("{}: {}", path, what));
 }
 
+// A header whose sizes are those of the file.
+Result<FileHeader> ReadHeader(const formats::OpenedFile& file, const std::string& path) {
+  FileHeader header;
+  ASSIGN_OR_RETURN(
+      const size_t num_read,
+      formats::ReadAt(file.fd, path, 0, std::as_writable_bytes(std::span(&header, 1))));
+  if (num_read < sizeof(header)) return Broken(path, "shorter than its header");
+  if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
+    return Broken(path, "not an adapter image of this version");
+  }
+  const uint64_t most = file.size_bytes;  // of any section, so that their sum cannot wrap
+  if (header.num_parts > kMaxParts || header.blob_bytes > most ||
+      header.tokenizer_text_bytes > most ||
+      most != BlobOffset(header.num_parts) + header.blob_bytes + header.tokenizer_text_bytes +
+                  header.config_text_bytes) {
+    return Broken(path, "its length is not what its header says");
+  }
+  return header;
+}
+
 }  // namespace
 
 Result<uint64_t> BaseFingerprint(const model::ModelSpec& spec,
@@ -150,18 +170,8 @@ Status WriteImageFile(const AdapterImage& image, uint64_t base, const std::strin
 }
 
 Result<ImageFileInfo> ReadImageFileInfo(const std::string& path) {
-  FileHeader header;
   ASSIGN_OR_RETURN(const formats::OpenedFile file, formats::OpenRegular(path));
-  ASSIGN_OR_RETURN(
-      const size_t num_read,
-      formats::ReadAt(file.fd, path, 0, std::as_writable_bytes(std::span(&header, 1))));
-  if (num_read < sizeof(header) || std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
-    return Broken(path, "not an adapter image of this version");
-  }
-  if (header.num_parts > kMaxParts ||
-      file.size_bytes < BlobOffset(header.num_parts) + header.blob_bytes) {
-    return Broken(path, "its length is not what its header says");
-  }
+  ASSIGN_OR_RETURN(const FileHeader header, ReadHeader(file, path));
   struct stat status;
   if (::fstat(file.fd.get(), &status) != 0) return formats::SystemFailure(path, errno);
   return ImageFileInfo{.key = {header.id, header.base},
@@ -174,24 +184,21 @@ Result<ImageFileInfo> ReadImageFileInfo(const std::string& path) {
 void TouchImageFile(const std::string& path) { ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0); }
 
 Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
-                                                          const ImageKey& key, int num_layers) {
-  ASSIGN_OR_RETURN(formats::FileBytes file, formats::FileBytes::Read(path));
-  const std::span<const std::byte> bytes = file.bytes();
-  FileHeader header;
-  if (bytes.size() < sizeof(header)) return Broken(path, "shorter than its header");
-  std::memcpy(&header, bytes.data(), sizeof(header));
-  if (std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0) {
-    return Broken(path, "not an adapter image of this version");
-  }
+                                                          const ImageKey& key, int num_layers,
+                                                          uint64_t max_bytes) {
+  ASSIGN_OR_RETURN(const formats::OpenedFile opened, formats::OpenRegular(path));
+  ASSIGN_OR_RETURN(const FileHeader header, ReadHeader(opened, path));
   if (header.id != key.id || header.base != key.base) {
     return Broken(path, "holds another adapter than its name says");
   }
-  const uint64_t most = bytes.size();  // of any section, so that their sum cannot wrap
-  if (header.num_parts > kMaxParts || header.blob_bytes > most ||
-      header.tokenizer_text_bytes > most ||
-      most != BlobOffset(header.num_parts) + header.blob_bytes + header.tokenizer_text_bytes +
-                  header.config_text_bytes) {
-    return Broken(path, "its length is not what its header says");
+  if (opened.size_bytes > max_bytes) {
+    return Broken(path, fmt::format("{} bytes, an adapter of this base has at most {}",
+                                    opened.size_bytes, max_bytes));
+  }
+  ASSIGN_OR_RETURN(formats::FileBytes file, formats::FileBytes::Read(opened, path));
+  const std::span<const std::byte> bytes = file.bytes();
+  if (std::memcmp(bytes.data(), &header, sizeof(header)) != 0) {
+    return Broken(path, "was rewritten while it was read");
   }
   const auto parts = bytes.subspan(sizeof(header), header.num_parts * sizeof(AdapterPart));
   const auto blob = bytes.subspan(BlobOffset(header.num_parts), header.blob_bytes);

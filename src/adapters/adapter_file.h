@@ -47,8 +47,10 @@ Result<ImageFileInfo> ReadImageFileInfo(const std::string& path);
 // Marks the file as used now, which puts it last in the order of its cache's next scan.
 void TouchImageFile(const std::string& path);
 
-// Reads and checks the whole file: kDataLoss if a byte differs from what was written.
+// Reads and checks the whole file: kDataLoss if a byte differs from what was written, or it is
+// longer than max_bytes.
 Result<std::shared_ptr<const AdapterImage>> OpenImageFile(const std::string& path,
-                                                          const ImageKey& key, int num_layers);
+                                                          const ImageKey& key, int num_layers,
+                                                          uint64_t max_bytes = UINT64_MAX);
 
 }  // namespace lorry::adapters

@@ -95,6 +95,21 @@ TEST_F(AdapterFileTest, AnyChangedByteIsFound) {
   EXPECT_EQ(CodeOf(), ErrorCode::kCancelled);
 }
 
+// Of the header's words: a blob of a TiB, which the file has as a hole.
+TEST_F(AdapterFileTest, AFileLargerThanAnAdapterCanBeIsNotRead) {
+  ASSERT_TRUE(WriteImageFile(image_, key_.base, path_));
+  constexpr uint64_t kHole = uint64_t{1} << 40;
+  const uint64_t blob_bytes = image_.blob.size() + kHole;
+  std::fstream(path_, std::ios::binary | std::ios::in | std::ios::out)
+      .seekp(56)
+      .write(reinterpret_cast<const char*>(&blob_bytes), sizeof(blob_bytes));
+  fs::resize_file(path_, fs::file_size(path_) + kHole);
+  EXPECT_EQ(ReadImageFileInfo(path_).value().num_bytes, fs::file_size(path_));
+  const auto opened = OpenImageFile(path_, key_, 2, uint64_t{1} << 30);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kDataLoss);
+}
+
 TEST_F(AdapterFileTest, AnotherBaseOrAdapterIsRefused) {
   ASSERT_TRUE(WriteImageFile(image_, key_.base, path_));
   EXPECT_FALSE(OpenImageFile(path_, {key_.id, key_.base + 1}, 2));

@@ -4,10 +4,12 @@
 #include <archive_entry.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <vector>
 
 #include "formats/file_descriptor.h"
+#include "formats/file_kind.h"
 #include "formats/gunzip.h"
 #include "formats/json.h"
 
@@ -30,6 +32,10 @@ uint64_t MaxUnpacked(const ArchiveLimits& limits, uint64_t packed_bytes) {
   uint64_t by_ratio;
   if (__builtin_mul_overflow(packed_bytes, limits.max_ratio, &by_ratio)) by_ratio = UINT64_MAX;
   return std::min(limits.max_bytes, std::max(kAlwaysUnpackedBytes, by_ratio));
+}
+
+bool IsZip(std::span<const std::byte> begin) {
+  return begin.size() >= 2 && begin[0] == std::byte{'P'} && begin[1] == std::byte{'K'};
 }
 
 std::string KindName(::archive_entry* entry) {
@@ -185,6 +191,14 @@ Result<ArchiveReader> ArchiveReader::Open(const std::string& path, const Archive
 
 tl::unexpected<Error> ArchiveReader::Failure(std::string_view doing) const {
   if (state_->error) return tl::unexpected<Error>(*state_->error);
+  if (state_->plain) {
+    std::array<std::byte, kKindBytes> begin;
+    ASSIGN_OR_RETURN(const size_t count, ReadAt(state_->plain->fd, state_->path, 0, begin));
+    const std::string kind = formats::KindOf(std::span(begin).first(count));
+    if (!kind.empty() && !IsZip(begin)) {
+      return Fail(ErrorCode::kDataLoss, fmt::format("{}: {}", state_->path, kind));
+    }
+  }
   const char* reason = ::archive_error_string(state_->archive.get());
   return Fail(ErrorCode::kDataLoss,
               fmt::format("{}: {}: {}", state_->path, doing,

@@ -17,6 +17,7 @@ ErrorCode CodeOf(int reason) {
   switch (reason) {
     case ENOENT:
     case ENOTDIR:
+    case ELOOP:
       return ErrorCode::kNotFound;
     case EACCES:
     case EPERM:

@@ -282,7 +282,13 @@ bool TorchTensor::contiguous() const {
 }
 
 Result<TorchFile> TorchFile::Open(const std::string& path, const TorchFileLimits& limits) {
-  ASSIGN_OR_RETURN(FileBytes file, FileBytes::Read(path));
+  ASSIGN_OR_RETURN(const OpenedFile opened, OpenRegular(path));
+  const uint64_t max_bytes = limits.max_bytes + kAlwaysBytes;  // with what is around the tensors
+  if (opened.size_bytes > max_bytes) {
+    return Fail(ErrorCode::kTooLarge, fmt::format("{}: has {} bytes, the limit is {}", path,
+                                                  opened.size_bytes, max_bytes));
+  }
+  ASSIGN_OR_RETURN(FileBytes file, FileBytes::Read(opened, path));
   Result<Content> content = ReadContent(file.bytes());
   if (!content) return Annotate(std::move(content.error()), path);
   std::vector<TorchTensor> tensors = MakeTensors(*content);

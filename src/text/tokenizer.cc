@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "formats/file_bytes.h"
+#include "formats/file_kind.h"
 #include "formats/json.h"
 #include "text/detokenizer.h"
 
@@ -72,6 +73,9 @@ bool ObeysAddBosToken(std::string_view tokenizer_class) {
 Result<Tokenizer> Tokenizer::Load(const std::string& dir) {
   const std::string path = dir + "/tokenizer.json";
   ASSIGN_OR_RETURN(const std::string json, formats::ReadSmallFile(path, kMaxTokenizerBytes));
+  if (const std::string kind = formats::KindOf(json); !kind.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: {}", path, kind));
+  }
   ASSIGN_OR_RETURN(const std::string config,
                    ReadOptionalFile(dir + "/tokenizer_config.json", kMaxConfigBytes));
   ASSIGN_OR_RETURN(Tokenizer tokenizer, FromJson(json, config, path));
