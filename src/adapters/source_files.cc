@@ -32,7 +32,11 @@ Result<formats::FileLock> LockStaging(const FetchRequest& request) {
                 fmt::format("{}: {}", dir.parent_path().string(), error.message()), "source");
   }
   const std::string path = StagingLockPath(request.staging_dir);
-  auto lock = formats::FileLock::Acquire(path, request.cancelled);
+  // Whoever counts the time of a fetch counts this too.
+  const auto on_wait = [&request] {
+    if (request.progress) request.progress(0, 0);
+  };
+  auto lock = formats::FileLock::Acquire(path, request.cancelled, on_wait);
   if (lock) std::ofstream(path) << request.uri.text << "\n";  // `lorry ls` reads it
   return lock;
 }

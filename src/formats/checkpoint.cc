@@ -86,6 +86,7 @@ Result<Checkpoint> Checkpoint::Open(const std::string& model_dir) {
 Status Checkpoint::AddShard(const std::string& path) {
   ASSIGN_OR_RETURN(OpenedFile file, OpenRegular(path));
   ASSIGN_OR_RETURN(SafetensorsHeader header, SafetensorsHeader::Read(file, path));
+  WarnOfHoles(file, path);
   shards_.push_back({path, std::move(file), std::move(header)});
   for (const TensorEntry& tensor : shards_.back().header.tensors()) {
     const auto [existing, added] = tensors_.try_emplace(tensor.name, shards_.size() - 1, &tensor);

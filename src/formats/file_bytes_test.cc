@@ -61,6 +61,16 @@ TEST(FileBytesTest, AGitLfsPointerIsCalledOne) {
             std::string::npos);
 }
 
+TEST(FileBytesTest, HolesAreSeen) {
+  TempDir dir;
+  const std::string path = dir.Write("a", std::string(2 << 20, 'x'));
+  EXPECT_FALSE(IsMostlyHoles(OpenRegular(path).value()));
+  std::filesystem::resize_file(path, 16 << 20);
+  EXPECT_TRUE(IsMostlyHoles(OpenRegular(path).value()));
+  std::filesystem::resize_file(dir.Write("small", "x"), 4096);
+  EXPECT_FALSE(IsMostlyHoles(OpenRegular(dir.Path("small")).value()));
+}
+
 TEST(FileBytesTest, SmallFilesHaveALimit) {
   TempDir dir;
   const std::string path = dir.Write("a", "12345");

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/background.h"
+#include "base/log.h"
 
 namespace lorry::formats {
 namespace {
@@ -66,7 +67,21 @@ Result<OpenedFile> OpenRegular(const std::string& path) {
   if (!S_ISREG(status.st_mode)) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: not a regular file", path));
   }
-  return OpenedFile{std::move(fd), static_cast<uint64_t>(status.st_size), ModifiedNs(status)};
+  constexpr uint64_t kBlockBytes = 512;  // of st_blocks, whatever the file system's are
+  return OpenedFile{std::move(fd), static_cast<uint64_t>(status.st_size), ModifiedNs(status),
+                    static_cast<uint64_t>(status.st_blocks) * kBlockBytes};
+}
+
+bool IsMostlyHoles(const OpenedFile& file) {
+  constexpr uint64_t kLargeBytes = uint64_t{1} << 20;  // small files may lie beside their names
+  return file.size_bytes >= kLargeBytes && file.stored_bytes < file.size_bytes / 2;
+}
+
+void WarnOfHoles(const OpenedFile& file, const std::string& path) {
+  if (!IsMostlyHoles(file)) return;
+  log::Warning(
+      "{}: {} of its {} bytes are on the disk, the rest are holes; was its download completed?",
+      path, file.stored_bytes, file.size_bytes);
 }
 
 Status CheckUnchanged(const OpenedFile& file, const std::string& path) {

@@ -33,7 +33,8 @@ class FileDescriptor {
 struct OpenedFile {
   FileDescriptor fd;
   uint64_t size_bytes;
-  int64_t modified_ns;  // when it was last written to
+  int64_t modified_ns;    // when it was last written to
+  uint64_t stored_bytes;  // on the disk: fewer where it has holes or the file system compresses
 };
 
 // For reading; a pipe, a device or a directory is refused.
@@ -42,6 +43,11 @@ Result<OpenedFile> OpenRegular(const std::string& path);
 // Reads at `offset` until `out` is full or the file ends; says how many bytes came.
 Result<size_t> ReadAt(const FileDescriptor& fd, const std::string& path, uint64_t offset,
                       std::span<std::byte> out);
+
+// Most of it was never written, or compresses as trained weights do not: a download that reserved
+// its room and was not completed looks so.
+bool IsMostlyHoles(const OpenedFile& file);
+void WarnOfHoles(const OpenedFile& file, const std::string& path);
 
 // kDataLoss if somebody has written to the file, or cut or lengthened it, since it was opened. One
 // that took its name does not count: what is open is the old one.

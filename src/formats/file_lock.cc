@@ -21,7 +21,8 @@ Result<std::optional<FileLock>> FileLock::TryAcquire(const std::string& path) {
   return std::optional<FileLock>(FileLock(std::move(fd)));
 }
 
-Result<FileLock> FileLock::Acquire(const std::string& path, const std::atomic<bool>* cancelled) {
+Result<FileLock> FileLock::Acquire(const std::string& path, const std::atomic<bool>* cancelled,
+                                   const std::function<void()>& on_wait) {
   constexpr std::chrono::milliseconds kPause(20);
   for (;;) {
     ASSIGN_OR_RETURN(std::optional<FileLock> lock, TryAcquire(path));
@@ -29,6 +30,7 @@ Result<FileLock> FileLock::Acquire(const std::string& path, const std::atomic<bo
     if (cancelled != nullptr && *cancelled) {
       return Fail(ErrorCode::kCancelled, fmt::format("{}: cancelled", path));
     }
+    if (on_wait) on_wait();
     std::this_thread::sleep_for(kPause);
   }
 }

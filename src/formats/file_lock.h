@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -15,9 +16,10 @@ namespace lorry::formats {
 class FileLock {
  public:
   // Waits its turn; the file is made where it is missing, its directory must exist. kCancelled.
-  // Two locks of one process exclude each other too.
+  // Two locks of one process exclude each other too. `on_wait` is called many times a second.
   static Result<FileLock> Acquire(const std::string& path,
-                                  const std::atomic<bool>* cancelled = nullptr);
+                                  const std::atomic<bool>* cancelled = nullptr,
+                                  const std::function<void()>& on_wait = {});
   // nullopt: somebody else holds it.
   static Result<std::optional<FileLock>> TryAcquire(const std::string& path);
 

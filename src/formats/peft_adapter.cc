@@ -120,6 +120,7 @@ Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& 
                    SafetensorsHeader::Read(file, weights_path, kMaxHeaderBytes));
   ASSIGN_OR_RETURN(Fitting fitting, CheckOutlines(adapter_dir, std::move(config), header.Outlines(),
                                                   base, fit, check_size));
+  WarnOfHoles(file, weights_path);
   ASSIGN_OR_RETURN(SafetensorsFile weights,
                    SafetensorsFile::Read(file, weights_path, std::move(header)));
   ASSIGN_OR_RETURN(AssembledAdapter parts,

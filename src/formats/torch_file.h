@@ -1,5 +1,7 @@
 // A file of torch.save that holds a state dict (adapter_model.bin), read without running anything.
-// Owns: the mapping; tensors live as long as it. Thread: any, read-only. Never: executes, imports
+// Owns: the file's bytes; tensors live as long as it.
+// Thread: any, read-only.
+// Never: executes, imports
 // or constructs what the file names: of a pickle only what state dicts are made of is understood
 // (pickle_reader.h), and everything else is refused by its name.
 //

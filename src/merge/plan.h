@@ -1,6 +1,8 @@
 // What a merge will do, found out and checked before anything is written: the base, the adapters
 // that fit it, and which of them change which module.
-// Owns: the mappings of adapters and base. Thread: any, read-only. Never: drops a tensor of an
+// Owns: the adapters' bytes and the base's open files.
+// Thread: any, read-only.
+// Never: drops a tensor of an
 // adapter silently; what merging does not apply is refused by name.
 #pragma once
 

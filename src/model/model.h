@@ -38,7 +38,7 @@ class Model {
   const ModelSpec& spec() const;
   const formats::HfConfig& config() const;  // as read; adapters are matched against it
   const formats::Checkpoint& checkpoint()
-      const;  // mapped, not resident: adapters may need its rows
+      const;  // its open files, not its bytes: adapters may need its rows
   size_t weight_bytes() const;
   size_t scratch_bytes() const;  // address space; resident as far as steps have touched it
   int max_step_rows() const;
