@@ -115,6 +115,8 @@ typedef struct tk_limits {
   size_t max_output_bytes;
 } tk_limits;
 
+enum { TK_MAX_TEMPLATE_BYTES = 256 << 10 };  // of a source
+
 // variables is a JSON object that every rendering starts from: bos_token, eos_token, ...
 tk_status tk_template_new(tk_view source, tk_view variables, const tk_limits* limits,
                           tk_template** out, tk_text* error);

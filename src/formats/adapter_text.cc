@@ -90,13 +90,7 @@ Result<TextFields> ReadTextFields(const std::string& dir) {
   ASSIGN_OR_RETURN(const json::object config, ReadObjectIfThere(dir + "/tokenizer_config.json"));
   ASSIGN_OR_RETURN(const json::object map, ReadObjectIfThere(dir + "/special_tokens_map.json"));
   fields.tokenizer = TokenizerFields(config, map);
-  ASSIGN_OR_RETURN(const auto jinja,
-                   ReadIfThere(dir + "/chat_template.jinja", kMaxAdapterTemplateBytes));
-  if (jinja) {
-    fields.chat_template = json::string(*jinja);
-  } else if (const json::value* found = FindValue(config, "chat_template")) {
-    fields.chat_template = *found;
-  }
+  ASSIGN_OR_RETURN(fields.chat_templates, ReadChatTemplates(dir, config));
   const std::string generation_path = dir + "/generation_config.json";
   ASSIGN_OR_RETURN(const json::object generation, ReadObjectIfThere(generation_path));
   ASSIGN_OR_RETURN(const std::vector<TokenId> eos,
@@ -173,8 +167,8 @@ BaseText::BaseText(std::string tokenizer_path, std::string tokenizer_json, TextF
     : tokenizer_path_(std::move(tokenizer_path)),
       tokenizer_json_(std::move(tokenizer_json)),
       fields_(std::move(fields)) {
-  const std::string others =
-      json::serialize(json::array{fields_.tokenizer, fields_.chat_template, fields_.eos_token_id});
+  const std::string others = json::serialize(
+      json::array{fields_.tokenizer, ToJson(fields_.chat_templates), fields_.eos_token_id});
   digest_ = XXH3_64bits_withSeed(others.data(), others.size(),
                                  XXH3_64bits(tokenizer_json_.data(), tokenizer_json_.size()));
 }
@@ -224,9 +218,10 @@ Result<AdapterText> BaseText::ReadOwnText(const std::string& adapter_dir) const 
              roles != WithoutAddedTokens(fields_.tokenizer)) {
     config["tokenizer"] = roles;
   }
-  if (!fields.chat_template.is_null() && fields.chat_template != fields_.chat_template) {
-    config["chat_template"] = fields.chat_template;
-  }
+  ChatTemplates& own = fields.chat_templates;
+  // One for tools alone stands beside the base's for all other chats.
+  if (!own.empty() && own.main.empty()) own.main = fields_.chat_templates.main;
+  if (!own.empty() && own != fields_.chat_templates) config["chat_template"] = ToJson(own);
   if (!fields.eos_token_id.empty() && fields.eos_token_id != fields_.eos_token_id) {
     config["eos_token_id"] = fields.eos_token_id;
   }

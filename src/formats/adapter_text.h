@@ -6,18 +6,17 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
-#include <boost/json/value.hpp>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include "formats/chat_template_files.h"
 
 namespace lorry::formats {
 
 inline constexpr size_t kMaxAdapterTokenizerBytes = size_t{64} << 20;
 inline constexpr size_t kMaxAdapterConfigBytes = size_t{16} << 20;
-inline constexpr size_t kMaxAdapterTemplateBytes = size_t{256} << 10;  // chat_template.jinja
 
 struct AdapterText {
   std::string tokenizer_json;  // a whole tokenizer.json; empty: the base's
@@ -31,9 +30,9 @@ struct AdapterText {
 
 // The same of any directory, in a form that can be compared.
 struct TextFields {
-  boost::json::object tokenizer;     // fields of tokenizer_config.json that matter
-  boost::json::value chat_template;  // a string or a list of {name, template}; null: none
-  boost::json::array eos_token_id;   // of generation_config.json; empty: it does not say
+  boost::json::object tokenizer;  // fields of tokenizer_config.json that matter
+  ChatTemplates chat_templates;
+  boost::json::array eos_token_id;  // of generation_config.json; empty: it does not say
 };
 
 class BaseText {

@@ -138,10 +138,30 @@ TEST_F(AdapterTextTest, WhatCannotBeReadIsRefusedByName) {
   EXPECT_EQ(Refusal().code, ErrorCode::kUnfit);
   EXPECT_THAT(Refusal().message, HasSubstr("eos_token_id"));
   adapter_dir_.Write("generation_config.json", "{}");
-  adapter_dir_.Write("chat_template.jinja", std::string(kMaxAdapterTemplateBytes + 1, ' '));
+  adapter_dir_.Write("chat_template.jinja", std::string(kMaxChatTemplateBytes + 1, ' '));
   EXPECT_EQ(Refusal().code, ErrorCode::kTooLarge);
   EXPECT_EQ(Refusal().param, "source");
   EXPECT_THAT(Refusal().message, HasSubstr("the limit is 262144"));
+}
+
+TEST_F(AdapterTextTest, ATemplateForToolsStandsBesideTheBases) {
+  const auto templates = [](std::string_view main, std::string_view tool_use) {
+    return boost::json::array{{{"name", "default"}, {"template", main}},
+                              {{"name", "tool_use"}, {"template", tool_use}}};
+  };
+  adapter_dir_.Write("additional_chat_templates/tool_use.jinja", "tools");
+  EXPECT_EQ(Config().at("chat_template"), templates("{{ messages }}", "tools"));
+  adapter_dir_.Write("chat_template.jinja", "own");
+  EXPECT_EQ(Config().at("chat_template"), templates("own", "tools"));
+  // The base has both: a copy is nothing, in whatever form.
+  base_dir_.Write("chat_template.jinja", "own");
+  base_dir_.Write("additional_chat_templates/tool_use.jinja", "tools");
+  EXPECT_TRUE(OwnText().empty());
+}
+
+TEST_F(AdapterTextTest, ATemplateMayBeAProcessors) {
+  adapter_dir_.Write("chat_template.json", R"({"chat_template": "processor"})");
+  EXPECT_EQ(Config().at("chat_template"), "processor");
 }
 
 }  // namespace

@@ -6,13 +6,14 @@
 #include <filesystem>
 #include <utility>
 
+#include "formats/chat_template_files.h"
 #include "formats/file_bytes.h"
 #include "formats/json.h"
 
 namespace lorry::text {
 namespace {
 
-constexpr size_t kMaxTemplateBytes = size_t{256} << 10;
+static_assert(formats::kMaxChatTemplateBytes == TK_MAX_TEMPLATE_BYTES);
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 
 bool Exists(const std::string& path) {
@@ -32,57 +33,32 @@ std::string TokenVariables(const SpecialTokens& tokens) {
   return boost::json::serialize(variables);
 }
 
-struct Sources {
-  std::string main;
-  std::string tool_use;
-};
-
-// "chat_template" of tokenizer_config.json: a template, or a list of {name, template}.
-Result<Sources> ReadSources(const formats::JsonFields& fields) {
-  Sources sources;
-  const boost::json::value* value = fields.Find("chat_template");
-  if (value == nullptr) return sources;
-  if (const auto* text = value->if_string()) {
-    sources.main = *text;
-    return sources;
-  }
-  const auto* list = value->if_array();
-  if (list == nullptr) return fields.FieldError("chat_template", "is neither a string nor a list");
-  for (const boost::json::value& item : *list) {
-    const auto* object = item.if_object();
-    if (object == nullptr)
-      return fields.FieldError("chat_template", "has an item that is no object");
-    const formats::JsonFields named(*object, fields.where() + ": chat_template");
-    ASSIGN_OR_RETURN(const std::string name, named.Required<std::string>("name"));
-    ASSIGN_OR_RETURN(std::string source, named.Required<std::string>("template"));
-    if (name == "default") sources.main = std::move(source);
-    if (name == "tool_use") sources.tool_use = std::move(source);
-  }
-  return sources;
-}
-
 }  // namespace
 
 Result<ChatTemplate> ChatTemplate::Load(const std::string& dir, const Tokenizer& tokenizer,
                                         const std::string& file, const ChatTemplateLimits& limits) {
-  std::string path = file.empty() ? dir + "/chat_template.jinja" : file;
-  Sources sources;
-  if (!file.empty() || Exists(path)) {
-    ASSIGN_OR_RETURN(sources.main, formats::ReadSmallFile(path, kMaxTemplateBytes));
-  } else if (path = dir + "/tokenizer_config.json"; Exists(path)) {
-    ASSIGN_OR_RETURN(const std::string json, formats::ReadSmallFile(path, kMaxConfigBytes));
-    ASSIGN_OR_RETURN(const boost::json::object config, formats::ParseJsonObject(json, path));
-    ASSIGN_OR_RETURN(sources, ReadSources({config, path}));
+  formats::ChatTemplates templates;
+  if (!file.empty()) {
+    templates.where = file;
+    ASSIGN_OR_RETURN(templates.main, formats::ReadSmallFile(file, formats::kMaxChatTemplateBytes));
+  } else {
+    boost::json::object config;
+    if (const std::string path = dir + "/tokenizer_config.json"; Exists(path)) {
+      ASSIGN_OR_RETURN(const std::string json, formats::ReadSmallFile(path, kMaxConfigBytes));
+      ASSIGN_OR_RETURN(config, formats::ParseJsonObject(json, path));
+    }
+    ASSIGN_OR_RETURN(templates, formats::ReadChatTemplates(dir, config));
   }
-  if (sources.main.empty()) {
+  if (templates.main.empty()) {
     return Fail(ErrorCode::kNotFound,
                 fmt::format("the model in {} has no chat template (neither chat_template.jinja nor "
                             "\"chat_template\" in tokenizer_config.json); give one with "
                             "--chat-template FILE, or use /v1/completions",
                             dir));
   }
-  return Compile({std::move(sources.main), std::move(sources.tool_use), path, limits},
-                 tokenizer.special_tokens(), nullptr, InProcess());
+  return Compile(
+      {std::move(templates.main), std::move(templates.tool_use), templates.where, limits},
+      tokenizer.special_tokens(), nullptr, InProcess());
 }
 
 Result<ChatTemplate> ChatTemplate::FromSource(std::string_view source,
@@ -95,7 +71,7 @@ Result<ChatTemplate> ChatTemplate::FromSource(std::string_view source,
 
 Result<ChatTemplate> ChatTemplate::FromFields(const formats::JsonFields& fields,
                                               const Tokenizer& tokenizer, TextBackend& backend) {
-  ASSIGN_OR_RETURN(Sources sources, ReadSources(fields));
+  ASSIGN_OR_RETURN(formats::ChatTemplates sources, formats::ParseChatTemplates(fields));
   if (sources.main.empty()) {
     return fields.FieldError("chat_template", "has no default template");
   }

@@ -46,8 +46,8 @@ struct ChatTemplateLimits {
 
 class ChatTemplate {
  public:
-  // From `file` if given, else chat_template.jinja in `dir`, else "chat_template" of its
-  // tokenizer_config.json (a string, or a list of named templates). kNotFound if there is none.
+  // From `file` if given, else where formats/chat_template_files.h finds one in `dir`. kNotFound if
+  // there is none.
   static Result<ChatTemplate> Load(const std::string& dir, const Tokenizer& tokenizer,
                                    const std::string& file = {},
                                    const ChatTemplateLimits& limits = {});

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "formats/chat_template_files.h"
 #include "text/chat_template.h"
 #include "text/test_data.h"
 
@@ -57,6 +58,31 @@ TEST_F(ChatTemplateLoadTest, AListHasATemplateForTools) {
   const auto chat_template = Load();
   EXPECT_EQ(Rendered(chat_template), "plain");
   EXPECT_EQ(Rendered(chat_template, "[{}]"), "tools");
+}
+
+TEST_F(ChatTemplateLoadTest, ATemplateForToolsMayBeAFileOfItsOwn) {
+  std::filesystem::create_directories(dir_ / "additional_chat_templates");
+  Write("additional_chat_templates/tool_use.jinja", "tools");
+  Write("tokenizer_config.json", R"({"chat_template": "config"})");
+  EXPECT_EQ(Rendered(Load()), "config");
+  EXPECT_EQ(Rendered(Load(), "[{}]"), "tools");
+  Write("chat_template.jinja", "file");
+  EXPECT_EQ(Rendered(Load()), "file");
+  EXPECT_EQ(Rendered(Load(), "[{}]"), "tools");
+}
+
+TEST_F(ChatTemplateLoadTest, TheLimitIsOneInAllPlaces) {
+  const auto sized = [&](size_t num_bytes) {
+    Write("chat_template.jinja", "{#" + std::string(num_bytes - 5, 'x') + "#}y");
+    return Rendered(Load());
+  };
+  EXPECT_EQ(sized(formats::kMaxChatTemplateBytes), "y");
+  EXPECT_THAT(sized(formats::kMaxChatTemplateBytes + 1), HasSubstr("262144"));
+  // A template in a larger file is held against the same.
+  const auto made =
+      ChatTemplate::FromSource(std::string(formats::kMaxChatTemplateBytes + 1, 'x'), {}, "config");
+  ASSERT_FALSE(made);
+  EXPECT_THAT(made.error().message, HasSubstr("the limit is 262144"));
 }
 
 TEST_F(ChatTemplateLoadTest, AModelWithoutATemplateSaysWhatToDo) {
