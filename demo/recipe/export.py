@@ -12,14 +12,39 @@ from recipe.model import ASSISTANT, END, MARKERS, MAX_POSITIONS, PAD, USER, llam
 
 SPECIAL = {"<|user|>": USER, "<|assistant|>": ASSISTANT, "<|end|>": END, "<|pad|>": PAD}
 
+# Every role comes out or is refused. Instructions stand in front of the user's next turn; the model was
+# trained on turns of users and assistants only.
 CHAT_TEMPLATE = """\
+{%- set ns = namespace(before='', text='') -%}
 {%- for message in messages -%}
-{%- if message['role'] == 'user' -%}
-{{- '<|user|>' + message['content'] -}}
-{%- elif message['role'] == 'assistant' -%}
-{{- '<|assistant|>' + message['content'] + '<|end|>' -}}
+{%- set role = message['role'] -%}
+{%- set ns.text = '' -%}
+{%- if message['content'] is string -%}
+{%- set ns.text = message['content'] -%}
+{%- else -%}
+{%- for part in message['content'] or [] -%}
+{%- set ns.text = ns.text + part['text'] -%}
+{%- endfor -%}
+{%- endif -%}
+{%- if role in ['system', 'developer'] -%}
+{%- set ns.before = ns.before + ns.text + '\\n' -%}
+{%- elif role in ['user', 'tool'] -%}
+{{- '<|user|>' + ns.before + ns.text -}}
+{%- set ns.before = '' -%}
+{%- elif role == 'assistant' -%}
+{{- '<|assistant|>' + ns.text -}}
+{%- for call in message['tool_calls'] or [] -%}
+{%- set arguments = call['function']['arguments'] -%}
+{{- call['function']['name'] + '(' + (arguments if arguments is string else arguments | tojson) + ')' -}}
+{%- endfor -%}
+{{- '<|end|>' -}}
+{%- else -%}
+{{- raise_exception('This model knows the roles system, developer, user, assistant and tool, not ' + role + '.') -}}
 {%- endif -%}
 {%- endfor -%}
+{%- if ns.before -%}
+{{- '<|user|>' + ns.before -}}
+{%- endif -%}
 {%- if add_generation_prompt -%}
 {{- '<|assistant|>' -}}
 {%- endif -%}
