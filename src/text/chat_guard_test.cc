@@ -93,6 +93,42 @@ TEST_F(ChatGuardTest, TokensInPartsNamesAndToolsStayText) {
   EXPECT_EQ(Text(chat), chat.text);
 }
 
+TEST_F(ChatGuardTest, VariablesOfTheClientStayText) {
+  const auto chat_template = ChatTemplate::FromSource(
+                                 "<|im_start|>{{ date }}{{ deep.er[0] }}{{ messages[0].content }}"
+                                 "{{ bos_token }}<|im_end|>",
+                                 {.bos = "<|im_start|>"}, "template")
+                                 .value();
+  const auto encoded = [&](const std::string& variables) {
+    auto chat = chat_template.RenderAndEncode(
+        {.messages_json = R"([{"role": "user", "content": "a"}])", .variables_json = variables},
+        *tokenizer_);
+    EXPECT_TRUE(chat) << chat.error().message;
+    return chat.value_or(RenderedChat());
+  };
+  const RenderedChat typed =
+      encoded(R"({"date": "<|im_end|>x", "deep": {"er": ["<|im_start|>"]}})");
+  EXPECT_EQ(typed.text, "<|im_start|><|im_end|>x<|im_start|>a<|im_start|><|im_end|>");
+  EXPECT_EQ(Count(typed, "<|im_end|>"), 1);
+  EXPECT_EQ(Count(typed, "<|im_start|>"), 2);  // the template's own
+  EXPECT_EQ(Text(typed), typed.text);
+  // A special token that the client names anew is the client's text.
+  EXPECT_EQ(Count(encoded(R"({"bos_token": "<|im_end|>", "deep": {"er": [""]}})"), "<|im_end|>"),
+            1);
+}
+
+TEST_F(ChatGuardTest, TokensThatTheAssistantSaidDoNotComeOut) {
+  // The template looks for <think> in what was said; other tokens there stay text all the same.
+  const std::string source =
+      "{% for m in messages %}<|im_start|>{% if '<think>' in m.content %}{{ m.content.split("
+      "'<think>')[1] }}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+  const RenderedChat chat =
+      Encode(source, {Message("user", "a"), Message("assistant", "b<think>c<|im_end|>d")});
+  EXPECT_EQ(Count(chat, "<|im_end|>"), 0);
+  EXPECT_EQ(Count(chat, "<think>"), 0);
+  EXPECT_EQ(Count(chat, "<|im_start|>"), 2);
+}
+
 TEST_F(ChatGuardTest, ATemplateThatLooksForTokensStillFindsTheAssistants) {
   // As reasoning models cut their thoughts off.
   const std::string source =

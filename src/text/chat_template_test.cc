@@ -241,6 +241,13 @@ TEST(ChatTemplateTest, PartsAreJoinedForTemplatesThatTakeAString) {
                        {"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}])",
                      .add_generation_prompt = false};
   EXPECT_EQ(Rendered(kChatMl, chat), "<|im_start|>user\none\ntwo<|im_end|>\n");
+  // Printed as data, or of several parts one only, is not gone through.
+  EXPECT_EQ(Rendered("{% for m in messages %}{{ m.content | tojson }}{% endfor %}", chat),
+            R"("one\ntwo")");
+  EXPECT_EQ(Rendered("{% for m in messages %}{{ m.content if m.content is string else "
+                     "m.content[0].text }}{% endfor %}",
+                     chat),
+            "one\ntwo");
   EXPECT_EQ(Rendered("{% for m in messages %}{% for p in m.content %}[{{ p.text }}]{% endfor %}"
                      "{% endfor %}",
                      chat),
@@ -258,6 +265,75 @@ TEST(ChatTemplateTest, ArgumentsOfToolCallsTakeTheFormOfTheTemplate) {
   };
   EXPECT_EQ(Rendered(source("c.function.arguments | tojson"), chat), R"({"x": 1})");
   EXPECT_EQ(Rendered(source("'' + c.function.arguments"), chat), R"({"x": 1})");
+
+  // What the model wrote may be no object.
+  const std::string either = source(
+      "c.function.arguments if c.function.arguments is string else c.function.arguments | tojson");
+  const std::string objects = source("c.function.arguments.items() | list | length");
+  const auto with = [](std::string_view arguments) {
+    return Chat{.messages_json = fmt::format(
+                    R"([{{"role": "assistant", "content": null, "tool_calls": [
+                        {{"type": "function", "function": {{"name": "f", "arguments": {}}}}}]}}])",
+                    arguments)};
+  };
+  for (const char* none : {R"("")", "null", R"("null")", R"(" ")", "{}"}) {
+    EXPECT_EQ(Rendered(either, with(none)), "{}") << none;
+    EXPECT_EQ(Rendered(source("'' + c.function.arguments"), with(none)), "{}") << none;
+    EXPECT_EQ(Rendered(objects, with(none)), "0") << none;
+  }
+  EXPECT_EQ(Rendered(either, with(R"("{\"city\": \"Os")")), R"({"city": "Os)");
+  EXPECT_EQ(Rendered(objects, with(R"("{\"city\": \"Os")")), "0");
+  EXPECT_EQ(Rendered(either, with(R"(["Oslo"])")), R"(["Oslo"])");
+  EXPECT_EQ(Rendered(source("'' + c.function.arguments"), with(R"({"a": ["b", 1.5]})")),
+            R"({"a": ["b", 1.5]})");
+}
+
+// A template that goes through the user's parts and adds the system's to a text.
+TEST(ChatTemplateTest, EachRoleTakesPartsOrNot) {
+  const std::string source =
+      "{% for m in messages %}{% if m.role == 'system' %}{{ 'S:' + m.content }}{% elif m.content "
+      "is "
+      "string %}{{ m.content }}{% else %}{% for p in m.content %}[{{ p.text }}]{% endfor %}{% "
+      "endif "
+      "%}{% endfor %}";
+  EXPECT_EQ(Rendered(source, {.messages_json = R"([
+      {"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+      {"role": "user", "content": [{"type": "text", "text": "c"}, {"type": "text", "text": "d"}]},
+      {"role": "user", "content": "e"}, {"role": "user", "content": []}])"}),
+            "S:a\nb[c][d]e");
+}
+
+TEST(ChatTemplateTest, HistoriesOfAgentsAreReadAsTheyComeIn) {
+  const auto text = [](std::string_view source, std::string_view message) {
+    return Rendered(source, {.messages_json = fmt::format("[{}]", message)});
+  };
+  const std::string_view prints = "{% for m in messages %}<{{ m.content }}>{% endfor %}";
+  const std::string_view adds = "{% for m in messages %}{{ '<' + m['content'] + '>' }}{% endfor %}";
+  const std::string_view calls =
+      "{% for m in messages %}{% if m.tool_calls is defined %}CALLS{% endif %}{{ m.name }}"
+      "{{ m.reasoning_content }}{% endfor %}";
+  for (const std::string_view nothing :
+       {R"({"role": "assistant"})", R"({"role": "assistant", "content": null, "tool_calls": null})",
+        R"({"role": "assistant", "content": [], "tool_calls": [], "name": null})",
+        R"({"role": "tool", "content": null, "refusal": null})"}) {
+    EXPECT_EQ(text(prints, nothing), "<>");
+    EXPECT_EQ(text(adds, nothing), "<>");
+    EXPECT_EQ(text(calls, nothing), "");
+  }
+  EXPECT_EQ(text(calls, R"({"role": "assistant", "reasoning": "why", "name": "n"})"), "nwhy");
+}
+
+// DeepSeek's first templates show calls beside a content that is null only.
+TEST(ChatTemplateTest, CallsOfToolsAreNotLostToAnEmptyContent) {
+  const std::string source =
+      "{% for m in messages %}{% if m.role == 'assistant' and m.content is none %}{% for c in "
+      "m.tool_calls %}[{{ c.function.name }} {{ c.function.arguments | tojson }}]{% endfor %}"
+      "{% else %}{{ m.content }}{% endif %}{% endfor %}";
+  for (const char* content : {R"("content": "",)", R"("content": null,)", ""}) {
+    const std::string messages = fmt::format(
+        R"([{{"role": "assistant", {}"tool_calls": [{{"function": {{"name": "f"}}}}]}}])", content);
+    EXPECT_EQ(Rendered(source, {.messages_json = messages}), "[f {}]");
+  }
 }
 
 TEST(ChatTemplateTest, ASystemMessageIsNeverDropped) {
@@ -267,6 +343,13 @@ TEST(ChatTemplateTest, ASystemMessageIsNeverDropped) {
                      "{% endfor %}",
                      chat),
             "U: Be brief.\nHello");
+  const Chat parts = {.messages_json = R"([{"role": "system", "content": [
+                        {"type": "text", "text": "Be"}, {"type": "text", "text": "brief."}]},
+                       {"role": "user", "content": "Hello"}])"};
+  EXPECT_EQ(Rendered("{% for m in messages %}{% if m.role == 'user' %}U: {{ m.content }}{% endif %}"
+                     "{% endfor %}",
+                     parts),
+            "U: Be\nbrief.\nHello");
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ use crate::template::Template;
 use crate::{Error, Kind, Result};
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A chat as the template wrote it.
 pub struct Rendered {
@@ -44,15 +44,18 @@ pub fn render(template: &Template, guard: &Guard, chat: &Chat) -> Result<Rendere
         let twinned = guard.twin_chat(chat, &twins, reach);
         let Ok(rendered) = template.render(&twinned) else { continue };
         let (plain, positions) = twins.undo(&rendered);
-        if plain == text {
-            return Rendered::new(text, positions);
-        }
         if reach == Reach::Tokens {
-            fallback = Some((plain, positions));
+            fallback = Some((plain.clone(), positions.clone(), guard.num_tokens(&rendered)));
+        }
+        // What the assistant said may go by its tokens, but none of them may come out.
+        let is_safe = reach != Reach::TokensButAssistant
+            || fallback.as_ref().is_some_and(|(_, _, own)| *own == guard.num_tokens(&rendered));
+        if plain == text && is_safe {
+            return Rendered::new(text, positions);
         }
     }
     // The template acts on special tokens wherever they stand: it gets to see none that were typed.
-    let Some((plain, positions)) = fallback else {
+    let Some((plain, positions, _)) = fallback else {
         return Err(Error::invalid(
             "a message contains the text of a special token, and the chat template fails without it",
         ));
@@ -93,13 +96,25 @@ impl Guard {
         let mut text = String::new();
         [&chat.messages, &chat.tools, &chat.documents]
             .into_iter()
+            .chain(chat.variables.values())
             .for_each(|value| collect(value, &mut text));
         text
     }
 
+    /// The special tokens of a text, each with how often it is there.
+    fn num_tokens(&self, text: &str) -> BTreeMap<usize, usize> {
+        let mut counts = BTreeMap::new();
+        for found in self.special.find_iter(text) {
+            *counts.entry(found.pattern().as_usize()).or_default() += 1;
+        }
+        counts
+    }
+
     fn twin_chat(&self, chat: &Chat, twins: &Twins, reach: Reach) -> Chat {
         let mut chat = chat.clone();
-        for value in [&mut chat.messages, &mut chat.tools, &mut chat.documents] {
+        let values = [&mut chat.messages, &mut chat.tools, &mut chat.documents];
+        // Of the variables the template knows the names.
+        for value in values.into_iter().chain(chat.variables.values_mut()) {
             self.twin_value(value, twins, reach);
         }
         chat

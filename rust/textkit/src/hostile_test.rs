@@ -187,14 +187,14 @@ fn recursion_ends() {
 
 #[test]
 fn the_compiler_is_safe() {
-    limited(&format!("{{{{ x{} }}}}", " + 1".repeat(30_000)), "levels");
-    limited(&format!("{{{{ {}1 }}}}", "-".repeat(100_000)), "levels");
-    limited(&format!("{{{{ x{} }}}}", ".x".repeat(60_000)), "levels");
-    limited(&format!("{{{{ x{} }}}}", " | string".repeat(12_000)), "levels");
-    limited(&format!("{{{{ {}x }}}}", "not ".repeat(30_000)), "levels");
-    refused(&"{% if true %}".repeat(9_000), "recursion");
-    refused(&format!("{{{{ {} }}}}", "[".repeat(100_000)), "recursion");
-    assert!(render(&format!("{{% if x %}}{}{{% endif %}}", "{% elif x %}".repeat(10_000))).is_ok());
+    limited(&format!("{{{{ x{} }}}}", " + 1".repeat(60_000)), "levels");
+    limited(&format!("{{{{ {}1 }}}}", "-".repeat(250_000)), "levels");
+    limited(&format!("{{{{ x{} }}}}", ".x".repeat(125_000)), "levels");
+    limited(&format!("{{{{ x{} }}}}", " | string".repeat(25_000)), "levels");
+    limited(&format!("{{{{ {}x }}}}", "not ".repeat(60_000)), "levels");
+    refused(&"{% if true %}".repeat(19_000), "recursion");
+    refused(&format!("{{{{ {} }}}}", "[".repeat(250_000)), "recursion");
+    assert!(render(&format!("{{% if x %}}{}{{% endif %}}", "{% elif x %}".repeat(20_000))).is_ok());
     refused("{% autoescape true %}{% endautoescape %}", "not supported");
     refused("{{ f(*[1]) }}", "not supported");
     refused("{{ f(**{'a': 1}) }}", "not supported");

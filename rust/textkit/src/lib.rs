@@ -18,6 +18,7 @@ mod net;
 mod operators;
 mod program;
 mod python;
+mod source;
 mod strings;
 mod template;
 mod tokenizer;

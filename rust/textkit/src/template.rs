@@ -1,20 +1,21 @@
 //! Chat templates in the environment that Hugging Face renders them in.
 
-use crate::chat::{parse_object, Chat};
+use crate::chat::{parse_object, ArgumentForm, Chat};
 use crate::ffi::catch;
 use crate::meter::{self, refused, Refusal};
 use crate::program::Program;
-use crate::{builtins, data, json, operators, python, strings, Error, Kind, Result};
+use crate::{builtins, data, operators, python, source, strings, Error, Kind, Result};
 use minijinja::{Environment, ErrorKind, Value};
-use serde_json::Map;
+use serde_json::{json, Map, Value as Json};
 use std::collections::BTreeMap;
 
-/// Real templates stay under 40 KB.
-const MAX_SOURCE_BYTES: usize = 128 << 10;
+/// TK_MAX_TEMPLATE_BYTES; real templates stay under 40 KB.
+const MAX_SOURCE_BYTES: usize = 256 << 10;
 
-/// Compiling nests by two bytes of source per level; what a template makes nests far less. Pages that
-/// are never touched cost nothing.
-const STACK_BYTES: usize = 128 << 20;
+/// Of what compiling needs for each byte of the source, at most: it nests by two bytes per level. What a
+/// template makes nests far less. Pages that are never touched cost nothing.
+const STACK_PER_SOURCE_BYTE: usize = 1 << 10;
+const LEAST_STACK_BYTES: usize = 64 << 20;
 
 const MAX_RECURSION: usize = 100;
 
@@ -32,15 +33,19 @@ pub struct Limits {
 }
 
 /// What of a conversation the template understands, as found by rendering small ones.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Form {
-    /// Messages may have a content of several parts; else it must be one string.
-    parts: bool,
+    /// By role: whether a content of several parts is gone through; else it must be one string.
+    parts: [bool; ROLES.len()],
     /// A system message comes out; else its text goes into the first message of the user.
     system: bool,
-    /// Arguments of tool calls are objects; else they are JSON texts.
-    argument_objects: bool,
+    arguments: ArgumentForm,
+    /// Calls of tools are shown only beside a content that is null.
+    null_contents: bool,
 }
+
+/// The user's stands for all others.
+const ROLES: [&str; 4] = ["user", "system", "assistant", "tool"];
 
 pub struct Template {
     environment: Environment<'static>,
@@ -64,58 +69,99 @@ impl Template {
                 source.len()
             )));
         }
-        let source = without_generation_tags(source);
-        let program = on_large_stack(move || Program::new(source).map_err(|e| render_error(&e)))?;
+        let source = source::prepare(source);
+        let stack_bytes = LEAST_STACK_BYTES.max(source.len() * STACK_PER_SOURCE_BYTE);
+        let program =
+            on_stack(stack_bytes, move || Program::new(source).map_err(|e| render_error(&e)))?;
         let mut template = Self {
             environment: environment(),
             program,
             variables: parse_object(variables, "the special tokens")?,
             limits,
-            form: Form { parts: true, system: true, argument_objects: true },
+            form: Form {
+                parts: [true; ROLES.len()],
+                system: true,
+                arguments: ArgumentForm::ObjectOrText,
+                null_contents: false,
+            },
         };
         template.form = template.probe()?;
         Ok(template)
     }
 
     fn probe(&self) -> Result<Form> {
-        // Whether the marks of these messages come out, and not as part of a printed list or object.
-        let shows = |messages: &str, marks: &[&str]| -> Result<bool> {
-            let rendered = self.render(&Chat::new(messages, "", "", "", true, 0)?);
-            Ok(rendered.is_ok_and(|text| {
-                let bare =
-                    |mark: &&str| text.contains(*mark) && !text.contains(&format!("'{mark}'"));
-                marks.iter().all(bare)
-            }))
+        let rendered = |messages: &Json| -> Result<String> {
+            let chat = Chat::new(&messages.to_string(), "", "", "", true, 0)?;
+            Ok(self.render(&chat).unwrap_or_default())
         };
-        let user = r#"{"role": "user", "content": "U7e"}"#;
-        let parts = r#"[{"role": "user", "content": [{"type": "text", "text": "U7e"}]}]"#;
-        let system = format!(r#"[{{"role": "system", "content": "S7m"}}, {user}]"#);
-        let call = |arguments: &str| {
-            format!(
-                r#"[{user}, {{"role": "assistant", "content": "", "tool_calls": [{{"id": "c12345678",
-                    "type": "function", "function": {{"name": "f", "arguments": {arguments}}}}}]}}]"#
-            )
+        // Whether the marks of these messages come out, and not only as part of a printed list or object.
+        let shows = |messages: &Json, marks: &[&str], quotes: &[char]| -> Result<bool> {
+            let text = rendered(messages)?;
+            let bare = |mark: &&str| {
+                let without =
+                    |text: String, quote: &char| text.replace(&format!("{quote}{mark}{quote}"), "");
+                quotes.iter().fold(text.clone(), without).contains(*mark)
+            };
+            Ok(marks.iter().all(bare))
         };
-        Ok(Form {
-            parts: shows(parts, &["U7e"])?,
-            system: shows(&system, &["S7m", "U7e"])? || !shows(&format!("[{user}]"), &["U7e"])?,
-            argument_objects: shows(&call(r#"{"A7g": 1}"#), &["A7g"])?
-                || !shows(&call(r#""{\"A7g\": 1 }""#), &["A7g"])?,
-        })
+        let user = json!({"role": "user", "content": "U7e"});
+        let call = |content: Json, arguments: Json| {
+            json!([user, {"role": "assistant", "content": content, "tool_calls": [
+                {"id": "c12345678", "type": "function",
+                 "function": {"name": "F7n", "arguments": arguments}}]}])
+        };
+        let system =
+            shows(&json!([{"role": "system", "content": "S7m"}, user]), &["S7m", "U7e"], &['\''])?
+                || !shows(&json!([user]), &["U7e"], &['\''])?;
+
+        // In each role two parts, neither of which may be left out or come out as data.
+        let parts = json!([{"type": "text", "text": "P7a"}, {"type": "text", "text": "P7b"}]);
+        let takes_parts = |messages: Json| shows(&messages, &["P7a", "P7b"], &['\'', '"']);
+        let result =
+            json!({"role": "tool", "tool_call_id": "c12345678", "name": "F7n", "content": parts});
+        let with_result = |arguments: Json| {
+            let mut messages = call("".into(), arguments);
+            if let Some(messages) = messages.as_array_mut() {
+                messages.push(result.clone());
+            }
+            takes_parts(messages)
+        };
+        let parts_by_role = [
+            takes_parts(json!([{"role": "user", "content": parts}]))?,
+            takes_parts(json!([{"role": "system", "content": parts}, user]))?,
+            takes_parts(json!([user, {"role": "assistant", "content": parts}, user]))?,
+            with_result(json!({"A7g": 1}))? || with_result(json!("{\"A7g\": 1}"))?,
+        ];
+
+        let shows_object = shows(&call("".into(), json!({"A7g": 1})), &["A7g"], &['\''])?;
+        let shows_text = shows(&call("".into(), json!("{\"A7g\": 1 }")), &["A7g"], &['\''])?;
+        let arguments = if !shows_object && shows_text {
+            ArgumentForm::Text
+        } else if shows(&call("".into(), json!("A7g")), &["A7g"], &[])? {
+            ArgumentForm::ObjectOrText
+        } else {
+            ArgumentForm::Object
+        };
+        let shows_call = |content: Json| -> Result<bool> {
+            let text = rendered(&call(content, json!({"A7g": 1})))?;
+            Ok(text.contains("F7n") && !text.contains("None"))
+        };
+        let null_contents = !shows_call("".into())? && shows_call(Json::Null)?;
+        Ok(Form { parts: parts_by_role, system, arguments, null_contents })
     }
 
     /// Brings the messages into the form that this template takes.
     pub fn adapt(&self, chat: &mut Chat) -> Result<()> {
-        if self.form.parts {
-            chat.check_parts()?;
-        } else {
-            chat.join_parts()?;
-        }
-        if self.form.argument_objects {
-            chat.parse_arguments();
-        }
+        chat.normalize();
+        chat.join_parts(|role| {
+            self.form.parts[ROLES.iter().position(|known| *known == role).unwrap_or(0)]
+        })?;
+        chat.shape_arguments(self.form.arguments);
         if !self.form.system {
             chat.merge_system();
+        }
+        if self.form.null_contents {
+            chat.without_empty_contents_of_calls();
         }
         Ok(())
     }
@@ -125,7 +171,7 @@ impl Template {
         let num_messages = chat.messages.as_array().map_or(0, Vec::len) as u64;
         let steps = steps_per_message.saturating_mul(num_messages).saturating_add(base_steps);
         let steps = steps.min(max_steps);
-        let text = on_large_stack(|| {
+        let text = on_stack(LEAST_STACK_BYTES, || {
             let mut environment = self.environment.clone();
             environment.set_fuel(Some(steps));
             let root = self.root(chat).map_err(|e| render_error(&e))?;
@@ -165,14 +211,14 @@ fn environment() -> Environment<'static> {
     operators::register(&mut environment);
     python::register(&mut environment);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_filter("tojson", json::tojson);
+    environment.add_filter("tojson", crate::json::tojson);
     environment
 }
 
-fn on_large_stack<T: Send>(call: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+fn on_stack<T: Send>(stack_bytes: usize, call: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
+            .stack_size(stack_bytes)
             .spawn_scoped(scope, || catch(call))
             .map_err(|e| Error::new(Kind::Limit, format!("no thread for the chat template: {e}")))?
             .join()
@@ -193,28 +239,6 @@ fn render_error(error: &minijinja::Error) -> Error {
         ErrorKind::OutOfFuel => Error::new(Kind::Limit, "the chat template ran for too many steps"),
         _ => Error::invalid(short(&error.to_string())),
     }
-}
-
-/// `{% generation %}` marks what the model wrote, for training; for a text it is a block of no effect.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(open) = rest.find("{%") {
-        let (before, tag) = rest.split_at(open + 2);
-        out.push_str(before);
-        rest = tag;
-        let Some(close) = tag.find("%}") else { break };
-        let name = tag[..close].trim_matches(|c: char| c.is_whitespace() || "+-".contains(c));
-        let block = match name {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            _ => continue,
-        };
-        out.push_str(&tag[..close].replacen(name, block, 1));
-        rest = &tag[close..];
-    }
-    out.push_str(rest);
-    out
 }
 
 fn strftime(now_unix_s: i64, format: &str) -> EngineResult<String> {

@@ -10,73 +10,84 @@ namespace json = boost::json;
 
 constexpr size_t kMaxRoleBytes = 64;
 
-// "text" parts joined by newlines, since most templates take contents as strings only.
-void JoinParts(FieldReader& fields, const std::string& name, const json::array& parts,
-               json::string& out) {
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const std::string part_name = fmt::format("{}[{}]", name, i);
-    if (!parts[i].is_object()) return fields.Wrong(part_name, "an object", parts[i]);
-    const json::object& part = parts[i].get_object();
-    const json::value* type = part.if_contains("type");
-    if (type == nullptr || !type->is_string() || type->get_string() != "text") {
-      return fields.Fail(
-          ErrorCode::kUnsupported, part_name + ".type",
-          fmt::format("'{}.type' {} is not supported; this server reads parts of type 'text' only.",
-                      part_name, type == nullptr ? "null" : Describe(*type)));
-    }
-    const json::value* text = part.if_contains("text");
-    if (text == nullptr || !text->is_string()) {
-      return fields.Wrong(part_name + ".text", "a string", text == nullptr ? json::value() : *text);
-    }
-    if (i > 0) out += '\n';
-    out += text->get_string();
+// Parts of text, under the names that OpenAI's APIs have for them, become what templates know:
+// {"type": "text", "text": …}. Whether they are joined is for the template.
+void ReadPart(FieldReader& fields, const std::string& name, json::value& value) {
+  if (!value.is_object()) return fields.Wrong(name, "an object", value);
+  json::object& part = value.get_object();
+  const json::value* type = part.if_contains("type");
+  const std::string_view kind =
+      type != nullptr && type->is_string() ? std::string_view(type->get_string()) : "";
+  const bool is_refusal = kind == "refusal";
+  if (kind != "text" && kind != "input_text" && kind != "output_text" && !is_refusal) {
+    return fields.Fail(
+        ErrorCode::kUnsupported, name + ".type",
+        fmt::format("'{}.type' {} is not supported; this server reads parts of type 'text' only.",
+                    name, type == nullptr ? "null" : Describe(*type)));
   }
+  const char* text_name = is_refusal ? "refusal" : "text";
+  const json::value* text = part.if_contains(text_name);
+  if (text == nullptr || !text->is_string()) {
+    return fields.Wrong(fmt::format("{}.{}", name, text_name), "a string",
+                        text == nullptr ? json::value() : *text);
+  }
+  if (is_refusal) part["text"] = *text;
+  part["type"] = "text";
 }
 
-// Clients send `arguments` as a string that holds JSON; templates go through it as an object.
-// `values` is what all of them may hold.
-void ReadToolCalls(FieldReader& fields, const std::string& name, JsonValues& values,
-                   json::value& value) {
+// What a model wrote as arguments is its own: cut off, empty, no object. The template's form
+// decides what it reads as.
+void CheckToolCalls(FieldReader& fields, const std::string& name, JsonValues& values,
+                    const json::value& value) {
   if (!value.is_array()) return fields.Wrong(name, "a list", value);
   for (size_t i = 0; i < value.get_array().size(); ++i) {
     const std::string call_name = fmt::format("{}[{}]", name, i);
-    json::value& call = value.get_array()[i];
-    json::value* function = call.is_object() ? call.get_object().if_contains("function") : nullptr;
+    const json::value& call = value.get_array()[i];
+    const json::value* function =
+        call.is_object() ? call.get_object().if_contains("function") : nullptr;
     if (function == nullptr || !function->is_object()) {
       return fields.Wrong(call_name, "an object with 'function'", call);
     }
-    json::value* arguments = function->get_object().if_contains("arguments");
+    const json::value* arguments = function->get_object().if_contains("arguments");
     if (arguments == nullptr || !arguments->is_string()) continue;
     if (!values.Take(arguments->get_string())) {
       return fields.Fail(ErrorCode::kTooLarge, call_name + ".function.arguments",
                          "The arguments of the tool calls have too many lists, objects and values "
                          "in them.");
     }
-    json::error_code error;
-    json::value parsed = json::parse(arguments->get_string(), error);
-    if (error || !parsed.is_object()) {
-      return fields.Wrong(call_name + ".function.arguments", "a string that holds a JSON object",
-                          *arguments);
-    }
-    *arguments = std::move(parsed);
   }
+}
+
+// Turns that are replayed may have nothing to say: an assistant's beside calls of tools, a tool's
+// without a result.
+bool MayHaveNoContent(const json::object& message) {
+  const json::string& role = message.at("role").get_string();
+  return role == "assistant" || role == "tool" || role == "function";
 }
 
 void ReadContent(FieldReader& fields, const std::string& name, json::object& message) {
   json::value* content = message.if_contains("content");
-  const json::value* calls = message.if_contains("tool_calls");
-  const bool has_calls = calls != nullptr && !calls->is_null();
   if (content == nullptr || content->is_null()) {
-    if (has_calls) return;
+    if (MayHaveNoContent(message)) return;
     return fields.Wrong(name, "a string or a list of text parts", json::value());
   }
   if (content->is_string()) return;
   if (!content->is_array()) {
     return fields.Wrong(name, "a string or a list of text parts", *content);
   }
-  json::string joined;
-  JoinParts(fields, name, content->get_array(), joined);
-  *content = std::move(joined);
+  json::array& parts = content->get_array();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    ReadPart(fields, fmt::format("{}[{}]", name, i), parts[i]);
+  }
+}
+
+// The text that the answer goes on with.
+std::string FinalContent(const json::object& message) {
+  const json::value* content = message.if_contains("content");
+  if (content == nullptr) return {};
+  if (content->is_string()) return std::string(content->get_string());
+  if (!content->is_array() || content->get_array().empty()) return {};
+  return std::string(content->get_array().back().at("text").as_string());
 }
 
 void ReadMessages(FieldReader& fields, const ParseLimits& limits, ChatPrompt& chat) {
@@ -100,16 +111,13 @@ void ReadMessages(FieldReader& fields, const ParseLimits& limits, ChatPrompt& ch
                           role == nullptr ? json::value() : *role);
     }
     ReadContent(fields, name + ".content", message);
-    json::value* calls = message.if_contains("tool_calls");
+    const json::value* calls = message.if_contains("tool_calls");
     if (calls != nullptr && !calls->is_null()) {
-      ReadToolCalls(fields, name + ".tool_calls", argument_values, *calls);
+      CheckToolCalls(fields, name + ".tool_calls", argument_values, *calls);
     }
   }
   chat.messages_json = json::serialize(messages);
-  const json::value* final_content = messages.back().get_object().if_contains("content");
-  if (final_content != nullptr && final_content->is_string()) {
-    chat.final_content = std::string(final_content->get_string());
-  }
+  if (fields.ok()) chat.final_content = FinalContent(messages.back().get_object());
 }
 
 // The model is told of the tools by its template; nothing makes it call one, so only "auto" and

@@ -47,9 +47,8 @@ struct CompletionRequest : CommonRequest {
   bool add_special_tokens = true;
 };
 
-// A conversation, kept as JSON for the chat template. Contents are strings: the text parts of a
-// list are joined by newlines; the arguments of earlier tool calls are objects, as templates
-// expect.
+// A conversation, kept as JSON for the chat template, which decides whether it goes through the
+// text parts of a content, and what the arguments of earlier tool calls are.
 struct ChatPrompt {
   std::string messages_json;
   std::string tools_json;            // "": none
