@@ -12,9 +12,9 @@
 #include "apps/commands.h"
 #include "apps/merge_command.h"
 #include "base/log.h"
+#include "base/spelling.h"
 #include "config/help.h"
 #include "config/load.h"
-#include "config/spelling.h"
 #include "text/worker_frames.h"
 #include "text/worker_main.h"
 
@@ -109,7 +109,7 @@ int UnknownCommand(const std::string& word) {
   std::vector<std::string> known;
   for (const Command& command : kCommands) known.push_back(command.name);
   known.insert(known.end(), {"merge", "bench"});
-  const std::string nearest = config::Nearest(word, known);
+  const std::string nearest = Nearest(word, known);
   fmt::print(
       stderr, "lorry: unknown command {}{}\n", word,
       nearest.empty() ? "; lorry help lists them" : fmt::format(", did you mean {}?", nearest));

@@ -3,6 +3,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <atomic>
 
 namespace lorry::log {
@@ -35,17 +36,29 @@ spdlog::level::level_enum ToSpdlog(Level level) {
   return spdlog::level::info;
 }
 
-std::string JsonEscaped(std::string_view text) {
+// The bytes of the control character that `text` begins with: one of ASCII's or, in UTF-8, U+0080
+// to U+009F; 0: it begins with another.
+size_t ControlLength(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  if (first < 0x20 || first == 0x7f) return 1;
+  const auto second = static_cast<unsigned char>(text.size() > 1 ? text[1] : 0);
+  return first == 0xc2 && second >= 0x80 && second < 0xa0 ? 2 : 0;
+}
+
+// A line stays one line, and no terminal obeys it, whatever names and paths of others say.
+std::string Escaped(std::string_view text, bool for_json) {
   std::string out;
-  for (unsigned char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += static_cast<char>(c);
-    } else if (c < 0x20) {
-      out += fmt::format("\\u{:04x}", c);
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = ControlLength(text);
+    if (length > 0) {
+      const auto code = static_cast<unsigned char>(text[length - 1]);
+      out += fmt::format("\\u{:04x}", code);
     } else {
-      out += static_cast<char>(c);
+      if (for_json && (text[0] == '"' || text[0] == '\\')) out += '\\';
+      out += text[0];
     }
+    text.remove_prefix(std::max<size_t>(length, 1));
   }
   return out;
 }
@@ -64,9 +77,9 @@ void Configure(const Options& options) {
 
 void Write(Level level, std::string_view message) {
   if (g_format == Format::kJson) {
-    Logger().log(ToSpdlog(level), "\"message\":\"{}\"", JsonEscaped(message));
+    Logger().log(ToSpdlog(level), "\"message\":\"{}\"", Escaped(message, true));
   } else {
-    Logger().log(ToSpdlog(level), "{}", message);
+    Logger().log(ToSpdlog(level), "{}", Escaped(message, false));
   }
 }
 

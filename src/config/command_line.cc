@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "config/spelling.h"
+#include "base/spelling.h"
 
 namespace lorry::config {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
+#include "base/spelling.h"
 #include "config/command_line.h"
-#include "config/spelling.h"
 #include "config/toml_file.h"
 
 namespace lorry::config {

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace lorry::config {
+namespace lorry {
 
 // Insertions, deletions, substitutions and swaps of neighbours that turn `a` into `b` (optimal
 // string alignment).
@@ -16,4 +16,4 @@ int EditDistance(std::string_view a, std::string_view b);
 // the word's length (at least 1), or a word that starts with what was typed.
 std::string Nearest(std::string_view word, std::span<const std::string> known);
 
-}  // namespace lorry::config
+}  // namespace lorry

@@ -1,9 +1,9 @@
-#include "config/spelling.h"
+#include "base/spelling.h"
 
 #include <algorithm>
 #include <vector>
 
-namespace lorry::config {
+namespace lorry {
 
 int EditDistance(std::string_view a, std::string_view b) {
   const size_t width = b.size() + 1;
@@ -44,4 +44,4 @@ std::string Nearest(std::string_view word, std::span<const std::string> known) {
   return nearest == nullptr ? std::string() : *nearest;
 }
 
-}  // namespace lorry::config
+}  // namespace lorry

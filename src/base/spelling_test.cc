@@ -1,10 +1,10 @@
-#include "config/spelling.h"
+#include "base/spelling.h"
 
 #include <gtest/gtest.h>
 
 #include <vector>
 
-namespace lorry::config {
+namespace lorry {
 namespace {
 
 TEST(SpellingTest, Distance) {
@@ -25,4 +25,4 @@ TEST(SpellingTest, NearestOrNothing) {
 }
 
 }  // namespace
-}  // namespace lorry::config
+}  // namespace lorry
