@@ -1,5 +1,9 @@
 #include "request/model_directory.h"
 
+#include <algorithm>
+#include <bit>
+
+#include "base/spelling.h"
 #include "request/adapter_expression.h"
 
 namespace lorry {
@@ -8,6 +12,61 @@ namespace {
 bool IsLetterOrDigit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
+
+constexpr size_t kMaxMistypedBytes = 64;
+constexpr size_t kMaxNamesLooked = 20'000;
+constexpr size_t kMaxCells = 1 << 20;  // of tables of edit distances: some milliseconds
+
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  });
+  return lower;
+}
+
+// Which characters there are, by their last six bits: an edit changes two of them at most.
+uint64_t Letters(std::string_view text) {
+  uint64_t letters = 0;
+  for (const char c : text) letters |= uint64_t{1} << (static_cast<unsigned char>(c) & 63);
+  return letters;
+}
+
+// The name that is nearest to a mistyped one, of those that it is compared with.
+class NearestName {
+ public:
+  explicit NearestName(std::string_view wanted)
+      : wanted_(Lower(wanted)),
+        letters_(Letters(wanted_)),
+        distance_(std::clamp<int>(static_cast<int>(wanted.size()) / 3, 1, 3) + 1) {}
+
+  void Consider(const std::string& name) {
+    const size_t longer = std::max(name.size(), wanted_.size());
+    const size_t shorter = std::min(name.size(), wanted_.size());
+    const std::string lower = Lower(name);
+    if (lower.ends_with(wanted_) && longer > shorter && lower[longer - shorter - 1] == '/') {
+      Take(name, 1);  // "sql" of "team/sql"
+    } else if (static_cast<int>(longer - shorter) < distance_ &&
+               std::popcount(Letters(lower) ^ letters_) < 2 * distance_ && num_cells_ < kMaxCells) {
+      num_cells_ += name.size() * wanted_.size();
+      Take(name, EditDistance(wanted_, lower));
+    }
+  }
+  const std::string& found() const { return found_; }
+
+ private:
+  void Take(const std::string& name, int distance) {
+    if (distance >= distance_) return;
+    distance_ = distance;
+    found_ = name;
+  }
+
+  const std::string wanted_;
+  const uint64_t letters_;
+  int distance_;  // of the nearest; what is not nearer is not taken
+  size_t num_cells_ = 0;
+  std::string found_;
+};
 
 ModelChoice ChoiceOf(const AdapterCard& card) { return {card.name, {{.name = card.name}}}; }
 
@@ -29,6 +88,15 @@ const AdapterCard* ModelDirectory::FindAdapter(std::string_view name) const {
   return found == index_.end() ? nullptr : &adapters_[found->second];
 }
 
+std::string ModelDirectory::Suggestion(std::string_view name) const {
+  if (name.empty() || name.size() > kMaxMistypedBytes) return "";
+  NearestName nearest(name);
+  for (const std::string& base : base_names_) nearest.Consider(base);
+  const size_t num_looked = std::min(adapters_.size(), kMaxNamesLooked);
+  for (size_t i = 0; i < num_looked; ++i) nearest.Consider(adapters_[i].name);
+  return nearest.found().empty() ? "" : fmt::format(" Did you mean `{}`?", nearest.found());
+}
+
 Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
   if (model.empty()) return ModelChoice{base_names_.front()};
   for (const std::string& base : base_names_) {
@@ -45,7 +113,8 @@ Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
   }
   const bool is_source = sum.find("://") != std::string_view::npos;
   if (IsAdapterExpression(sum) && !is_source) return ResolveSum(model, sum);
-  return Fail(ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", model), "model");
+  return Fail(ErrorCode::kNotFound,
+              fmt::format("The model `{}` does not exist.{}", model, Suggestion(sum)), "model");
 }
 
 Result<ModelChoice> ModelDirectory::ResolveSum(std::string_view model, std::string_view sum) const {
@@ -54,7 +123,9 @@ Result<ModelChoice> ModelDirectory::ResolveSum(std::string_view model, std::stri
   for (const AdapterTerm& term : choice.adapters) {
     if (FindAdapter(term.name) != nullptr) continue;
     return Fail(ErrorCode::kNotFound,
-                fmt::format("The adapter `{}` of `{}` does not exist.", term.name, model), "model");
+                fmt::format("The adapter `{}` of `{}` does not exist.{}", term.name, model,
+                            Suggestion(term.name)),
+                "model");
   }
   return choice;
 }

@@ -42,6 +42,9 @@ class ModelDirectory {
   const std::string& base_root() const { return base_root_; }
   const std::vector<AdapterCard>& adapters() const { return adapters_; }
   const AdapterCard* FindAdapter(std::string_view name) const;  // null: none of that name
+  // " Did you mean `sql`?" for a name that is not there, or "": the work is bounded, however many
+  // names there are.
+  std::string Suggestion(std::string_view name) const;
   int max_model_len() const { return max_model_len_; }
   int64_t created_s() const { return created_s_; }
 

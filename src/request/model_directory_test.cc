@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 namespace lorry {
 namespace {
 
@@ -42,6 +44,39 @@ TEST(ModelDirectoryTest, UnknownNamesAreNotFound) {
     EXPECT_EQ(choice.error().code, ErrorCode::kNotFound);
     EXPECT_EQ(choice.error().param, "model");
   }
+}
+
+TEST(ModelDirectoryTest, AMistypedNameIsToldTheNearest) {
+  std::vector<AdapterCard> cards = {{"sql"}, {"team/french"}, {"json-mode"}, {"Roman"}};
+  const ModelDirectory directory({"llama-base"}, "/m", cards, 2048, 0);
+  const auto told = [&](std::string_view name) {
+    const std::string message = directory.Resolve(name).error().message;
+    const size_t begin = message.find(" Did you mean `");
+    return begin == std::string::npos ? ""
+                                      : message.substr(begin + 15, message.size() - begin - 17);
+  };
+  EXPECT_EQ(told("sqll"), "sql");
+  EXPECT_EQ(told("slq"), "sql");
+  EXPECT_EQ(told("SQL"), "sql");
+  EXPECT_EQ(told("llama-base:sqk"), "sql");
+  EXPECT_EQ(told("french"), "team/french");
+  EXPECT_EQ(told("team/frensh"), "team/french");
+  EXPECT_EQ(told("roman"), "Roman");
+  EXPECT_EQ(told("json_mode"), "json-mode");
+  EXPECT_EQ(told("lama-base"), "llama-base");
+  EXPECT_EQ(told("sql+jsonmode"), "json-mode");
+  EXPECT_EQ(told("gpt-4o"), "");
+  EXPECT_EQ(told("x"), "");
+  EXPECT_EQ(told(std::string(100'000, 's')), "");
+}
+
+TEST(ModelDirectoryTest, ManyNamesAreLookedThroughInLittleTime) {
+  std::vector<AdapterCard> cards;
+  for (int i = 0; i < 50'000; ++i) cards.push_back({fmt::format("customer-{:060}", i)});
+  const ModelDirectory directory({"base"}, "/m", std::move(cards), 2048, 0);
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 10; ++i) directory.Suggestion("customer-" + std::string(55, '7'));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
 }
 
 TEST(ModelDirectoryTest, AdapterNames) {

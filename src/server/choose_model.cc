@@ -25,7 +25,8 @@ Result<ModelChoice> ChooseSum(const ModelRequest& request, const ModelDirectory&
   for (size_t i = 0; i < choice.adapters.size(); ++i) {
     if (directory.FindAdapter(choice.adapters[i].name) != nullptr) continue;
     return Fail(ErrorCode::kNotFound,
-                fmt::format("The adapter `{}` does not exist.", choice.adapters[i].name),
+                fmt::format("The adapter `{}` does not exist.{}", choice.adapters[i].name,
+                            directory.Suggestion(choice.adapters[i].name)),
                 fmt::format("adapters[{}].name", i));
   }
   return choice;

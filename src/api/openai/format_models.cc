@@ -62,7 +62,9 @@ Result<std::string> FormatModel(const ModelDirectory& directory, std::string_vie
     AppendModelCard(out, directory, card);
     return out;
   }
-  return Fail(ErrorCode::kNotFound, fmt::format("The model '{}' does not exist.", id), "model");
+  return Fail(ErrorCode::kNotFound,
+              fmt::format("The model '{}' does not exist.{}", id, directory.Suggestion(id)),
+              "model");
 }
 
 std::string FormatTokenize(std::span<const TokenId> tokens, int max_model_len,
