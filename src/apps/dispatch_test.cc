@@ -110,8 +110,8 @@ TEST(OptionsTest, EmptyIsNotOpen) {
   const std::set<std::string> none_if_empty = {
       // the others refuse an empty value
       "adapter-cache", "base", "chat-template", "model", "source-token", "step-log", "system"};
-  const std::set<std::string> refused_as_variables = {"admin-host", "admin-key", "api-key",
-                                                      "config",     "host",      "url"};
+  const std::set<std::string> refused_as_variables = {
+      "admin-host", "admin-key", "api-key", "config", "host", "metrics", "url"};
   Options names_only;
   config::Registry names;
   RegisterOptions(names, &names_only);

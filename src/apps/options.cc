@@ -253,13 +253,31 @@ void RegisterServer(config::Registry& registry, ServeOptions* serve, StackOption
                 &server.http.host);
   registry.Integer({.name = "port", .help = "TCP port; 0 takes a free one and says which."},
                    &server.http.port, 0, 65535);
+  registry.Group("Server", {"serve", "top"});
   registry.List({.name = "api-key",
                  .value_name = "KEY",
-                 .help = "Requests must carry one of these: Authorization: Bearer KEY. /health, "
-                         "/ready, /version and /metrics stay open.",
+                 .help = "Requests must carry one of these: Authorization: Bearer KEY. /, /health, "
+                         "/ready and /version stay open, and /metrics unless --metrics says "
+                         "otherwise; `lorry top` sends it there.",
                  .when = "Give it as LORRY_API_KEY or in the file: other users can see flags.",
                  .guards = true},
                 &server.api_keys);
+  registry.Group("Server", kServing);
+  registry.Custom(
+      {.name = "metrics",
+       .help = "Who may read /metrics: everyone (open), everyone without adapters' names "
+               "(nameless), who has an --api-key or the --admin-key (key), or who may manage "
+               "adapters, by the --admin-key or on the --admin-port (admin).",
+       .when = "Adapters' names can be customers' names.",
+       .guards = true},
+      {"open", "nameless", "key", "admin"}, "open", [&server](const std::string& text) -> Status {
+        using server::MetricsAccess;
+        server.metrics = text == "nameless" ? MetricsAccess::kNameless
+                         : text == "key"    ? MetricsAccess::kKey
+                         : text == "admin"  ? MetricsAccess::kAdmin
+                                            : MetricsAccess::kOpen;
+        return {};
+      });
   registry.List({.name = "served-model-name",
                  .value_name = "NAME",
                  .help = "What requests call the base; the first name is the one shown.",

@@ -3,8 +3,10 @@
 #include <fmt/core.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -43,6 +45,21 @@ std::string Url(const std::string& host, int port) {
                  : fmt::format("http://{}:{}", host, port);
 }
 
+// Each connection is a file descriptor, and so is much else; the usual limit of 1,024 is a limit of
+// select(2), which is not used here.
+void AllowFileDescriptors(int max_connections) {
+  constexpr rlim_t kOthers = 1024;
+  const rlim_t wanted = 2 * static_cast<rlim_t>(max_connections) + kOthers;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < static_cast<rlim_t>(max_connections)) {
+    log::Warning("the system allows {} file descriptors, fewer than --max-connections {}",
+                 limit.rlim_cur, max_connections);
+  }
+}
+
 // Holds the port while the model loads, so that a port in use is known at once: alive, but not
 // ready.
 class LoadingServer {
@@ -50,12 +67,15 @@ class LoadingServer {
   explicit LoadingServer(const net::HttpServerOptions& options)
       : server_(
             options,
-            [](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
-              const bool alive = request.path == "/health";
-              writer->Send(alive ? server::Exchange::JsonResponse(200, R"({"status":"ok"})")
-                                 : StillLoading(503, {}));
+            [](net::HttpRequest, std::shared_ptr<net::ResponseWriter> writer) {
+              writer->Send(server::Exchange::JsonResponse(200, R"({"status":"ok"})"));
             },
-            StillLoading) {}
+            [](const net::HttpRefusal&) { return StillLoading(); },
+            [](const net::HttpRequest& head, bool) {
+              net::HttpVerdict verdict = {.admits = false, .keeps_body = false};
+              if (head.path != "/health") verdict.refusal = StillLoading();
+              return verdict;
+            }) {}
 
   Result<int> Start() {
     Result<int> port = server_.Start();
@@ -66,7 +86,7 @@ class LoadingServer {
   }
 
  private:
-  static net::HttpResponse StillLoading(int, std::string_view) {
+  static net::HttpResponse StillLoading() {
     return server::ErrorResponse({ErrorCode::kUnavailable, "The model is loading.", ""});
   }
 
@@ -137,6 +157,7 @@ Status ServeUntilStopped(const Options& options) {
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // a file over the limit is an error of whoever writes it
   server::ServerOptions http = options.serve.http;
+  AllowFileDescriptors(http.http.max_connections);
   http.version = LORRY_VERSION;
   http.sandbox = AdapterTextLimits();
 

@@ -114,10 +114,12 @@ int Top(const Options& options, const std::string& url) {
     fmt::print(stderr, "lorry top: {}\n", error.message);
     return 1;
   };
-  const std::string& key = options.serve.http.admin.key;
+  const std::string& admin_key = options.serve.http.admin.key;
+  const std::vector<std::string>& api_keys = options.serve.http.api_keys;
+  const std::string key = admin_key.empty() && !api_keys.empty() ? api_keys.front() : admin_key;
   auto client = AdminClient::Create(url, key, kAnswerLimit);
   if (!client) return complain(client.error());
-  Viewer viewer(std::move(*client), url, !key.empty());
+  Viewer viewer(std::move(*client), url, !admin_key.empty());
   const std::chrono::microseconds interval(std::max<Micros>(options.adapter.interval_us, 100'000));
   if (auto terminal = options.adapter.once ? std::nullopt : Terminal::Open()) {
     viewer.Watch(std::move(*terminal), interval, interrupted);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "net/http_response.h"
+#include "net/request_head.h"
 
 namespace lorry::net {
 namespace {
@@ -20,6 +21,11 @@ constexpr size_t kChunkSizeDigits =
     8;  // "0000001a\r\n": room that is filled in when the chunk's size is known
 constexpr std::chrono::milliseconds kLingerTime{2'000};
 constexpr size_t kMaxLingerBytes = 64 << 20;
+// Of one read: what each connection holds, idle or not, and what a body may have that comes fast.
+constexpr size_t kNewcomerReadBytes = 2 << 10;
+constexpr size_t kSmallReadBytes = 4 << 10;
+constexpr size_t kLargeReadBytes = 64 << 10;
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 std::string AddressOf(const HttpConnection::Socket& socket) {
   boost::system::error_code error;
@@ -28,23 +34,6 @@ std::string AddressOf(const HttpConnection::Socket& socket) {
   const std::string address = endpoint.address().to_string(error);
   return endpoint.address().is_v6() ? fmt::format("[{}]:{}", address, endpoint.port())
                                     : fmt::format("{}:{}", address, endpoint.port());
-}
-
-// Splits a request's target (origin form, absolute form or "*"); false: none of them.
-bool SplitTarget(std::string_view target, HttpRequest& request) {
-  if (target.starts_with("http://")) {  // as proxies send it
-    const size_t path_start = target.find_first_of("/?", 7);
-    target = path_start == std::string_view::npos ? "/" : target.substr(path_start);
-    if (target.starts_with('?')) return false;
-  }
-  if (!target.starts_with('/') && target != "*") return false;
-  target = target.substr(0, target.find('#'));
-  const size_t path_end = std::min(target.find('?'), target.size());
-  std::optional<std::string> path = PercentDecode(target.substr(0, path_end));
-  if (!path) return false;
-  request.path = std::move(*path);
-  request.query = target.substr(std::min(target.size(), path_end + 1));
-  return true;
 }
 
 }  // namespace
@@ -60,7 +49,10 @@ HttpConnection::HttpConnection(std::shared_ptr<HttpServerContext> context, Socke
 }
 
 HttpConnection::~HttpConnection() {
-  if (state_ != State::kDead) context_->Remove(this);
+  if (state_ == State::kDead) return;
+  Release(held_);
+  Release(held_unread_);
+  context_->connections.Remove(this);
 }
 
 void HttpConnection::Serve() {
@@ -72,17 +64,30 @@ void HttpConnection::Serve() {
   });
 }
 
-void HttpConnection::Refuse() {
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
-    self->RefuseRequest(503, fmt::format("too many connections (limit {}): try again later",
-                                         self->context_->options.max_connections));
-    self->ReadMore();
-  });
-}
-
 void HttpConnection::CloseIfIdle() {
   asio::post(socket_.get_executor(), [self = shared_from_this()] {
     if (self->state_ == State::kIdle) self->Die(/*reset=*/false);
+  });
+}
+
+void HttpConnection::Dismiss() {
+  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    if (self->is_admitted_) return;  // in the last moment
+    if (self->state_ == State::kHeader || self->state_ == State::kBody) {
+      self->Refuse(503, "too many connections that have not shown a key: this one was the oldest");
+    } else {
+      self->Die(/*reset=*/false);
+    }
+  });
+}
+
+void HttpConnection::GiveUp(const SharedBytes* bytes) {
+  asio::post(socket_.get_executor(), [self = shared_from_this(), bytes] {
+    if (self->held_unread_ == bytes) return self->Die(/*reset=*/true);
+    if (self->held_ != bytes) return;  // it is complete by now
+    self->Refuse(503, fmt::format("unfinished requests hold more than {} bytes together, and this "
+                                  "one was the oldest: try again later",
+                                  bytes->max_bytes()));
   });
 }
 
@@ -95,14 +100,25 @@ void HttpConnection::Abort() {
 
 // ---- Input ----
 
+size_t HttpConnection::NextReadBytes() const {
+  if (state_ != State::kBody || parser_->get().body().is_dropped) {
+    return is_admitted_ ? kSmallReadBytes : kNewcomerReadBytes;
+  }
+  return was_filled_ ? std::min(4 * received_bytes_, kLargeReadBytes) : received_bytes_;
+}
+
 void HttpConnection::ReadMore() {
   // While a handler has the request, reading goes on, since it is how a hang-up shows; what comes
   // is the next request.
-  const bool full =
-      state_ == State::kResponding && input_.size() >= context_->options.max_header_bytes;
+  const size_t max_ahead = is_admitted_ ? context_->options.max_header_bytes : kNewcomerReadBytes;
+  const bool full = state_ == State::kResponding && input_.size() >= max_ahead;
   if (reading_ || input_end_ || full || state_ == State::kDead) return;
   reading_ = true;
-  socket_.async_read_some(asio::buffer(received_),
+  if (const size_t num_bytes = NextReadBytes(); num_bytes != received_bytes_) {
+    received_ = std::make_unique_for_overwrite<char[]>(num_bytes);
+    received_bytes_ = num_bytes;
+  }
+  socket_.async_read_some(asio::buffer(received_.get(), received_bytes_),
                           [self = shared_from_this()](ErrorCode error, size_t num_bytes) {
                             self->OnRead(error, num_bytes);
                           });
@@ -112,11 +128,12 @@ void HttpConnection::OnRead(ErrorCode error, size_t num_bytes) {
   reading_ = false;
   if (state_ == State::kDead) return;
   if (error) return OnInputEnd(error);
+  was_filled_ = num_bytes == received_bytes_;
   if (state_ == State::kLingering) {
     num_dropped_bytes_ += num_bytes;
     if (num_dropped_bytes_ > kMaxLingerBytes) return Die(/*reset=*/true);
   } else {
-    std::memcpy(input_.prepare(num_bytes).data(), received_.data(), num_bytes);
+    std::memcpy(input_.prepare(num_bytes).data(), received_.get(), num_bytes);
     input_.commit(num_bytes);
     if (state_ != State::kResponding) ParseInput();
   }
@@ -125,21 +142,36 @@ void HttpConnection::OnRead(ErrorCode error, size_t num_bytes) {
 
 void HttpConnection::OnInputEnd(ErrorCode error) {
   input_end_ = true;
-  if (error == asio::error::eof && state_ == State::kResponding) {
-    std::lock_guard lock(mutex_);
-    if (response_complete_) return;  // it was on its way: Send closes after it
-  }
+  if (error == asio::error::eof && state_ == State::kResponding) return OnHalfClose();
   Die(/*reset=*/false);
+}
+
+// The client has closed its sending half, or all of it: that looks the same until something is
+// sent, which a closed one answers with a reset. So an answer that has not begun is preceded by an
+// interim one, which every client of HTTP/1.1 passes over.
+void HttpConnection::OnHalfClose() {
+  {
+    std::lock_guard lock(mutex_);
+    if (response_complete_) return;  // Send closes after it
+    if (!response_begun_ && !is_http_1_0_) {
+      queue_.append(kContinue);
+      ScheduleSend();
+    }
+  }
+  if (std::exchange(awaits_reset_, true)) return;
+  socket_.async_wait(Socket::wait_error, [self = shared_from_this()](ErrorCode error) {
+    if (!error) self->Die(/*reset=*/true);
+  });
 }
 
 void HttpConnection::ParseInput() {
   while (input_.size() > 0 && ParseSome()) {
   }
   if (state_ == State::kHeader || state_ == State::kBody) ArmTimer();
+  Account();
 }
 
 bool HttpConnection::ParseSome() {
-  const HttpServerOptions& options = context_->options;
   if (state_ == State::kIdle) {
     const auto* bytes = static_cast<const char*>(input_.data().data());
     if (*bytes == '\r' || *bytes == '\n') {  // a blank line before a request: RFC 9112, section 2.2
@@ -147,46 +179,91 @@ bool HttpConnection::ParseSome() {
       return true;
     }
     state_ = State::kHeader;
-    SetReadDeadline(options.header_timeout);
-    parser_.emplace();
-    parser_->eager(true);
-    parser_->header_limit(static_cast<uint32_t>(options.max_header_bytes));
-    parser_->body_limit(options.max_body_bytes);
+    num_searched_ = 0;
+    is_head_ = false;
+    request_ = {};
+    SetReadDeadline(context_->options.header_timeout);
   }
+  return state_ == State::kHeader ? ParseHeader() : ParseBody();
+}
+
+bool HttpConnection::ParseHeader() {
+  const size_t max_bytes = context_->options.max_header_bytes;
+  const std::string_view bytes(static_cast<const char*>(input_.data().data()), input_.size());
+  // The parser gets the header whole: of pieces it would keep more than they have.
+  const size_t num_bytes = HeaderEnd(bytes, num_searched_);
+  num_searched_ = bytes.size();
+  if (num_bytes == 0 && !MayBeginRequest(bytes)) return Refuse(400, "malformed request");
+  if (num_bytes == 0 && bytes.size() <= max_bytes) return false;
+  if (num_bytes == 0) return RefuseMalformed(http::error::header_limit);
+  parser_.emplace();
+  parser_->header_limit(static_cast<uint32_t>(max_bytes));
+  parser_->body_limit(boost::none);  // it depends on the verdict
+  ErrorCode error;
+  input_.consume(parser_->put(asio::buffer(bytes.data(), num_bytes), error));
+  if (error) return RefuseMalformed(error);
+  if (!parser_->is_header_done()) return Refuse(400, "malformed request");
+  return OnHeader();
+}
+
+bool HttpConnection::ParseBody() {
   ErrorCode error;
   input_.consume(parser_->put(input_.data(), error));
   const bool needs_more = error == http::error::need_more;
-  if (error && !needs_more) {
-    RefuseMalformed(error);
-    return false;
-  }
-  if (state_ == State::kHeader && parser_->is_header_done() && !OnHeader()) return false;
+  if (error && !needs_more) return RefuseMalformed(error);
   if (parser_->is_done()) {
     Dispatch();
     return false;
   }
-  if (needs_more && input_.size() > options.max_header_bytes) {  // an endless chunk extension
-    RefuseRequest(400, "malformed request");
-    return false;
+  // An endless chunk extension.
+  if (needs_more && input_.size() > context_->options.max_header_bytes) {
+    return Refuse(400, "malformed request");
   }
   return !needs_more;
 }
 
 bool HttpConnection::OnHeader() {
+  const HttpServerOptions& options = context_->options;
   state_ = State::kBody;
-  SetReadDeadline(context_->options.body_timeout);
+  SetReadDeadline(options.body_timeout);
   const auto& header = parser_->get();
-  // Where the body ends must be beyond doubt, or its rest would be taken for a request.
-  const size_t num_encodings = header.count(http::field::transfer_encoding);
-  if (num_encodings > 0 &&
-      (num_encodings > 1 || header.version() < 11 ||
-       !boost::beast::iequals(header[http::field::transfer_encoding], "chunked"))) {
-    RefuseRequest(501, "the only Transfer-Encoding understood is chunked, of HTTP/1.1");
+  const bool has_body = !parser_->is_done();
+  is_http_1_0_ = header.version() < 11;
+  is_head_ = header.method() == http::verb::head;
+  keep_alive_ = header.keep_alive() && options.keep_alive;
+  auto request = ReadHead(header);
+  if (!request) return Refuse(std::move(request.error()));
+  request_ = std::move(*request);
+  request_.remote_address = remote_address_;
+  request_.id = ++context_->last_request_id;
+
+  const HttpVerdict verdict = context_->judge ? context_->judge(request_, has_body) : HttpVerdict{};
+  if (verdict.refusal) {
+    Answer(*verdict.refusal, /*close=*/has_body || !keep_alive_ || context_->draining);
     return false;
   }
-  if (!parser_->is_done() && header.version() >= 11 &&
-      boost::beast::iequals(header[http::field::expect], "100-continue")) {
-    QueueHead("HTTP/1.1 100 Continue\r\n\r\n");
+  if (verdict.admits && !is_admitted_) {
+    is_admitted_ = context_->connections.Admit(this);
+    if (!is_admitted_) {
+      return Refuse(503, fmt::format("too many connections (limit {}): try again later",
+                                     options.max_connections));
+    }
+  }
+  if (!has_body) {
+    Dispatch();
+    return false;
+  }
+  max_body_bytes_ = std::min(options.max_body_bytes, verdict.max_body_bytes);
+  if (parser_->content_length().value_or(0) > max_body_bytes_) {
+    return RefuseMalformed(http::error::body_limit);
+  }
+  parser_->body_limit(max_body_bytes_);
+  parser_->get().body().is_dropped = !verdict.keeps_body;
+  parser_->eager(true);
+  if (!is_http_1_0_ && boost::beast::iequals(header[http::field::expect], "100-continue")) {
+    std::lock_guard lock(mutex_);
+    queue_.append(kContinue);
+    ScheduleSend();
   }
   return true;
 }
@@ -194,64 +271,78 @@ bool HttpConnection::OnHeader() {
 void HttpConnection::Dispatch() {
   state_ = State::kResponding;
   read_by_ = TimePoint::max();
-  auto& message = parser_->get();
-  const bool http_1_0 = message.version() < 11;
-  HttpRequest request;
-  const size_t num_hosts = message.count(http::field::host);
-  if (num_hosts > 1 || (num_hosts == 0 && !http_1_0)) {
-    return RefuseRequest(400, "a request needs one Host header");
-  }
-  if (!SplitTarget(std::string_view(message.target().data(), message.target().size()), request)) {
-    return RefuseRequest(400, "the request's target is not a path");
-  }
-  request.method = std::string(message.method_string());
-  request.body = std::move(message.body());
-  for (const auto& field : message) {
-    request.headers.Add(std::string(field.name_string()), std::string(field.value()));
-  }
-  request.remote_address = remote_address_;
-  request.id = ++context_->last_request_id;
-
-  const ResponseForm form = {
-      .head_only = message.method() == http::verb::head,
-      .http_1_0 = http_1_0,
-      .keep_alive = message.keep_alive() && context_->options.keep_alive,
-  };
+  HttpRequest request = std::move(request_);
+  request.body = std::move(parser_->get().body().text);
   parser_.reset();
+  const ResponseForm form = {
+      .head_only = is_head_, .http_1_0 = is_http_1_0_, .keep_alive = keep_alive_};
   auto writer = std::make_shared<HttpResponseWriter>(shared_from_this(), form);
   try {
     context_->handler(std::move(request), std::move(writer));
   } catch (const std::exception& e) {  // the writer, dropped unanswered, has sent a 500
     log::Error("a request from {} was not answered: {}", remote_address_, e.what());
   }
-  if (input_end_ &&
-      state_ == State::kResponding) {  // the last of several requests, and the client is gone
-    OnInputEnd(asio::error::eof);
-  }
+  // The last of several requests, after which the client has closed.
+  if (input_end_ && state_ == State::kResponding) OnHalfClose();
 }
 
-void HttpConnection::RefuseRequest(int status, std::string_view message) {
+bool HttpConnection::Refuse(HttpRefusal refusal) {
+  refusal.remote_address = remote_address_;
+  if (parser_) refusal.method = std::string(parser_->get().method_string());
+  if (state_ == State::kBody) refusal.path = request_.path;
+  Answer(context_->format_error(refusal), /*close=*/true);
+  return false;
+}
+
+bool HttpConnection::RefuseMalformed(ErrorCode error) {
+  if (error == http::error::header_limit) {
+    return Refuse(
+        431, fmt::format("the header is larger than {} bytes", context_->options.max_header_bytes));
+  }
+  if (error == http::error::body_limit) {
+    return Refuse(413, fmt::format("the body is larger than {} bytes", max_body_bytes_));
+  }
+  if (error == http::error::bad_version) {
+    return Refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
+  }
+  return Refuse(400, fmt::format("malformed request: {}", error.message()));
+}
+
+void HttpConnection::Answer(const HttpResponse& response, bool close) {
   state_ = State::kResponding;
   read_by_ = TimePoint::max();
   parser_.reset();
-  QueueHead(FormatResponse(context_->format_error(status, message), {.keep_alive = false}));
-  QueueEnd(/*chunked=*/false, /*close=*/true);
+  if (close) input_ = {};  // nothing of it will be read
+  Account();
+  QueueHead(FormatResponse(
+      response, {.head_only = is_head_, .http_1_0 = is_http_1_0_, .keep_alive = !close}));
+  QueueEnd(/*chunked=*/false, close);
 }
 
-void HttpConnection::RefuseMalformed(ErrorCode error) {
-  const HttpServerOptions& options = context_->options;
-  if (error == http::error::header_limit) {
-    return RefuseRequest(
-        431, fmt::format("the header is larger than {} bytes", options.max_header_bytes));
+void HttpConnection::Account() {
+  SharedBytes* const kind = state_ == State::kHeader ? &context_->unfinished_headers
+                            : state_ == State::kBody ? &context_->unfinished_bodies
+                                                     : nullptr;
+  if (held_ != kind) Release(held_);
+  if (kind == nullptr) {
+    if (input_.size() == 0 && input_.capacity() > 2 * kSmallReadBytes) input_ = {};
+    return;
   }
-  if (error == http::error::body_limit) {
-    return RefuseRequest(413,
-                         fmt::format("the body is larger than {} bytes", options.max_body_bytes));
-  }
-  if (error == http::error::bad_version) {
-    return RefuseRequest(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
-  }
-  RefuseRequest(400, fmt::format("malformed request: {}", error.message()));
+  held_ = kind;
+  const size_t body_bytes = parser_ ? parser_->get().body().text.capacity() : 0;
+  const size_t num_bytes = input_.capacity() + received_bytes_ + body_bytes;
+  for (const auto& each : kind->Hold(shared_from_this(), num_bytes)) each->GiveUp(kind);
+}
+
+void HttpConnection::AccountUnread() {
+  if (is_admitted_) return;
+  SharedBytes* const kind = &context_->unread_answers;
+  held_unread_ = kind;
+  for (const auto& each : kind->Hold(shared_from_this(), sending_.capacity())) each->GiveUp(kind);
+}
+
+void HttpConnection::Release(SharedBytes*& held) {
+  if (held != nullptr) std::exchange(held, nullptr)->Release(this);
 }
 
 // ---- Output ----
@@ -259,6 +350,7 @@ void HttpConnection::RefuseMalformed(ErrorCode error) {
 bool HttpConnection::QueueHead(std::string_view bytes) {
   std::lock_guard lock(mutex_);
   if (gone_) return false;
+  response_begun_ = true;
   queue_.append(bytes);
   ScheduleSend();
   return true;
@@ -321,9 +413,15 @@ void HttpConnection::Send() {
     if (!sending_.empty()) continue;
     send_scheduled_ = false;
     complete = std::exchange(response_complete_, false);
+    if (!complete) break;
+    response_begun_ = false;
+    // A large answer's memory is not the connection's to keep.
+    if (sending_.capacity() > 2 * kSmallReadBytes) sending_ = {};
+    if (queue_.capacity() > 2 * kSmallReadBytes) queue_ = {};
     break;
   }
   write_by_ = TimePoint::max();
+  Release(held_unread_);
   if (complete) OnResponseSent();
 }
 
@@ -338,6 +436,7 @@ bool HttpConnection::SendSome() {
   }
   write_by_ = Clock::now() + context_->options.write_timeout;
   ArmTimer();
+  AccountUnread();
   socket_.async_wait(Socket::wait_write, [self = shared_from_this()](ErrorCode) { self->Send(); });
   return false;
 }
@@ -397,9 +496,11 @@ void HttpConnection::OnTimer(ErrorCode error) {
 void HttpConnection::OnReadDeadline() {
   switch (state_) {
     case State::kHeader:
-      return RefuseRequest(408, "the request's header took too long to arrive");
+      Refuse(408, "the request's header took too long to arrive");
+      return;
     case State::kBody:
-      return RefuseRequest(408, "the request's body took too long to arrive");
+      Refuse(408, "the request's body took too long to arrive");
+      return;
     default:
       return Die(/*reset=*/false);
   }
@@ -410,7 +511,7 @@ void HttpConnection::Linger() {
   socket_.shutdown(Socket::shutdown_send, ignored);
   if (input_end_) return Die(/*reset=*/false);
   state_ = State::kLingering;
-  input_.clear();
+  input_ = {};
   SetReadDeadline(kLingerTime);
   ArmTimer();
   ReadMore();
@@ -430,7 +531,9 @@ void HttpConnection::Die(bool reset) {
     closed_ = true;
     on_closed.swap(on_closed_);
   }
-  context_->Remove(this);
+  Release(held_);
+  Release(held_unread_);
+  context_->connections.Remove(this);
   if (on_closed) on_closed();
 }
 

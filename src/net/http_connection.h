@@ -5,7 +5,6 @@
 // some), a callback or a handler called under the mutex.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <boost/asio/basic_stream_socket.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
@@ -14,43 +13,41 @@
 #include <boost/asio/strand.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <unordered_map>
 
+#include "net/connection_table.h"
 #include "net/http_server.h"
+#include "net/request_body.h"
+#include "net/shared_bytes.h"
 
 namespace lorry::net {
 
-class HttpConnection;
-
 // What the connections of a server share.
 struct HttpServerContext {
-  HttpServerContext(HttpServerOptions options, HttpHandler handler, HttpErrorFormatter format_error)
-      : options(std::move(options)),
-        handler(std::move(handler)),
-        format_error(std::move(format_error)) {}
+  HttpServerContext(HttpServerOptions server_options, HttpHandler request_handler,
+                    HttpErrorFormatter error_formatter, HttpJudge request_judge)
+      : options(std::move(server_options)),
+        handler(std::move(request_handler)),
+        format_error(std::move(error_formatter)),
+        judge(std::move(request_judge)),
+        connections(options.max_connections, options.max_newcomers),
+        unfinished_headers(options.max_unfinished_header_bytes),
+        unfinished_bodies(options.max_unfinished_body_bytes),
+        unread_answers(options.max_unread_newcomer_bytes) {}
 
   const HttpServerOptions options;
   const HttpHandler handler;
   const HttpErrorFormatter format_error;
+  const HttpJudge judge;
+  ConnectionTable connections;
+  SharedBytes unfinished_headers;
+  SharedBytes unfinished_bodies;
+  SharedBytes unread_answers;  // of newcomers
   boost::asio::io_context io;
   std::atomic<bool> draining = false;
   std::atomic<uint64_t> last_request_id = 0;
-
-  // Any thread.
-  int Add(const std::shared_ptr<HttpConnection>& connection);  // how many there are with it
-  void Remove(HttpConnection* connection);
-  std::vector<std::shared_ptr<HttpConnection>> Connections() const;
-  int num_connections() const;
-  bool WaitUntilNone(std::chrono::milliseconds limit);
-
- private:
-  mutable std::mutex mutex_;
-  std::condition_variable none_left_;
-  std::unordered_map<HttpConnection*, std::weak_ptr<HttpConnection>> connections_;
 };
 
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
@@ -61,11 +58,12 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   HttpConnection(std::shared_ptr<HttpServerContext> context, Socket socket);
   ~HttpConnection();
 
-  // Any thread. Serve reads requests; Refuse answers 503 to whatever comes and closes.
-  void Serve();
-  void Refuse();
+  // Any thread.
+  void Serve();  // reads requests
   void CloseIfIdle();
-  void Abort();  // closes with a reset: what was sent is not whole
+  void Dismiss();                         // makes room for other newcomers
+  void GiveUp(const SharedBytes* bytes);  // what it holds of these
+  void Abort();                           // closes with a reset: what was sent is not whole
 
   // The response's side. Any thread; false (or nothing) when the connection is gone.
   bool QueueHead(std::string_view bytes);
@@ -79,7 +77,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   using Clock = std::chrono::steady_clock;
   using TimePoint = Clock::time_point;
   using Timer = boost::asio::basic_waitable_timer<Clock, boost::asio::wait_traits<Clock>, Strand>;
-  using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
+  using Parser = boost::beast::http::request_parser<RequestBody>;
   using ErrorCode = boost::system::error_code;
 
   enum class State {
@@ -97,11 +95,23 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void OnRead(ErrorCode error, size_t num_bytes);
   void OnInputEnd(ErrorCode error);
   void ParseInput();
-  bool ParseSome();  // false: needs more bytes, or a request was dispatched or refused
-  bool OnHeader();   // false: the request was refused
+  // False: needs more bytes, or a request was dispatched or refused.
+  bool ParseSome();
+  bool ParseHeader();
+  bool ParseBody();
+  bool OnHeader();
   void Dispatch();
-  void RefuseRequest(int status, std::string_view message);
-  void RefuseMalformed(ErrorCode error);
+  void OnHalfClose();
+  bool Refuse(HttpRefusal refusal);  // false, always
+  bool Refuse(int status, std::string message) { return Refuse({status, std::move(message)}); }
+  bool RefuseMalformed(ErrorCode error);
+  void Answer(const HttpResponse& response, bool close);
+
+  // Memory that others need as well.
+  void Account();
+  void AccountUnread();
+  void Release(SharedBytes*& held);
+  size_t NextReadBytes() const;
 
   // Output.
   void CloseChunk();    // under mutex_
@@ -124,11 +134,23 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   std::string remote_address_;
   State state_ = State::kIdle;
 
-  std::array<char, 16 << 10> received_;  // of a pending read, which may outlast parsing
-  boost::beast::flat_buffer input_;      // received, not yet parsed
-  std::optional<Parser> parser_;
-  bool reading_ = false;    // an async_read_some is pending
-  bool input_end_ = false;  // the client has shut down its side
+  std::unique_ptr<char[]> received_;  // of a pending read, which may outlast parsing
+  size_t received_bytes_ = 0;         // its size
+  bool was_filled_ = false;           // by the last read: there is more
+  boost::beast::flat_buffer input_;   // received, not yet parsed
+  size_t num_searched_ = 0;           // of input_, without the end of a header
+  std::optional<Parser> parser_;      // from the end of the header to that of the body
+  HttpRequest request_;               // while parser_ is there: its head
+  bool is_http_1_0_ = false;          // of the last request
+  bool keep_alive_ = false;           // as it asked
+  bool is_head_ = false;
+  bool is_admitted_ = false;
+  SharedBytes* held_ = nullptr;         // of which kind this connection's input is accounted
+  SharedBytes* held_unread_ = nullptr;  // the same of its output
+  bool reading_ = false;                // an async_read_some is pending
+  bool input_end_ = false;              // the client has shut down its side
+  bool awaits_reset_ = false;           // since then
+  size_t max_body_bytes_ = 0;
   size_t num_dropped_bytes_ = 0;
 
   std::string sending_;  // taken from queue_, on its way to the socket
@@ -146,6 +168,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   size_t num_sending_ = 0;  // sending_.size()
   bool send_scheduled_ =
       false;  // Send is posted, running or waits for the socket: no need to wake it
+  bool response_begun_ = false;
   bool response_complete_ = false;
   bool close_after_ = false;
   bool gone_ = false;    // nothing can be sent any more

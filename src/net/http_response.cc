@@ -83,7 +83,11 @@ std::string FormatStreamHead(int status, const HttpHeaders& headers, const Respo
 HttpResponseWriter::~HttpResponseWriter() {
   if (phase_ == Phase::kStreaming) connection_->Abort();
   if (phase_ == Phase::kUnanswered && !connection_->gone()) {
-    Send(connection_->context().format_error(500, "the request was not answered"));
+    Send(connection_->context().format_error({.status = 500,
+                                              .message = "the request was not answered",
+                                              .method = {},
+                                              .path = {},
+                                              .remote_address = {}}));
   }
 }
 

@@ -25,8 +25,6 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr std::chrono::milliseconds kAcceptRetry{100};  // after running out of file descriptors
-constexpr int kMaxRefusals =
-    256;  // connections beyond the limit that are told so; those beyond are just closed
 
 Error ListenError(const error_code& error, const HttpServerOptions& options) {
   const std::string where = fmt::format("{}:{}", options.host, options.port);
@@ -49,37 +47,6 @@ Error ListenError(const error_code& error, const HttpServerOptions& options) {
 
 }  // namespace
 
-int HttpServerContext::Add(const std::shared_ptr<HttpConnection>& connection) {
-  std::lock_guard lock(mutex_);
-  connections_.emplace(connection.get(), connection);
-  return static_cast<int>(connections_.size());
-}
-
-void HttpServerContext::Remove(HttpConnection* connection) {
-  std::lock_guard lock(mutex_);
-  connections_.erase(connection);
-  if (connections_.empty()) none_left_.notify_all();
-}
-
-std::vector<std::shared_ptr<HttpConnection>> HttpServerContext::Connections() const {
-  std::vector<std::shared_ptr<HttpConnection>> connections;
-  std::lock_guard lock(mutex_);
-  for (const auto& [address, weak] : connections_) {
-    if (auto connection = weak.lock()) connections.push_back(std::move(connection));
-  }
-  return connections;
-}
-
-int HttpServerContext::num_connections() const {
-  std::lock_guard lock(mutex_);
-  return static_cast<int>(connections_.size());
-}
-
-bool HttpServerContext::WaitUntilNone(std::chrono::milliseconds limit) {
-  std::unique_lock lock(mutex_);
-  return none_left_.wait_for(lock, limit, [this] { return connections_.empty(); });
-}
-
 // The listening sockets and the io threads.
 struct HttpServer::Core {
   using Acceptor = asio::basic_socket_acceptor<tcp, HttpConnection::Strand>;
@@ -96,6 +63,7 @@ struct HttpServer::Core {
   error_code ListenAt(tcp::endpoint endpoint, bool one_of_many);
   void AcceptNext(Acceptor& acceptor);
   void OnAccept(Acceptor& acceptor, const error_code& error, HttpConnection::Socket socket);
+  static void Dismiss(const std::optional<ConnectionTable::Departure>& departure);
   void CloseAcceptors();
   void RunIo();
 
@@ -163,6 +131,7 @@ void HttpServer::Core::OnAccept(Acceptor& acceptor, const error_code& error,
   if (error == asio::error::no_descriptors || error == asio::error::no_buffer_space ||
       error == asio::error::no_memory) {
     log::Warning("cannot accept a connection: {}", error.message());
+    Dismiss(context->connections.DismissOldestNewcomer());
     retry_timer.expires_after(kAcceptRetry);
     retry_timer.async_wait([this, &acceptor](const error_code& cancelled) {
       if (!cancelled && acceptor.is_open()) AcceptNext(acceptor);
@@ -171,17 +140,15 @@ void HttpServer::Core::OnAccept(Acceptor& acceptor, const error_code& error,
   }
   if (!error) {
     auto connection = std::make_shared<HttpConnection>(context, std::move(socket));
-    const int num_connections = context->Add(connection);
-    const int limit = context->options.max_connections;
-    if (num_connections <= limit) {
-      connection->Serve();
-    } else if (num_connections <= limit + kMaxRefusals) {
-      connection->Refuse();
-    } else {
-      connection->Abort();
-    }
+    Dismiss(context->connections.Add(connection));
+    connection->Serve();
   }
   AcceptNext(acceptor);
+}
+
+void HttpServer::Core::Dismiss(const std::optional<ConnectionTable::Departure>& departure) {
+  if (!departure) return;
+  departure->is_abrupt ? departure->connection->Abort() : departure->connection->Dismiss();
 }
 
 void HttpServer::Core::CloseAcceptors() {
@@ -207,9 +174,9 @@ void HttpServer::Core::RunIo() {
 }
 
 HttpServer::HttpServer(HttpServerOptions options, HttpHandler handler,
-                       HttpErrorFormatter format_error)
+                       HttpErrorFormatter format_error, HttpJudge judge)
     : core_(std::make_unique<Core>(std::make_shared<HttpServerContext>(
-          std::move(options), std::move(handler), std::move(format_error)))) {}
+          std::move(options), std::move(handler), std::move(format_error), std::move(judge)))) {}
 
 HttpServer::~HttpServer() { Stop(); }
 
@@ -234,20 +201,20 @@ bool HttpServer::Drain(std::chrono::milliseconds limit) {
   if (core_->threads.empty()) return true;
   core_->context->draining = true;
   core_->CloseAcceptors();
-  for (const auto& connection : core_->context->Connections()) connection->CloseIfIdle();
-  return core_->context->WaitUntilNone(limit);
+  for (const auto& connection : core_->context->connections.All()) connection->CloseIfIdle();
+  return core_->context->connections.WaitUntilNone(limit);
 }
 
 void HttpServer::Stop() {
   if (core_->threads.empty()) return;
   core_->context->draining = true;
   core_->CloseAcceptors();
-  for (const auto& connection : core_->context->Connections()) connection->Abort();
+  for (const auto& connection : core_->context->connections.All()) connection->Abort();
   core_->work.reset();  // the threads end once no connection has anything pending
   for (std::thread& thread : core_->threads) thread.join();
   core_->threads.clear();
 }
 
-int HttpServer::num_connections() const { return core_->context->num_connections(); }
+int HttpServer::num_connections() const { return core_->context->connections.size(); }
 
 }  // namespace lorry::net

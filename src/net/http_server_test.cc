@@ -169,7 +169,7 @@ TEST(HttpServerTest, AnswerCannotBreakTheHead) {
                       "x"});
         writer->Send({200, {}, "twice"});
       },
-      [](int status, std::string_view) { return HttpResponse{status, {}, ""}; });
+      [](const HttpRefusal& refusal) { return HttpResponse{refusal.status, {}, ""}; });
   HttpClient client("127.0.0.1", server.Start().value());
   const auto response = client.Send({});
   EXPECT_EQ(response->headers.Find("Injected"), std::nullopt);

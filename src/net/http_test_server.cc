@@ -67,17 +67,18 @@ std::string RawClient::ReadUntil(std::string_view end, std::chrono::milliseconds
 
 std::string RawClient::ReadAll(std::chrono::milliseconds limit) { return ReadUntil("", limit); }
 
-TestServer::TestServer(HttpServerOptions options) {
+TestServer::TestServer(HttpServerOptions options, HttpJudge judge) {
   server_ = std::make_unique<HttpServer>(
       std::move(options),
       [this](HttpRequest request, std::shared_ptr<ResponseWriter> writer) {
         Handle(std::move(request), std::move(writer));
       },
-      [](int status, std::string_view message) {
-        return HttpResponse{status,
+      [](const HttpRefusal& refusal) {
+        return HttpResponse{refusal.status,
                             {{"Content-Type", "application/json"}},
-                            "{\"error\":\"" + std::string(message) + "\"}"};
-      });
+                            "{\"error\":\"" + refusal.message + "\"}"};
+      },
+      std::move(judge));
   const Result<int> port = server_->Start();
   EXPECT_TRUE(port) << port.error().message;
   port_ = port.value_or(0);

@@ -54,7 +54,7 @@ class RawClient {
 // /hold keeps the writer for the test to use; GET /drop gives no answer; GET /throw throws.
 class TestServer {
  public:
-  explicit TestServer(HttpServerOptions options = {});
+  explicit TestServer(HttpServerOptions options = {}, HttpJudge judge = nullptr);
   ~TestServer();
 
   int port() const { return port_; }

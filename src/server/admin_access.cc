@@ -1,5 +1,9 @@
 #include "server/admin_access.h"
 
+#include <arpa/inet.h>
+
+#include <boost/beast/core/string.hpp>
+
 namespace lorry::server {
 namespace {
 
@@ -16,7 +20,32 @@ Status RefuseWebPages(const net::HttpHeaders& headers) {
               "Web pages may not manage adapters here; --admin-key lets those that have the key.");
 }
 
+// "localhost" of "localhost:8001", "::1" of "[::1]:8001".
+std::string HostOf(std::string_view field) {
+  if (field.starts_with('[')) return std::string(field.substr(1, field.find(']') - 1));
+  return std::string(field.substr(0, field.rfind(':')));
+}
+
 }  // namespace
+
+bool IsLoopback(const std::string& host) {
+  in_addr v4 = {};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+  in6_addr v6 = {};
+  if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return boost::beast::iequals(host, "localhost");
+}
+
+Status AdminAccess::CheckHost(const net::HttpHeaders& headers) const {
+  const auto field = headers.Find("host");
+  if (!options_.key.empty() || !field) return {};
+  const std::string host = HostOf(*field);
+  if (IsLoopback(host) || boost::beast::iequals(host, options_.host)) return {};
+  return Fail(ErrorCode::kPermission,
+              fmt::format("This listener takes requests for localhost only, not for '{}'; with "
+                          "--admin-key it takes those that have the key.",
+                          host.substr(0, 200)));
+}
 
 Status AdminAccess::Check(Endpoint endpoint, const net::HttpHeaders& headers,
                           Listener listener) const {

@@ -24,9 +24,16 @@ class AdminAccess {
   // asks, by its visitor's browser.
   Status Check(Endpoint endpoint, const net::HttpHeaders& headers, Listener listener) const;
 
+  // Of a request on the management listener. kPermission: where no key is asked for, a request that
+  // was meant for another host is a web page's that had its name lead here (DNS rebinding).
+  Status CheckHost(const net::HttpHeaders& headers) const;
+
  private:
   const AdminOptions options_;
   const Auth& clients_;
 };
+
+// "localhost", or an address of 127.0.0.0/8 or ::1.
+bool IsLoopback(const std::string& host);
 
 }  // namespace lorry::server

@@ -38,7 +38,10 @@ void AdminCall::SendText(std::string text) {
         .body = std::move(text)});
 }
 
-void AdminCall::SendError(const Error& error) { Send(ErrorResponse(error)); }
+void AdminCall::SendError(const Error& error) {
+  exchange_->NoteError(error);
+  Send(ErrorResponse(error));
+}
 
 void AdminCall::Send(net::HttpResponse response) {
   if (exchange_->writer()->closed()) return exchange_->Abandon();

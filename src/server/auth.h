@@ -15,6 +15,8 @@ class Auth {
  public:
   explicit Auth(std::vector<std::string> keys) : keys_(std::move(keys)) {}
 
+  bool has_keys() const { return !keys_.empty(); }
+
   // kUnauthenticated, unless no key is asked for or the request has one of them.
   Status Check(const net::HttpHeaders& headers) const;
 

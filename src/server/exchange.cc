@@ -36,6 +36,15 @@ std::string RequestIdOf(const net::HttpRequest& request) {
   return NewRequestId(request.id);
 }
 
+// What of a text is short enough for a line of the log.
+std::string Beginning(std::string_view text) {
+  constexpr size_t kMaxBytes = 200;
+  if (text.size() <= kMaxBytes) return std::string(text);
+  size_t end = kMaxBytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "…";
+}
+
 }  // namespace
 
 Exchange::Exchange(const net::HttpRequest& request, std::shared_ptr<net::ResponseWriter> writer,
@@ -55,13 +64,30 @@ net::HttpResponse Exchange::JsonResponse(int status, std::string body) {
 
 void Exchange::Send(net::HttpResponse response) {
   if (is_ended_) return;
-  const int status = response.status;
-  response.headers.Add(std::string(kRequestIdHeader), entry_.request_id);
-  End(status);  // first: who has the answer also finds it counted
-  writer_->Send(std::move(response));
+  writer_->Send(Close(std::move(response)));
 }
 
-void Exchange::SendError(const Error& error) { Send(ErrorResponse(error)); }
+net::HttpResponse Exchange::Close(net::HttpResponse response) {
+  if (response.status >= 400 && entry_.error_message.empty()) {  // in a form of its own
+    entry_.error_code = "error";
+    entry_.error_message = Beginning(response.body);
+  }
+  response.headers.Add(std::string(kRequestIdHeader), entry_.request_id);
+  End(response.status);  // first: who has the answer also finds it counted
+  return response;
+}
+
+void Exchange::SendError(const Error& error) {
+  NoteError(error);
+  Send(ErrorResponse(error));
+}
+
+void Exchange::NoteError(const Error& error) {
+  const api::HttpError http = api::HttpErrorOf(error);
+  entry_.error_code = http.code.empty() ? http.type : http.code;
+  entry_.error_param = Beginning(error.param);
+  entry_.error_message = Beginning(error.message);
+}
 
 void Exchange::StartEvents() {
   is_streaming_ = true;

@@ -17,6 +17,7 @@ namespace lorry::server {
 class Exchange {
  public:
   // The journal and the clock are used until the answer is complete, and not after.
+  // Without a writer, for what is refused by its header: Close it.
   Exchange(const net::HttpRequest& request, std::shared_ptr<net::ResponseWriter> writer,
            Journal& journal, const Clock& clock);
 
@@ -24,6 +25,10 @@ class Exchange {
   void Send(net::HttpResponse response);
   void SendJson(std::string body) { Send(JsonResponse(200, std::move(body))); }
   void SendError(const Error& error);
+  // The journal's line says why, whatever is sent.
+  void NoteError(const Error& error);
+  // The answer for somebody else to send, journaled.
+  net::HttpResponse Close(net::HttpResponse response);
 
   // An answer as server-sent events.
   void StartEvents();

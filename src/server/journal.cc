@@ -66,8 +66,16 @@ std::string AccessText(const JournalEntry& entry) {
       fmt::format("{} {} {} {} in {:.1f} ms", entry.remote_address, Printable(entry.method),
                   Printable(entry.path), entry.status, Millis(entry.received_us, entry.ended_us));
   if (!entry.model.empty()) {
-    line += fmt::format(", {}: {} + {} tokens", entry.model, entry.prompt_tokens,
+    line += fmt::format(", {}: {} + {} tokens", Printable(entry.model), entry.prompt_tokens,
                         entry.completion_tokens);
+  }
+  if (!entry.error_message.empty()) {
+    line += ", " + entry.error_code;
+    if (!entry.error_param.empty()) line += ", param " + Printable(entry.error_param);
+    if (entry.model.empty() && !entry.asked_model.empty()) {
+      line += ", model " + Printable(entry.asked_model);
+    }
+    line += ": " + Printable(entry.error_message);
   }
   if (entry.queued_us) {
     line += fmt::format(", queued after {:.1f} ms", Millis(entry.received_us, *entry.queued_us));
@@ -97,6 +105,12 @@ std::string AccessJson(const JournalEntry& entry) {
     add_text("model", entry.model);
     out += fmt::format(R"(,"prompt_tokens":{},"completion_tokens":{})", entry.prompt_tokens,
                        entry.completion_tokens);
+  }
+  if (!entry.error_message.empty()) {
+    add_text("error_code", entry.error_code);
+    if (!entry.error_param.empty()) add_text("error_param", entry.error_param);
+    add_text("error_message", entry.error_message);
+    if (entry.model.empty() && !entry.asked_model.empty()) add_text("model", entry.asked_model);
   }
   if (entry.queued_us) {
     out += fmt::format(R"(,"queued_ms":{:.3f})", Millis(entry.received_us, *entry.queued_us));

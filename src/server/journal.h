@@ -25,6 +25,11 @@ struct JournalEntry {
   int status = 0;  // 499: the client went away before the end
   Micros received_us = 0;
   Micros ended_us = 0;
+  // Of requests that were refused, or failed.
+  std::string error_code;     // "model_not_found", or the kind of error
+  std::string error_param;    // "": none
+  std::string error_message;  // its beginning; "": it was not refused
+  std::string asked_model;    // as the request says
   // Of requests that generate.
   std::string model;                // the name as it was resolved; "": none
   std::optional<Micros> queued_us;  // when the engine had it in its queue

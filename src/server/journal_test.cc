@@ -39,6 +39,30 @@ TEST(Journal, Text) {
   EXPECT_EQ(AccessText(plain), "127.0.0.1:5 POST /a\\nb\\u001b[31m 200 in 12.5 ms, id r1");
 }
 
+TEST(Journal, RefusedRequestsSayWhy) {
+  JournalEntry entry = Entry();
+  entry.status = 404;
+  entry.model = "";
+  entry.queued_us.reset();
+  entry.first_token_us.reset();
+  entry.error_code = "model_not_found";
+  entry.error_param = "model";
+  entry.asked_model = "no\x1b[31m";
+  entry.error_message = "There is\nnone.";
+  EXPECT_EQ(AccessText(entry),
+            "127.0.0.1:5 POST /v1/completions 404 in 12.5 ms, model_not_found, param model, model "
+            "no\\u001b[31m: There is\\nnone., id r1");
+  const boost::json::value value = boost::json::parse("{" + AccessJson(entry) + "}");
+  EXPECT_EQ(value.at("error_code").as_string(), "model_not_found");
+  EXPECT_EQ(value.at("error_param").as_string(), "model");
+  EXPECT_EQ(value.at("error_message").as_string(), "There is\nnone.");
+  EXPECT_EQ(value.at("model").as_string(), "no\x1b[31m");
+  entry.model = "sql";  // known by then: it has its place in the line
+  EXPECT_EQ(AccessText(entry),
+            "127.0.0.1:5 POST /v1/completions 404 in 12.5 ms, sql: 7 + 9 tokens, model_not_found, "
+            "param model: There is\\nnone., id r1");
+}
+
 TEST(Journal, JsonMembersAreJson) {
   JournalEntry entry = Entry();
   entry.path = "/\"\xff";

@@ -12,6 +12,7 @@
 namespace lorry::server {
 
 enum class Endpoint {
+  kRoot,
   kHealth,
   kReady,
   kVersion,
@@ -36,9 +37,10 @@ enum class Endpoint {
 
 // Who may call.
 enum class Access {
-  kOpen,    // everyone
-  kClient,  // who has an API key, where there are any
-  kAdmin,   // who has the admin key, or comes by the management listener (admin_access.h)
+  kOpen,     // everyone
+  kMetrics,  // as --metrics says
+  kClient,   // who has an API key, where there are any
+  kAdmin,    // who has the admin key, or comes by the management listener (admin_access.h)
 };
 
 struct Route {
@@ -51,10 +53,13 @@ struct Route {
 struct RouteMatch {
   const Route* route = nullptr;  // nullptr: see `status`
   int status = 200;              // 404, 405, or 204 for OPTIONS
-  std::string allow;             // the methods of this path, unless 404
+  std::string allow;             // with 405 and 204: the methods of this path
   std::string_view rest;         // of the path, below a route that ends in '/'
 };
 
 RouteMatch FindRoute(std::string_view method, std::string_view path);
+
+// The path that was meant, most likely, by one where nothing is; "": none is near.
+std::string NearestPath(std::string_view path);
 
 }  // namespace lorry::server

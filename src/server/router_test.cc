@@ -21,14 +21,15 @@ TEST(Router, APathHasItsMethods) {
   EXPECT_EQ(adapter.route->endpoint, Endpoint::kAdapter);
   EXPECT_EQ(adapter.route->access, Access::kAdmin);
   EXPECT_EQ(adapter.rest, "team/fr");
-  EXPECT_EQ(FindRoute("PATCH", "/v1/adapters/a").allow, "GET, HEAD, PATCH, DELETE, OPTIONS");
+  EXPECT_EQ(FindRoute("PUT", "/v1/adapters/a").allow, "GET, HEAD, PATCH, DELETE, OPTIONS");
   EXPECT_EQ(FindRoute("PUT", "/v1/adapters/a").status, 405);
   EXPECT_EQ(FindRoute("DELETE", "/v1/adapters").status, 405);
   EXPECT_EQ(FindRoute("GET", "/models/org/base/adapters/a").rest, "org/base/adapters/a");
 }
 
 TEST(Router, SaysWhatIsMissing) {
-  EXPECT_EQ(FindRoute("GET", "/").status, 404);
+  EXPECT_EQ(FindRoute("GET", "/").route->endpoint, Endpoint::kRoot);
+  EXPECT_EQ(FindRoute("GET", "/index.html").status, 404);
   EXPECT_EQ(FindRoute("GET", "/v1/modelsx").status, 404);
   EXPECT_EQ(FindRoute("POST", "/health/").status, 404);
   const RouteMatch wrong = FindRoute("DELETE", "/v1/completions");
@@ -36,6 +37,34 @@ TEST(Router, SaysWhatIsMissing) {
   EXPECT_EQ(wrong.allow, "POST, OPTIONS");
   EXPECT_EQ(FindRoute("HEAD", "/v1/completions").status, 405);
   EXPECT_EQ(FindRoute("OPTIONS", "/v1/models").status, 204);
+}
+
+TEST(Router, NamesThePathThatWasMeant) {
+  const std::pair<const char*, const char*> rows[] = {
+      {"/chat/completions", "/v1/chat/completions"},
+      {"//v1/chat/completions", "/v1/chat/completions"},
+      {"/v1/chat/completions/", "/v1/chat/completions"},
+      {"/v1/v1/chat/completions", "/v1/chat/completions"},
+      {"/v1//completions//", "/v1/completions"},
+      {"/V1/Chat/Completions", "/v1/chat/completions"},
+      {"/openai/v1/models", "/v1/models"},
+      {"/api/completions", "/v1/completions"},
+      {"/v1/tokenize", "/tokenize"},
+      {"/v1/health", "/health"},
+      {"/metrics/", "/metrics"},
+      {"/models/", "/v1/models"},
+      {"/v1/completion", "/v1/completions"},
+      {"/v1/chat/completion", "/v1/chat/completions"},
+      {"/helth", "/health"},
+      {"/V1/Models/Team/Fr", "/v1/models/Team/Fr"},
+      {"/index.html", ""},
+      {"/v1/embeddings", ""},
+      {"*", ""},
+      {"/", ""},
+      {"//", ""}};
+  for (const auto& [path, meant] : rows) EXPECT_EQ(NearestPath(path), meant) << path;
+  EXPECT_EQ(NearestPath("/" + std::string(60'000, 'a')), "");
+  EXPECT_EQ(NearestPath(std::string(60'000, '/')), "");
 }
 
 }  // namespace

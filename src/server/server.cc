@@ -1,7 +1,5 @@
 #include "server/server.h"
 
-#include <prometheus/text_serializer.h>
-
 #include "api/error_map.h"
 #include "base/log.h"
 #include "request/want_adapters.h"
@@ -14,11 +12,10 @@ namespace {
 namespace openai = api::openai;
 
 constexpr int kMaxAdminConnections = 64;
-constexpr size_t kMaxAdminBodyBytes = 1 << 20;
-
-bool IsLoopback(std::string_view host) {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
+// On their way to a key: so many that a flood of them takes a while to push one out.
+constexpr int kMaxAdminNewcomers = 1024;
+// Its part of what newcomers may hold of both listeners.
+constexpr size_t kAdminShare = 8;
 
 openai::ParseLimits MakeLimits(const ServerOptions& options, int max_model_len) {
   openai::ParseLimits limits;
@@ -30,31 +27,47 @@ openai::ParseLimits MakeLimits(const ServerOptions& options, int max_model_len) 
   return limits;
 }
 
-// What the HTTP server refuses by itself, in OpenAI's shape.
-net::HttpResponse RefusedByHttp(int status, std::string_view message) {
-  const ErrorCode code = status == 413   ? ErrorCode::kTooLarge
-                         : status == 503 ? ErrorCode::kUnavailable
-                         : status == 500 ? ErrorCode::kInternal
-                                         : ErrorCode::kInvalidArgument;
-  net::HttpResponse response = ErrorResponse({code, std::string(message), ""});
-  response.status = status;
-  return response;
+net::HttpServerOptions HttpOptions(const ServerOptions& options) {
+  net::HttpServerOptions http = options.http;
+  http.max_newcomers = http.max_connections;
+  http.max_unfinished_header_bytes -= http.max_unfinished_header_bytes / kAdminShare;
+  http.max_unread_newcomer_bytes -= http.max_unread_newcomer_bytes / kAdminShare;
+  http.max_unfinished_body_bytes = options.max_pending_bytes;
+  return http;
 }
 
-net::HttpResponse NoRoute(const RouteMatch& match, const net::HttpRequest& request) {
-  net::HttpResponse response;
-  response.status = 204;
-  if (match.status != 204) {
-    const bool is_unknown = match.status == 404;
-    response = ErrorResponse({is_unknown ? ErrorCode::kNotFound : ErrorCode::kInvalidArgument,
-                              is_unknown ? fmt::format("There is nothing at {}.", request.path)
-                                         : fmt::format("{} does not take {}; it takes {}.",
-                                                       request.path, request.method, match.allow),
-                              ""});
-    response.status = match.status;
-  }
-  if (!match.allow.empty()) response.headers.Add("Allow", match.allow);
-  return response;
+Error ShuttingDown() { return {ErrorCode::kUnavailable, "The server is shutting down.", ""}; }
+
+std::string WhatThisIs(std::string_view version, Listener listener) {
+  const std::string_view text =
+      listener == Listener::kAdmin
+          ? R"("description":"Lorry's listener for managing adapters.","paths":["/v1/adapters",)"
+            R"("/health","/ready","/version","/metrics"])"
+          : R"("description":"A language model and adapters of it, by OpenAI's API.","paths":[)"
+            R"("/v1/models","/v1/completions","/v1/chat/completions","/tokenize","/detokenize",)"
+            R"("/health","/ready","/version","/metrics"])";
+  return fmt::format(R"({{"name":"lorry","version":"{}",{}}})", version, text);
+}
+
+constexpr size_t kMaxModelBytes = 256;
+
+std::string AskedModel(const openai::ModelRequest& request) {
+  const std::string& asked = request.model.empty() ? request.adapter_id : request.model;
+  return asked.substr(0, kMaxModelBytes);
+}
+
+// What a body that could not be read says of its model, for the log.
+std::string PeekModel(std::string_view body) {
+  constexpr std::string_view kKey = "\"model\"", kSpace = " \t\r\n";
+  constexpr size_t kMaxSearched = 64 << 10;
+  const size_t key = body.substr(0, kMaxSearched).find(kKey);
+  if (key == std::string_view::npos) return "";
+  const size_t colon = body.find_first_not_of(kSpace, key + kKey.size());
+  if (colon == std::string_view::npos || body[colon] != ':') return "";
+  const size_t quote = body.find_first_not_of(kSpace, colon + 1);
+  if (quote == std::string_view::npos || body[quote] != '"') return "";
+  const std::string_view rest = body.substr(quote + 1, kMaxModelBytes);
+  return std::string(rest.substr(0, rest.find('"')));
 }
 
 }  // namespace
@@ -70,7 +83,14 @@ Server::Server(ServerOptions options, AdapterService& adapters,
       limits_(MakeLimits(options_, adapters.directory()->max_model_len())),
       auth_(options_.api_keys),
       admin_access_(options_.admin, auth_),
-      registry_(registry),
+      admission_(options_, auth_, admin_access_),
+      metrics_page_(
+          [this, &registry] {
+            std::vector<prometheus::MetricFamily> families = registry.Collect();
+            AppendSandboxMetrics(sandbox_->stats(), families);
+            return families;
+          },
+          *options_.clock),
       journal_(registry, options_.access_log),
       session_context_{generator, session_thread_.mailbox(), large_answer_thread_.mailbox()},
       text_threads_({.num_threads = options_.num_text_threads,
@@ -79,15 +99,19 @@ Server::Server(ServerOptions options, AdapterService& adapters,
                     [this](TextTask task) { DoTextWork(std::move(task)); }),
       admin_(adapters),
       http_(
-          options_.http,
+          HttpOptions(options_),
           [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
             Handle(std::move(request), std::move(writer), Listener::kClients);
           },
-          RefusedByHttp) {}
+          [this](const net::HttpRefusal& refusal) { return RefusedByHttp(refusal); },
+          [this](const net::HttpRequest& head, bool has_body) {
+            return Judge(head, has_body, Listener::kClients);
+          }) {}
 
 Server::~Server() { Stop(); }
 
 Result<int> Server::Start() {
+  RETURN_IF_ERROR(admission_.CheckOptions());
   session_thread_.Start();
   large_answer_thread_.Start();
   text_threads_.Start();
@@ -107,18 +131,23 @@ Status Server::StartAdmin() {
         fmt::format("--admin-host {}: others can reach it, so --admin-key is needed", admin.host),
         "admin-host");
   }
-  net::HttpServerOptions http = options_.http;
+  net::HttpServerOptions http = HttpOptions(options_);
   http.host = admin.host;
   http.port = admin.port;
   http.num_io_threads = 1;
   http.max_connections = kMaxAdminConnections;
-  http.max_body_bytes = kMaxAdminBodyBytes;
+  http.max_newcomers = kMaxAdminNewcomers;
+  http.max_unfinished_header_bytes = options_.http.max_unfinished_header_bytes / kAdminShare;
+  http.max_unread_newcomer_bytes = options_.http.max_unread_newcomer_bytes / kAdminShare;
   admin_http_.emplace(
       http,
       [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
         Handle(std::move(request), std::move(writer), Listener::kAdmin);
       },
-      RefusedByHttp);
+      [this](const net::HttpRefusal& refusal) { return RefusedByHttp(refusal); },
+      [this](const net::HttpRequest& head, bool has_body) {
+        return Judge(head, has_body, Listener::kAdmin);
+      });
   ASSIGN_OR_RETURN(admin_port_, admin_http_->Start());
   log::Info("adapters are managed on {} port {}", admin.host, admin_port_);
   return {};
@@ -141,34 +170,56 @@ void Server::Stop() {
   large_answer_thread_.Stop();
 }
 
+net::HttpVerdict Server::Judge(const net::HttpRequest& head, bool has_body, Listener listener) {
+  const RouteMatch match = FindRoute(head.method, head.path);
+  auto verdict = admission_.Judge(match, head, has_body, listener);
+  if (verdict && has_body && verdict->keeps_body && !is_ready_) {
+    verdict = tl::unexpected(Refusal{.error = ShuttingDown(), .headers = {}});
+  }
+  if (verdict) return std::move(*verdict);
+  Refusal& refusal = verdict.error();
+  Exchange exchange(head, nullptr, journal_, *options_.clock);
+  if (match.route != nullptr) exchange.entry().route = match.route->path;
+  net::HttpResponse response = {.status = 204};
+  if (refusal.status != 204) {
+    exchange.NoteError(refusal.error);
+    response = ErrorResponse(refusal.error);
+    if (refusal.status != 0) response.status = refusal.status;
+  }
+  for (const auto& [name, value] : refusal.headers) response.headers.Add(name, value);
+  return {.refusal = exchange.Close(std::move(response)), .admits = false};
+}
+
+net::HttpResponse Server::RefusedByHttp(const net::HttpRefusal& refusal) {
+  const ErrorCode code = refusal.status == 413   ? ErrorCode::kTooLarge
+                         : refusal.status == 503 ? ErrorCode::kUnavailable
+                         : refusal.status == 500 ? ErrorCode::kInternal
+                                                 : ErrorCode::kInvalidArgument;
+  const Error error = {code, refusal.message, ""};
+  net::HttpRequest request;
+  request.method = refusal.method.empty() ? "-" : refusal.method;
+  request.path = refusal.path.empty() ? "-" : refusal.path;
+  request.remote_address = refusal.remote_address;
+  request.id = ~num_refused_by_http_++;  // apart from those that HTTP counts up
+  Exchange exchange(request, nullptr, journal_, *options_.clock);
+  exchange.NoteError(error);
+  net::HttpResponse response = ErrorResponse(error);
+  response.status = refusal.status;
+  return exchange.Close(std::move(response));
+}
+
 void Server::Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer,
                     Listener listener) {
   auto exchange = std::make_unique<Exchange>(request, std::move(writer), journal_, *options_.clock);
   const RouteMatch match = FindRoute(request.method, request.path);
-  if (match.route == nullptr) {
-    exchange->Send(NoRoute(match, request));
-    return;
+  exchange->entry().route = match.route->path;  // it has been judged: there is one
+  if (match.route->endpoint == Endpoint::kMetrics) {
+    return exchange->Send(MetricsResponse(admission_.ShowsNames(request.headers, listener)));
   }
-  exchange->entry().route = match.route->path;
-  if (const Status status = CheckAccess(*match.route, request.headers, listener); !status) {
-    exchange->SendError(status.error());
-    return;
+  if (match.route->endpoint == Endpoint::kRoot) {
+    return exchange->SendJson(WhatThisIs(options_.version, listener));
   }
   Answer(match, std::move(request), std::move(exchange));
-}
-
-Status Server::CheckAccess(const Route& route, const net::HttpHeaders& headers,
-                           Listener listener) const {
-  switch (route.access) {
-    case Access::kOpen:
-      return {};
-    case Access::kClient:
-      if (listener == Listener::kClients) return auth_.Check(headers);
-      return Fail(ErrorCode::kNotFound, "This listener is for managing adapters.");
-    case Access::kAdmin:
-      return admin_access_.Check(route.endpoint, headers, listener);
-  }
-  return Fail(ErrorCode::kInternal, "A route without a door.");
 }
 
 void Server::Answer(const RouteMatch& match, net::HttpRequest request,
@@ -181,14 +232,11 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
       if (is_ready_) {
         exchange->SendJson(R"({"status":"ready"})");
       } else {
-        exchange->SendError({ErrorCode::kUnavailable, "The server is shutting down.", ""});
+        exchange->SendError(ShuttingDown());
       }
       return;
     case Endpoint::kVersion:
       exchange->SendJson(openai::FormatVersion(options_.version));
-      return;
-    case Endpoint::kMetrics:
-      exchange->Send(MetricsResponse());
       return;
     case Endpoint::kModels:
       exchange->SendJson(openai::FormatModels(*adapters_.directory()));
@@ -211,7 +259,7 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
       break;
   }
   if (!is_ready_) {
-    exchange->SendError({ErrorCode::kUnavailable, "The server is shutting down.", ""});
+    exchange->SendError(ShuttingDown());
     return;
   }
   if (match.route->access == Access::kAdmin) {
@@ -223,12 +271,12 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
   }
 }
 
-net::HttpResponse Server::MetricsResponse() const {
-  std::vector<prometheus::MetricFamily> families = registry_.Collect();
-  AppendSandboxMetrics(sandbox_->stats(), families);
+net::HttpResponse Server::MetricsResponse(bool shows_names) {
+  const bool is_for_all = options_.metrics == MetricsAccess::kOpen ||
+                          (options_.metrics == MetricsAccess::kNameless && !shows_names);
   return {.status = 200,
           .headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
-          .body = prometheus::TextSerializer().Serialize(families)};
+          .body = is_for_all ? metrics_page_.Recent(shows_names) : metrics_page_.Now(shows_names)};
 }
 
 void Server::DoTextWork(TextTask task) {
@@ -245,7 +293,11 @@ void Server::DoTextWork(TextTask task) {
   };
   // Calls work(request, target) if the body could be read and its model is at hand.
   const auto with_model = [&](auto request, const auto& work) {
-    if (!request) return exchange.SendError(request.error());
+    if (!request) {
+      exchange.entry().asked_model = PeekModel(task.body);
+      return exchange.SendError(request.error());
+    }
+    exchange.entry().asked_model = AskedModel(*request);
     std::optional<Target> target = FindModel(*request, task);
     if (target) work(std::move(*request), std::move(*target));
   };

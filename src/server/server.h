@@ -3,7 +3,7 @@
 // Thread: Start, Drain and Stop from one.
 //
 // The way of a request, and the thread of each part:
-//   io thread        route, key, the answers that need no work
+//   io thread        route, key (of the header alone), the answers that need no work
 //   text thread      body → plan: parse, chat template, tokens, limits
 //   session thread   submits the plan; the engine's events → text, stop strings, chunks, usage
 //   engine's thread  only puts its events into the session thread's mailbox
@@ -20,10 +20,12 @@
 #include "request/generator.h"
 #include "server/admin.h"
 #include "server/admin_access.h"
+#include "server/admission.h"
 #include "server/auth.h"
 #include "server/exchange.h"
 #include "server/generation_plan.h"
 #include "server/journal.h"
+#include "server/metrics_page.h"
 #include "server/router.h"
 #include "server/server_options.h"
 #include "server/session.h"
@@ -59,7 +61,9 @@ class Server {
   Status StartAdmin();
   void Handle(net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer,
               Listener listener);  // io threads
-  Status CheckAccess(const Route& route, const net::HttpHeaders& headers, Listener listener) const;
+  // What its header says of a request; those that it refuses are journaled here.
+  net::HttpVerdict Judge(const net::HttpRequest& head, bool has_body, Listener listener);
+  net::HttpResponse RefusedByHttp(const net::HttpRefusal& refusal);
   void Answer(const RouteMatch& match, net::HttpRequest request,
               std::unique_ptr<Exchange> exchange);
   void DoTextWork(TextTask task);  // text threads
@@ -75,7 +79,7 @@ class Server {
 
   Result<std::string> Tokenize(const api::openai::TokenizeRequest& request,
                                const text::ModelText& text) const;
-  net::HttpResponse MetricsResponse() const;
+  net::HttpResponse MetricsResponse(bool shows_names);
 
   const ServerOptions options_;
   AdapterService& adapters_;
@@ -85,10 +89,12 @@ class Server {
   const api::openai::ParseLimits limits_;
   const Auth auth_;
   const AdminAccess admin_access_;
-  prometheus::Registry& registry_;
+  const Admission admission_;
+  MetricsPage metrics_page_;
   Journal journal_;
   std::atomic<bool> is_ready_ = false;
   std::atomic<uint64_t> next_request_id_ = 1;
+  std::atomic<uint64_t> num_refused_by_http_ = 0;
 
   SessionThread session_thread_{AnswerSize::kUsual};
   SessionThread large_answer_thread_{AnswerSize::kLarge};

@@ -19,6 +19,14 @@ struct AdminOptions {
   bool vllm_for_clients = false;   // who may generate may also load and unload, by vLLM's routes
 };
 
+// Who may read /metrics.
+enum class MetricsAccess {
+  kOpen,      // everyone
+  kNameless,  // everyone; adapters' names only who may manage them
+  kKey,       // who has an API key or the admin key
+  kAdmin,     // who may manage adapters
+};
+
 struct ServerOptions {
   net::HttpServerOptions http;
   std::vector<std::string>
@@ -34,6 +42,7 @@ struct ServerOptions {
   SamplingParams
       default_sampling;  // of requests that do not say: the model's generation_config.json
   AdminOptions admin;
+  MetricsAccess metrics = MetricsAccess::kOpen;
   bool access_log = true;
   std::string version;  // what /version says
   const Clock* clock = &Clock::Steady();

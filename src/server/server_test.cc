@@ -41,7 +41,8 @@ TEST(Server, UnknownPathsAndMethods) {
   TestServer server;
   const net::HttpResponse unknown = server.Get("/v2/models");
   EXPECT_EQ(unknown.status, 404);
-  EXPECT_EQ(ErrorOf(unknown).at("message").as_string(), "There is nothing at /v2/models.");
+  EXPECT_EQ(ErrorOf(unknown).at("message").as_string(),
+            "There is nothing at /v2/models; did you mean /v1/models?");
   const net::HttpResponse wrong = server.Get("/v1/completions");
   EXPECT_EQ(wrong.status, 405);
   EXPECT_EQ(wrong.headers.Find("allow"), "POST, OPTIONS");

@@ -198,6 +198,7 @@ api::openai::Usage Session::CountUsage() {
 void Session::FailWith(const Error& error) {
   CancelAll();
   CountUsage();
+  exchange_->NoteError(error);
   if (!exchange_->is_streaming()) {
     exchange_->SendError(error);
     return;
