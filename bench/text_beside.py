@@ -46,27 +46,27 @@ def largest_accepted(server: RunningServer, path: str, body_of, most: int) -> by
 def largest_tokenize(server: RunningServer):
     text = "the quick brown fox " * (1 << 17)
     body = largest_accepted(server, "/tokenize", lambda n: {"prompt": text[:n], "return_token_strs": True}, len(text))
-    return "/tokenize", body, 200
+    return "/tokenize", body, {200}
 
 
 def million_parts(_server: RunningServer):
     part = '{"type":"text","text":"x"}'
     parts = ",".join([part] * 1_000_000)
-    return "/v1/chat/completions", f'{{"messages":[{{"role":"user","content":[{parts}]}}]}}'.encode(), 400
+    return "/v1/chat/completions", f'{{"messages":[{{"role":"user","content":[{parts}]}}]}}'.encode(), {400}
 
 
 def largest_kwargs(server: RunningServer):
     body = largest_accepted(server, "/v1/chat/completions", lambda n: chat(chat_template_kwargs={"x": [0] * n}), 1 << 20)
-    return "/v1/chat/completions", body, 200
+    return "/v1/chat/completions", body, {200}
 
 
 def logprobs(_server: RunningServer):
     body = {"prompt": [list(range(1, 256)) * 8] * 16, "max_tokens": 1, "echo": True, "logprobs": 20}
-    return "/v1/completions", json.dumps(body).encode(), 200
+    return "/v1/completions", json.dumps(body).encode(), {200}
 
 
 def slow_tokenizer(_server: RunningServer):
-    return "/tokenize", json.dumps({"model": "slow", "prompt": "a" * 12_000}).encode(), 200
+    return "/tokenize", json.dumps({"model": "slow", "prompt": "a" * 20_000}).encode(), {200, 422}
 
 
 LOADS = {
@@ -147,17 +147,16 @@ def forget_peak(server: RunningServer):
 
 
 def beside(server: RunningServer, name: str, count: int):
-    """(times in ms, what the load was answered, its seconds, most memory over that before in bytes, body bytes)."""
+    """(times in ms, the load, the most memory meanwhile, the load's body in bytes)."""
     path, body, expected = LOADS[name][1](server)
-    before = memory_bytes(server, "VmRSS")
     forget_peak(server)
     load = Load(server, path, body)
     try:
         times = queued_ms(server, name, count, until=lambda: load.statuses)
     finally:
         load.end()
-    assert set(load.statuses) == {expected}, (name, load.statuses)
-    return times, load, memory_bytes(server, "VmHWM") - before, len(body)
+    assert set(load.statuses) <= expected, (name, load.statuses)
+    return times, load, memory_bytes(server, "VmHWM"), len(body)
 
 
 def machine() -> str:
@@ -186,11 +185,12 @@ def main():
     print(f"{'':<46} {'median':>8} {'p99':>8} {'max':>8}   the load's requests")
     with tempfile.TemporaryDirectory() as directory, serve(pathlib.Path(directory)) as server:
         row("alone", queued_ms(server, "alone", options.count))
+        idle_bytes = memory_bytes(server, "VmRSS")
         for name in options.load:
             times, load, peak_bytes, body_bytes = beside(server, name, options.count)
             row(f"beside {LOADS[name][0]}", times,
                 f"{len(load.statuses)} of {body_bytes / 2**20:.2f} MiB, each {statistics.median(load.seconds):.2f} s, "
-                f"answer {load.statuses[0]}; peak memory + {peak_bytes / 2**20:.0f} MiB")
+                f"answer {load.statuses[0]}; memory at most {(peak_bytes - idle_bytes) / 2**20:.0f} MiB over idle")
 
 
 if __name__ == "__main__":

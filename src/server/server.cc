@@ -376,9 +376,9 @@ void Server::Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange) {
 Result<std::string> Server::Tokenize(const openai::TokenizeRequest& request,
                                      const text::ModelText& text) const {
   ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, planner_.Tokenize(request, text));
-  std::vector<std::string> strings;
+  std::vector<std::string_view> strings;
   if (request.return_token_strings) {
-    for (const TokenId token : tokens) strings.emplace_back(text.tokenizer.TokenBytes(token));
+    for (const TokenId token : tokens) strings.push_back(text.tokenizer.TokenBytes(token));
   }
   return openai::FormatTokenize(tokens, adapters_.directory()->max_model_len(),
                                 request.return_token_strings ? &strings : nullptr);

@@ -96,7 +96,7 @@ Result<std::string> FormatModel(const ModelDirectory& directory, std::string_vie
 
 // token_strings: nullptr if not asked for.
 std::string FormatTokenize(std::span<const TokenId> tokens, int max_model_len,
-                           const std::vector<std::string>* token_strings);
+                           const std::vector<std::string_view>* token_strings);
 std::string FormatDetokenize(std::string_view text);
 std::string FormatVersion(std::string_view version);
 

@@ -68,7 +68,7 @@ Result<std::string> FormatModel(const ModelDirectory& directory, std::string_vie
 }
 
 std::string FormatTokenize(std::span<const TokenId> tokens, int max_model_len,
-                           const std::vector<std::string>* token_strings) {
+                           const std::vector<std::string_view>* token_strings) {
   std::string out = R"({"count":)";
   AppendJsonInt(out, static_cast<int64_t>(tokens.size()));
   out += R"(,"max_model_len":)";

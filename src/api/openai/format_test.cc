@@ -170,7 +170,7 @@ TEST(Format, Models) {
 
 TEST(Format, Tokenize) {
   const std::vector<TokenId> ids = {5, 6};
-  const std::vector<std::string> strings = {"a", "\""};
+  const std::vector<std::string_view> strings = {"a", "\""};
   EXPECT_EQ(FormatTokenize(ids, 64, nullptr),
             R"({"count":2,"max_model_len":64,"tokens":[5,6],"token_strs":null})");
   EXPECT_EQ(FormatTokenize(ids, 64, &strings),
