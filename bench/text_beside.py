@@ -78,21 +78,23 @@ LOADS = {
 }
 
 
-def make_slow_adapter(directory: pathlib.Path) -> pathlib.Path:
-    """The demo's sql with a tokenizer whose split takes the square of the text."""
-    adapter = directory / "slow"
+def make_adapter(directory: pathlib.Path, name: str, pattern: str) -> pathlib.Path:
+    """The demo's sql with a tokenizer of its own, which splits by a pattern first."""
+    adapter = directory / name
     shutil.copytree(ROOT / "demo/adapters/sql", adapter)
     shutil.copy(ROOT / "demo/base/tokenizer_config.json", adapter)
     tokenizer = json.loads((ROOT / "demo/base/tokenizer.json").read_text())
-    split = {"type": "Split", "pattern": {"Regex": "\\p{L}+\\p{N}"}, "behavior": "Isolated", "invert": False}
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, tokenizer["pre_tokenizer"]]}
     (adapter / "tokenizer.json").write_text(json.dumps(tokenizer))
     return adapter
 
 
 def serve(directory: pathlib.Path) -> RunningServer:
-    return RunningServer("--adapter-cache", "none", "--log-format", "json", "--adapter",
-                         f"slow={make_slow_adapter(directory)}")
+    slow = make_adapter(directory, "slow", r"\p{L}+\p{N}")  # takes the square of the text
+    own = make_adapter(directory, "own", r"\p{N}")
+    return RunningServer("--adapter-cache", "none", "--log-format", "json", "--adapter", f"slow={slow}",
+                         "--adapter", f"own={own}")
 
 
 class Load:

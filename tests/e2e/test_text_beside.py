@@ -6,6 +6,7 @@ The bounds are loose, since machines that test are busy; `bench/text_beside.py` 
 import json
 import statistics
 import sys
+import time
 
 import pytest
 
@@ -31,6 +32,22 @@ def test_short_requests_go_on_beside(server, name):
     times, _, peak_bytes, _ = text_beside.beside(server, name, count=20)
     assert statistics.median(times) < MAX_MEDIAN_MS, times
     assert peak_bytes - server.idle_bytes < MAX_MEMORY_BYTES
+
+
+def test_a_slow_text_of_an_adapter_holds_no_other_adapter(server):
+    slow = json.dumps({"model": "slow", "prompt": "a" * 8000}).encode()
+    server.post_json("/tokenize", {"model": "own", "prompt": "x"})
+    loads = [text_beside.Load(server, "/tokenize", slow) for _ in range(8)]
+    times = []
+    try:
+        for _ in range(5):
+            begin = time.monotonic()
+            server.post_json("/tokenize", {"model": "own", "prompt": "x"})
+            times.append(time.monotonic() - begin)
+    finally:
+        for load in loads:
+            load.end()
+    assert statistics.median(times) * 1e3 < MAX_MEDIAN_MS, times
 
 
 TEXT_31_MIB = "the quick brown fox " * 1_625_000
