@@ -1,108 +1,36 @@
 #include "formats/module_pattern.h"
 
-#include <re2/re2.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
 
+#include <array>
 #include <charconv>
-#include <map>
-#include <vector>
 
 #include "base/check.h"
 #include "formats/json.h"
+#include "formats/python_regex.h"
 
 namespace lorry::formats {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 4096;
-constexpr int64_t kMaxProgramBytes =
-    1 << 20;  // bounds the time of a match together with the name's length
+// A step is one item of an expression that is tried at one place of a name. The patterns that
+// people write take some hundred for a name; this many take a second.
+constexpr int64_t kMaxSteps = 10'000'000;
+constexpr uint32_t kMaxBacktrackDepth = 20'000;
+constexpr uint32_t kMaxHeapKib = 8 << 10;
 
-re2::StringPiece Piece(std::string_view text) { return {text.data(), text.size()}; }
-
-bool IsHex(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+int CountStep(pcre2_callout_block*, void* steps_left) {
+  return --*static_cast<int64_t*>(steps_left) < 0 ? PCRE2_ERROR_CALLOUT : 0;
 }
 
-bool IsAlphanumeric(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+PCRE2_SPTR Units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
+
+std::string PcreMessage(int error) {
+  std::array<PCRE2_UCHAR, 256> buffer{};
+  pcre2_get_error_message(error, buffer.data(), buffer.size());
+  return reinterpret_cast<const char*>(buffer.data());
 }
-
-// Walks over a pattern and stops at the first construct that does not mean the same to Python's
-// `re` and to RE2.
-class SubsetCheck {
- public:
-  // `at_start`: the pattern is the whole expression, so flags may stand at its beginning.
-  SubsetCheck(std::string_view pattern, bool at_start) : pattern_(pattern), at_start_(at_start) {}
-
-  // What is wrong; empty if nothing is.
-  std::string Run() {
-    while (pos_ < pattern_.size()) {
-      const char c = pattern_[pos_];
-      if (static_cast<unsigned char>(c) >= 0x80 || c == '\0') return "a character beyond ASCII";
-      if (c == '\\') {
-        if (!Escape()) return fmt::format("the escape {}", Quoted(pattern_.substr(pos_, 2)));
-      } else if (c == '[' && !in_class_) {
-        in_class_ = true;
-        // A bracket right after the opening one stands for itself.
-        pos_ += Next("[^]") ? 3 : Next("[]") || Next("[^") ? 2 : 1;
-      } else if (c == ']' && in_class_) {
-        in_class_ = false;
-        ++pos_;
-      } else if (in_class_ && Next("[:")) {
-        return "a POSIX class";
-      } else if (!in_class_ && Next("{,")) {
-        return "a repetition without a lower bound";
-      } else if (!in_class_ && Next("(?")) {
-        if (!Group()) return fmt::format("the group {}", Quoted(pattern_.substr(pos_, 4)));
-      } else {
-        ++pos_;
-      }
-    }
-    return "";
-  }
-
- private:
-  bool Next(std::string_view text) const { return pattern_.substr(pos_).starts_with(text); }
-
-  bool Escape() {
-    if (pos_ + 1 >= pattern_.size()) return false;
-    const char c = pattern_[pos_ + 1];
-    if (c == 'x') {
-      if (pos_ + 3 >= pattern_.size() || !IsHex(pattern_[pos_ + 2]) || !IsHex(pattern_[pos_ + 3])) {
-        return false;
-      }
-      pos_ += 4;
-      return true;
-    }
-    // Inside a class \b is a backspace.
-    const std::string_view letters = in_class_ ? "dDwWsSntrfv" : "dDwWsSntrfvbBA";
-    if (IsAlphanumeric(c) && letters.find(c) == std::string_view::npos) return false;
-    pos_ += 2;
-    return true;
-  }
-
-  bool Group() {
-    if (Next("(?:")) {
-      pos_ += 3;
-      return true;
-    }
-    size_t end = pos_ + 2;
-    while (end < pattern_.size() &&
-           std::string_view("ims").find(pattern_[end]) != std::string_view::npos) {
-      ++end;
-    }
-    if (end == pos_ + 2 || end >= pattern_.size()) return false;
-    const bool scoped = pattern_[end] == ':';
-    const bool leading_flags = pattern_[end] == ')' && pos_ == 0 && at_start_;
-    if (!scoped && !leading_flags) return false;
-    pos_ = end + 1;
-    return true;
-  }
-
-  std::string_view pattern_;
-  bool at_start_;
-  size_t pos_ = 0;
-  bool in_class_ = false;
-};
 
 tl::unexpected<Error> Refused(std::string_view pattern, std::string_view why) {
   return Fail(ErrorCode::kUnsupported,
@@ -112,26 +40,42 @@ tl::unexpected<Error> Refused(std::string_view pattern, std::string_view why) {
 // Letters, digits, "_" and ".": the dot, any character, is all that is special.
 bool IsPlain(std::string_view pattern) {
   for (char c : pattern) {
-    if (!IsAlphanumeric(c) && c != '_' && c != '.') return false;
+    const bool alphanumeric =
+        (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (!alphanumeric && c != '_' && c != '.') return false;
   }
   return !pattern.empty();
 }
 
 bool MatchesPlainSuffix(std::string_view suffix, std::string_view name) {
+  if (name.ends_with('\n') && MatchesPlainSuffix(suffix, name.substr(0, name.size() - 1))) {
+    return true;
+  }
   if (suffix.size() > name.size()) return false;
   const size_t begin = name.size() - suffix.size();
   if (begin > 0 && name[begin - 1] != '.') return false;
   for (size_t i = 0; i < suffix.size(); ++i) {
-    if (suffix[i] != '.' && suffix[i] != name[begin + i]) return false;
+    const char c = name[begin + i];
+    if (suffix[i] == '.' ? c == '\n' : suffix[i] != c) return false;
   }
   return true;
 }
 
 }  // namespace
 
-ModulePattern::ModulePattern(ModulePattern&&) noexcept = default;
-ModulePattern& ModulePattern::operator=(ModulePattern&&) noexcept = default;
-ModulePattern::~ModulePattern() = default;
+void PcreDelete::operator()(pcre2_code* code) const { pcre2_code_free(code); }
+void PcreDelete::operator()(pcre2_match_context* context) const {
+  pcre2_match_context_free(context);
+}
+void PcreDelete::operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+
+MatchBudget::MatchBudget() : steps_left_(kMaxSteps), context_(pcre2_match_context_create(nullptr)) {
+  CHECK(context_ != nullptr);
+  pcre2_set_callout(context_.get(), &CountStep, &steps_left_);
+  pcre2_set_match_limit(context_.get(), kMaxSteps);
+  pcre2_set_depth_limit(context_.get(), kMaxBacktrackDepth);
+  pcre2_set_heap_limit(context_.get(), kMaxHeapKib);
+}
 
 // The text is put together exactly as PEFT does it, so that a pattern with an odd parenthesis means
 // here what it means there.
@@ -141,17 +85,27 @@ Result<ModulePattern> ModulePattern::Compile(std::string_view pattern, const Fra
                 fmt::format("the regular expression {} has {} bytes, the limit is {}",
                             Quoted(pattern), pattern.size(), kMaxPatternBytes));
   }
-  // Python refuses flags that do not lead the whole expression.
-  const std::string problem = SubsetCheck(pattern, frame.before.empty()).Run();
-  if (!problem.empty()) return Refused(pattern, problem);
-  RE2::Options options;
-  options.set_log_errors(false);
-  options.set_max_mem(kMaxProgramBytes);
+  const auto regex =
+      TranslatePythonRegex(fmt::format("{}{}{}", frame.before, pattern, frame.after));
+  if (!regex) return Refused(pattern, regex.error().message);
+  const std::unique_ptr<pcre2_compile_context, void (*)(pcre2_compile_context*)> context(
+      pcre2_compile_context_create(nullptr), &pcre2_compile_context_free);
+  CHECK(context != nullptr);
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  int error = 0;
+  size_t error_at = 0;
   ModulePattern result;
+  result.source_ = pattern;
   result.whole_name_ = frame.whole_name;
-  const std::string whole = fmt::format("{}{}{}", frame.before, pattern, frame.after);
-  result.regex_ = std::make_unique<RE2>(Piece(whole), options);
-  if (!result.regex_->ok()) return Refused(pattern, result.regex_->error());
+  // The callouts count steps; a circumflex in many lines is found after the last newline too.
+  result.code_.reset(pcre2_compile(Units(regex->pcre2), regex->pcre2.size(),
+                                   PCRE2_AUTO_CALLOUT | PCRE2_ALT_CIRCUMFLEX | PCRE2_NEVER_UTF,
+                                   &error, &error_at, context.get()));
+  if (result.code_ == nullptr) return Refused(pattern, PcreMessage(error));
+  result.captures_.reset(pcre2_match_data_create_from_pattern(result.code_.get(), nullptr));
+  CHECK(result.captures_ != nullptr);
+  const auto index = regex->groups.find("idx");
+  if (index != regex->groups.end()) result.index_group_ = index->second;
   return result;
 }
 
@@ -182,27 +136,40 @@ ModulePattern ModulePattern::AnyLayerIndex() {
   return std::move(*result);
 }
 
-bool ModulePattern::Matches(std::string_view name) const {
-  if (regex_ == nullptr) return MatchesPlainSuffix(plain_suffix_, name);
-  const RE2::Anchor anchor = whole_name_ ? RE2::ANCHOR_BOTH : RE2::ANCHOR_START;
-  return regex_->Match(Piece(name), 0, name.size(), anchor, nullptr, 0);
+bool ModulePattern::Run(std::string_view name, MatchBudget& budget) const {
+  if (!budget.status_) return false;
+  const uint32_t options = PCRE2_ANCHORED | (whole_name_ ? PCRE2_ENDANCHORED : 0);
+  const int status = pcre2_match(code_.get(), Units(name), name.size(), 0, options, captures_.get(),
+                                 budget.context_.get());
+  if (status >= 0) return true;
+  if (status == PCRE2_ERROR_NOMATCH) return false;
+  const std::string why =
+      status == PCRE2_ERROR_CALLOUT || status == PCRE2_ERROR_MATCHLIMIT
+          ? fmt::format("matching the base's modules takes more than {} steps", kMaxSteps)
+      : status == PCRE2_ERROR_DEPTHLIMIT
+          ? fmt::format("it backtracks deeper than {} steps", kMaxBacktrackDepth)
+      : status == PCRE2_ERROR_HEAPLIMIT ? fmt::format("it takes more than {} KiB", kMaxHeapKib)
+                                        : PcreMessage(status);
+  budget.status_ =
+      Fail(ErrorCode::kTooLarge,
+           fmt::format("the regular expression {} is too much: {}", Quoted(source_), why));
+  return false;
 }
 
-std::optional<int64_t> ModulePattern::Index(std::string_view name) const {
-  CHECK(regex_ != nullptr);
-  const std::map<std::string, int>& groups = regex_->NamedCapturingGroups();
-  const auto group = groups.find("idx");
-  CHECK(group != groups.end());
-  std::vector<re2::StringPiece> captured(static_cast<size_t>(group->second) + 1);
-  if (!regex_->Match(Piece(name), 0, name.size(), RE2::ANCHOR_START, captured.data(),
-                     static_cast<int>(captured.size()))) {
-    return std::nullopt;
-  }
-  const re2::StringPiece digits = captured.back();
+bool ModulePattern::Matches(std::string_view name, MatchBudget& budget) const {
+  return code_ == nullptr ? MatchesPlainSuffix(plain_suffix_, name) : Run(name, budget);
+}
+
+ModulePattern::Layer ModulePattern::FindLayer(std::string_view name, MatchBudget& budget) const {
+  CHECK(code_ != nullptr && index_group_ > 0);
+  if (!Run(name, budget)) return {};
+  const size_t* places = pcre2_get_ovector_pointer(captures_.get()) + 2 * index_group_;
+  if (places[0] == PCRE2_UNSET) return {.matched = true};
+  const char* end = name.data() + places[1];
   int64_t index = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
-  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-  return index;
+  const auto [stop, error] = std::from_chars(name.data() + places[0], end, index);
+  if (error != std::errc() || stop != end) return {.matched = true};  // no layer has such a number
+  return {.matched = true, .index = index};
 }
 
 }  // namespace lorry::formats

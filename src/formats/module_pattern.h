@@ -1,10 +1,11 @@
-// Regular expressions of adapter configs, matched as Python's `re` would, in linear time (RE2).
-// Owns: the compiled expression. Thread: any after construction.
-// Never: recurses or backtracks. What means one thing to Python and another to RE2, and what RE2
-// cannot do (look-around, back references), is refused by name; so are named groups, whose names
-// could clash with ours.
+// Regular expressions of adapter configs, matched as Python's `re` would (PCRE2).
+// Owns: the compiled expression.
+// Thread: any after construction; a budget belongs to one thread.
+// Never: means something else than Python; what cannot be said in PCRE2 is refused by name. Never
+// runs without bound: all matches of one adapter share a budget of steps.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,11 +14,37 @@
 
 #include "base/result.h"
 
-namespace re2 {
-class RE2;
-}
+struct pcre2_real_code_8;
+struct pcre2_real_match_context_8;
+struct pcre2_real_match_data_8;
 
 namespace lorry::formats {
+
+// Deletes what PCRE2 allocates.
+struct PcreDelete {
+  void operator()(pcre2_real_code_8* code) const;
+  void operator()(pcre2_real_match_context_8* context) const;
+  void operator()(pcre2_real_match_data_8* data) const;
+};
+
+// What the matches of one adapter's expressions may take together.
+class MatchBudget {
+ public:
+  MatchBudget();
+  MatchBudget(const MatchBudget&) = delete;
+  MatchBudget& operator=(const MatchBudget&) = delete;
+
+  // An error that names the expression and the limit, once one went beyond it: from then on nothing
+  // matches, and what was answered means nothing.
+  Status Check() const { return status_; }
+
+ private:
+  friend class ModulePattern;
+
+  int64_t steps_left_;
+  std::unique_ptr<pcre2_real_match_context_8, PcreDelete> context_;
+  Status status_;
+};
 
 class ModulePattern {
  public:
@@ -33,14 +60,13 @@ class ModulePattern {
   // re.match(r".*?\.[^.]*\.(?P<idx>\d+)\.", name): any layers_pattern.
   static ModulePattern AnyLayerIndex();
 
-  ModulePattern(ModulePattern&&) noexcept;
-  ModulePattern& operator=(ModulePattern&&) noexcept;
-  ~ModulePattern();
-
-  bool Matches(std::string_view name) const;
-  // The number that `idx` captured; nothing if the name does not match. For LayerIndex and
-  // AnyLayerIndex.
-  std::optional<int64_t> Index(std::string_view name) const;
+  bool Matches(std::string_view name, MatchBudget& budget) const;
+  struct Layer {
+    bool matched = false;
+    std::optional<int64_t> index;  // the number that `idx` captured, if it took part in the match
+  };
+  // For LayerIndex and AnyLayerIndex.
+  Layer FindLayer(std::string_view name, MatchBudget& budget) const;
 
  private:
   struct Frame {
@@ -51,11 +77,15 @@ class ModulePattern {
 
   ModulePattern() = default;
   static Result<ModulePattern> Compile(std::string_view pattern, const Frame& frame);
+  bool Run(std::string_view name, MatchBudget& budget) const;
 
-  std::unique_ptr<re2::RE2> regex_;
+  std::string source_;  // as in the config, for messages
+  std::unique_ptr<pcre2_real_code_8, PcreDelete> code_;
+  std::unique_ptr<pcre2_real_match_data_8, PcreDelete> captures_;  // of the last match
+  int index_group_ = 0;
   bool whole_name_ = false;
   // A Suffix pattern of letters, digits, "_" and "." alone, as nearly all are: matched without
-  // regex_.
+  // code_.
   std::string plain_suffix_;
 };
 

@@ -89,8 +89,8 @@ class Selector {
   NameSet& names() { return names_; }
   const NameSet& names() const { return names_; }
 
-  bool Selects(const std::string& name) const {
-    return regex_ ? regex_->Matches(name) : IsOrEndsOnMember(names_, name);
+  bool Selects(const std::string& name, MatchBudget& budget) const {
+    return regex_ ? regex_->Matches(name, budget) : IsOrEndsOnMember(names_, name);
   }
 
  private:
@@ -139,12 +139,13 @@ class LayerFilter {
     return filter;
   }
 
-  bool Admits(std::string_view name) const {
+  bool Admits(std::string_view name, MatchBudget& budget) const {
     if (layers_.empty()) return true;
     for (const ModulePattern& pattern : patterns_) {  // the first that matches decides
-      if (const std::optional<int64_t> layer = pattern.Index(name)) {
-        return std::find(layers_.begin(), layers_.end(), *layer) != layers_.end();
-      }
+      const ModulePattern::Layer layer = pattern.FindLayer(name, budget);
+      if (!layer.matched) continue;
+      return layer.index &&
+             std::find(layers_.begin(), layers_.end(), *layer.index) != layers_.end();
     }
     return false;
   }
@@ -167,9 +168,9 @@ class PatternMap {
     return map;
   }
 
-  T Or(std::string_view name, T fallback) const {
+  T Or(std::string_view name, T fallback, MatchBudget& budget) const {
     for (const auto& [pattern, value] : entries_) {
-      if (pattern.Matches(name)) return value;
+      if (pattern.Matches(name, budget)) return value;
     }
     return fallback;
   }
@@ -185,16 +186,18 @@ struct Matcher {
   LayerFilter layers;
   bool ties_lora = false;  // the tied embedding and head are adapted as one
 
-  bool Targets(const BaseModule& module) const {
+  bool Targets(const BaseModule& module, MatchBudget& budget) const {
     const std::string& name = module.name;
     if (ties_lora && module.kind == ModuleKind::kHead) return true;
-    if (excluded.Selects(name)) return false;
+    if (excluded.Selects(name, budget)) return false;
     for (const ModulePattern& subtree : saved) {
-      if (subtree.Matches(name)) return false;
+      if (subtree.Matches(name, budget)) return false;
     }
     if (ties_lora && module.kind == ModuleKind::kEmbedding) return true;
-    if (targets.is_regex() || targets.names().contains(name)) return targets.Selects(name);
-    return targets.Selects(name) && layers.Admits(name);
+    if (targets.is_regex() || targets.names().contains(name)) {
+      return targets.Selects(name, budget);
+    }
+    return targets.Selects(name, budget) && layers.Admits(name, budget);
   }
 };
 
@@ -215,7 +218,8 @@ struct Tying {
   bool lora = false;   // the head's LoRA is the embedding's
 };
 
-Result<Tying> ResolveTying(const PeftLoraConfig& config, bool tied_embeddings) {
+Result<Tying> ResolveTying(const PeftLoraConfig& config, bool tied_embeddings,
+                           MatchBudget& budget) {
   Tying tying{.modules_to_save = config.modules_to_save};
   if (!config.ensure_weight_tying || !tied_embeddings) return tying;
   auto& saved = tying.modules_to_save;
@@ -226,7 +230,7 @@ Result<Tying> ResolveTying(const PeftLoraConfig& config, bool tied_embeddings) {
     }
     for (auto name = saved.begin(); name != saved.end(); ++name) {
       ASSIGN_OR_RETURN(const ModulePattern subtree, ModulePattern::Subtree(*name));
-      if (!subtree.Matches(kHeadName)) continue;
+      if (!subtree.Matches(kHeadName, budget)) continue;
       saved.erase(name);
       break;
     }
@@ -237,7 +241,7 @@ Result<Tying> ResolveTying(const PeftLoraConfig& config, bool tied_embeddings) {
     tying.lora = std::any_of(targets.names.begin(), targets.names.end(), EndsOnEmbeddingName);
   } else if (targets.kind == ModuleSelector::Kind::kRegex) {
     ASSIGN_OR_RETURN(const ModulePattern pattern, ModulePattern::Full(targets.regex));
-    tying.lora = pattern.Matches("embed_tokens") || pattern.Matches("lm_head");
+    tying.lora = pattern.Matches("embed_tokens", budget) || pattern.Matches("lm_head", budget);
   }
   return tying;
 }
@@ -271,16 +275,20 @@ Status CheckLoraTarget(const PeftLoraConfig& config, const BaseModule& module) {
 }
 
 Result<std::vector<TargetedModule>> MatchLora(const PeftLoraConfig& config, const Matcher& matcher,
-                                              std::span<const BaseModule> modules) {
+                                              std::span<const BaseModule> modules,
+                                              MatchBudget& budget) {
   ASSIGN_OR_RETURN(const auto ranks, PatternMap<int64_t>::Compile(config.rank_pattern));
   ASSIGN_OR_RETURN(const auto alphas, PatternMap<double>::Compile(config.alpha_pattern));
   std::vector<TargetedModule> targeted;
   for (size_t i = 0; i < modules.size(); ++i) {
     const BaseModule& module = modules[i];
-    if (!matcher.Targets(module)) continue;
+    const bool targets = matcher.Targets(module, budget);
+    RETURN_IF_ERROR(budget.Check());
+    if (!targets) continue;
     RETURN_IF_ERROR(CheckLoraTarget(config, module));
-    const int64_t rank = ranks.Or(module.name, config.rank);
-    const double alpha = alphas.Or(module.name, config.alpha);
+    const int64_t rank = ranks.Or(module.name, config.rank, budget);
+    const double alpha = alphas.Or(module.name, config.alpha, budget);
+    RETURN_IF_ERROR(budget.Check());
     const double divisor = static_cast<double>(rank);
     targeted.push_back({.module_idx = i,
                         .rank = rank,
@@ -395,17 +403,19 @@ Result<std::vector<TargetedModule>> MatchPeftModules(const PeftLoraConfig& confi
                                                      ModelFamily family,
                                                      std::span<const BaseModule> modules,
                                                      bool tied_embeddings) {
-  ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings));
+  MatchBudget budget;
+  ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings, budget));
   ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying));
-  return MatchLora(config, matcher, modules);
+  return MatchLora(config, matcher, modules, budget);
 }
 
 Result<ModulePlan> PlanPeftModules(const PeftLoraConfig& config, ModelFamily family,
                                    std::span<const BaseModule> modules, bool tied_embeddings) {
-  ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings));
+  MatchBudget budget;
+  ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings, budget));
   ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying));
   ModulePlan plan{.head_is_saved_embedding = tying.saved, .head_lora_is_embeddings = tying.lora};
-  ASSIGN_OR_RETURN(plan.lora, MatchLora(config, matcher, modules));
+  ASSIGN_OR_RETURN(plan.lora, MatchLora(config, matcher, modules, budget));
   std::vector<std::string> saved = tying.modules_to_save;
   if (tying.saved) saved.emplace_back(kHeadName);
   ASSIGN_OR_RETURN(plan.saved, MatchSaved(saved, modules));

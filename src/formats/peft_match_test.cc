@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <boost/json/serialize.hpp>
+#include <chrono>
 #include <cmath>
 #include <map>
 
@@ -104,9 +105,46 @@ TEST(PeftMatchTest, SaysWhatIsWrong) {
   EXPECT_THAT(error(R"({"target_modules": ["embed_tokens"], "lora_bias": true})"),
               HasSubstr("lora_bias"));
   EXPECT_THAT(error(R"({"target_modules": "model"})"), HasSubstr("no linear layer"));
-  EXPECT_THAT(error(R"x({"target_modules": "(?=a)"})x"), HasSubstr("regular expression"));
-  EXPECT_THAT(error(R"x({"target_modules": ["q_proj"], "rank_pattern": {"(?<!a)": 3}})x"),
+  EXPECT_THAT(error(R"x({"target_modules": "(?<=a|bc)q_proj"})x"), HasSubstr("regular expression"));
+  EXPECT_THAT(error(R"x({"target_modules": ["q_proj"], "rank_pattern": {"(?<!a*)": 3}})x"),
               HasSubstr("regular expression"));
+}
+
+// One expression is too much for the names of a model, or many are together: every key that holds
+// expressions ends as an error that names it, and soon.
+TEST(PeftMatchTest, HostileExpressionsEndSoon) {
+  const HfConfig base = Base("llama", 80);
+  const auto start = std::chrono::steady_clock::now();
+  std::string many;
+  for (int i = 0; i < 2000; ++i) many += fmt::format(R"x("(([a-z.]+)+{}[!?])": 4,)x", i);
+  many.back() = ' ';
+  for (
+      const std::string& fields : std::vector<std::string>{
+          R"x("target_modules": "(\\w+\\.?)+[!?]")x",
+          R"x("target_modules": ["q_proj"], "exclude_modules": "(.+)+[!?]")x",
+          R"x("target_modules": ["q_proj"], "modules_to_save": ["(.+)+[!?]"])x",
+          R"x("target_modules": ["q_proj"], "layers_to_transform": [1], "layers_pattern": "([a-z0-9_.]+)+[!?]")x",
+          R"x("target_modules": ["q_proj"], "alpha_pattern": {"([a-z0-9.]+)+[!?]": 4})x",
+          R"x("target_modules": ["q_proj"], "rank_pattern": {)x" + many + "}"}) {
+    const auto matched = Match(ParseJsonObject("{" + fields + "}", "a.json").value(), base);
+    ASSERT_FALSE(matched.has_value()) << fields.substr(0, 100);
+    EXPECT_EQ(matched.error().code, ErrorCode::kTooLarge);
+    EXPECT_THAT(matched.error().message, HasSubstr("10000000 steps")) << fields.substr(0, 100);
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(PeftMatchTest, LookAroundAndNamedGroups) {
+  const HfConfig base = Base("llama", 3);
+  const auto count = [&](const std::string& pattern) {
+    const auto matched = Match({{"target_modules", pattern}}, base);
+    EXPECT_TRUE(matched.has_value()) << matched.error().message;
+    return matched ? matched->size() : 0;
+  };
+  EXPECT_EQ(count(R"(^(?!.*mlp).*(?:q_proj|k_proj)\Z)"), 6u);
+  EXPECT_EQ(count(R"(.*(?<!gate)(?<!up)_proj)"), 15u);
+  EXPECT_EQ(count(R"(model\.layers\.(?P<layer>\d)\.(?P<block>self_attn|mlp)\.\w+_proj)"), 21u);
+  EXPECT_EQ(count(R"(.*\.([12])\.mlp\.(?>up|down)_proj)"), 4u);
 }
 
 // The roles of modules, by name.
