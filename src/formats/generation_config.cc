@@ -1,6 +1,7 @@
 #include "formats/generation_config.h"
 
 #include "formats/json.h"
+#include "formats/refused_keys.h"
 #include "formats/token_ids.h"
 
 namespace lorry::formats {
@@ -48,6 +49,7 @@ Result<GenerationConfig> ParseGenerationConfig(const boost::json::object& object
                                                const std::string& where) {
   const JsonFields fields(object, where);
   GenerationConfig config;
+  RETURN_IF_ERROR(RefuseWhatIsNotSampled(fields));
   ASSIGN_OR_RETURN(config.eos_token_ids, ParseTokenIds(fields, "eos_token_id"));
   ASSIGN_OR_RETURN(config.do_sample, fields.Optional<bool>("do_sample"));
   ASSIGN_OR_RETURN(config.temperature, NumberIn(fields, "temperature", {0.0, 100.0, true}));

@@ -1,4 +1,5 @@
-// generation_config.json: the model author's defaults for sampling and the ids that end a text.
+// generation_config.json: the model author's defaults for sampling and the ids that end a text. A
+// default that changes the text and that Lorry does not apply is refused by name.
 // Owns: nothing. Thread: any. Never: required; a model without the file has no defaults.
 #pragma once
 

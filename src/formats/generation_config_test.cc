@@ -32,6 +32,25 @@ TEST(GenerationConfigTest, ReadsWhatIsThere) {
   EXPECT_THAT(Parse(R"({"eos_token_id": 2})")->eos_token_ids, ElementsAre(2));
 }
 
+TEST(GenerationConfigTest, DefaultsThatAreNotAppliedAreRefused) {
+  for (const std::string field :
+       {R"("num_beams": 4)", R"("no_repeat_ngram_size": 3)", R"("typical_p": 0.9)",
+        R"("suppress_tokens": [1, 2])", R"("forced_eos_token_id": 2)", R"("min_new_tokens": 5)",
+        R"("guidance_scale": 1.5)", R"("penalty_alpha": 0.6)", R"("stop_strings": ["x"])",
+        R"("sequence_bias": [[[1], -1.0]])"}) {
+    const auto config = Parse("{" + field + "}");
+    ASSERT_FALSE(config.has_value()) << field;
+    EXPECT_EQ(config.error().code, ErrorCode::kUnsupported);
+    EXPECT_THAT(config.error().message, HasSubstr(field.substr(0, field.find(':'))));
+  }
+  // What transformers 4 and 5 write where nothing was chosen, and what changes no text.
+  EXPECT_TRUE(
+      Parse(R"({"num_beams": 1, "no_repeat_ngram_size": 0, "typical_p": 1.0, "stop_strings": null,
+      "suppress_tokens": [], "min_length": 0, "min_new_tokens": null, "guidance_scale": null,
+      "penalty_alpha": null, "max_length": 4096, "pad_token_id": 0, "transformers_version": "4.57.6",
+      "use_cache": true, "renormalize_logits": false, "_from_model_config": true})"));
+}
+
 TEST(GenerationConfigTest, AnAbsentFileSetsNothing) {
   TempDir dir;
   const auto config = ReadGenerationConfig(dir.path());

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "formats/json.h"
+#include "formats/refused_keys.h"
 #include "formats/token_ids.h"
 
 namespace lorry::formats {
@@ -17,12 +18,22 @@ struct FamilyEntry {
   ModelFamily family;
   std::string_view model_type;
   std::string_view architecture;
-  int64_t default_max_positions;  // what transformers takes where the file does not say
+  // What transformers' class takes where the file does not say.
+  int64_t vocab_size;
+  int64_t intermediate_size;
+  int64_t max_positions;
+  std::optional<int64_t> num_kv_heads;  // nothing: as many as heads
 };
 constexpr std::array kFamilies = {
-    FamilyEntry{ModelFamily::kLlama, "llama", "LlamaForCausalLM", 2048},
-    FamilyEntry{ModelFamily::kQwen2, "qwen2", "Qwen2ForCausalLM", 32768},
+    FamilyEntry{ModelFamily::kLlama, "llama", "LlamaForCausalLM", 32000, 11008, 2048, {}},
+    FamilyEntry{ModelFamily::kQwen2, "qwen2", "Qwen2ForCausalLM", 151936, 22016, 32768, 32},
 };
+// The same for both.
+constexpr int64_t kDefaultHiddenSize = 4096;
+constexpr int64_t kDefaultLayers = 32;
+constexpr int64_t kDefaultHeads = 32;
+constexpr int64_t kDefaultWindow = 4096;       // Qwen2's
+constexpr int64_t kDefaultFirstWindowed = 28;  // Qwen2's max_window_layers
 
 // Far above any model, low enough that products of two stay within 64 bits.
 constexpr int64_t kMaxVocab = int64_t{1} << 24;
@@ -79,6 +90,13 @@ Result<double> PositiveOr(const JsonFields& fields, std::string_view key, double
   return value;
 }
 
+// A size that the class has a default for; null is none.
+Result<int64_t> SizeOr(const JsonFields& fields, std::string_view key, int64_t max,
+                       int64_t fallback) {
+  if (!fields.object().contains(key)) return fallback;
+  return fields.RequiredInRange(key, 1, max);
+}
+
 Result<double> RequiredPositive(const JsonFields& fields, std::string_view key) {
   if (fields.Find(key) == nullptr) return fields.FieldError(key, "is missing");
   return PositiveOr(fields, key, 0.0);
@@ -90,10 +108,15 @@ Result<RopeConfig> ParseRopeObject(const JsonFields& rope, double default_theta)
   ASSIGN_OR_RETURN(result.theta, PositiveOr(rope, "rope_theta", default_theta, 1.0));
   ASSIGN_OR_RETURN(const double rotary_share, rope.Or<double>("partial_rotary_factor", 1.0));
   if (rotary_share != 1.0) return Unsupported(rope, "partial_rotary_factor", "must be 1");
-  // `type` is what versions before 4.43 wrote.
+  // `type` is what versions before 4.43 wrote. Where both stand, transformers 4 takes one and 5 the
+  // other.
   ASSIGN_OR_RETURN(const auto legacy_type, rope.Optional<std::string>("type"));
   ASSIGN_OR_RETURN(const std::string type,
                    rope.Or<std::string>("rope_type", legacy_type.value_or("default")));
+  if (legacy_type && *legacy_type != type) {
+    return rope.FieldError(
+        "type", fmt::format("is {}, rope_type is {}", Quoted(*legacy_type), Quoted(type)));
+  }
   if (type == "default") return result;
   if (type == "linear") {
     result.type = RopeType::kLinear;
@@ -134,17 +157,45 @@ Result<RopeConfig> ParseRopeField(const JsonFields& fields, std::string_view key
       default_theta);
 }
 
+// transformers 4 reads the value beside the object, 5 the one inside: they may not differ.
+Status CheckTheta(const JsonFields& fields, std::string_view key, double theta) {
+  const json::value* value = fields.Find(key);
+  if (value == nullptr) return {};
+  const JsonFields inner(value->get_object(), fields.where());
+  ASSIGN_OR_RETURN(const double inside, inner.Or<double>("rope_theta", theta));
+  // A file of transformers 5 has the value inside alone.
+  if (inside == theta || (key == "rope_parameters" && fields.Find("rope_theta") == nullptr)) {
+    return {};
+  }
+  return fields.FieldError("rope_theta",
+                           fmt::format("is {}, that of {} is {}", theta, key, inside));
+}
+
+// transformers 5 puts the value beside the object in place of the one inside, 4 does not.
+Status CheckOriginalPositions(const JsonFields& fields, const RopeConfig& rope) {
+  constexpr std::string_view kKey = "original_max_position_embeddings";
+  ASSIGN_OR_RETURN(const auto beside, fields.Optional<int64_t>(kKey));
+  if (!beside || rope.type == RopeType::kDefault) return {};
+  if (rope.type == RopeType::kLlama3 && *beside == rope.original_max_position_embeddings) return {};
+  return Unsupported(fields, kKey, "stands beside the rope parameters instead of in them");
+}
+
 Result<RopeConfig> ParseRope(const JsonFields& fields) {
   ASSIGN_OR_RETURN(const double theta, PositiveOr(fields, "rope_theta", 10000.0, 1.0));
   ASSIGN_OR_RETURN(const double rotary_share, fields.Or<double>("partial_rotary_factor", 1.0));
   if (rotary_share != 1.0) return Unsupported(fields, "partial_rotary_factor", "must be 1");
-  ASSIGN_OR_RETURN(const RopeConfig form_4, ParseRopeField(fields, "rope_scaling", theta));
-  if (fields.Find("rope_parameters") == nullptr) return form_4;
-  ASSIGN_OR_RETURN(const RopeConfig form_5, ParseRopeField(fields, "rope_parameters", theta));
-  if (fields.Find("rope_scaling") != nullptr && !(form_4 == form_5)) {
-    return fields.FieldError("rope_parameters", "contradicts rope_scaling");
+  ASSIGN_OR_RETURN(RopeConfig rope, ParseRopeField(fields, "rope_scaling", theta));
+  RETURN_IF_ERROR(CheckTheta(fields, "rope_scaling", theta));
+  if (fields.Find("rope_parameters") != nullptr) {
+    ASSIGN_OR_RETURN(const RopeConfig form_5, ParseRopeField(fields, "rope_parameters", theta));
+    RETURN_IF_ERROR(CheckTheta(fields, "rope_parameters", theta));
+    if (fields.Find("rope_scaling") != nullptr && !(rope == form_5)) {
+      return fields.FieldError("rope_parameters", "contradicts rope_scaling");
+    }
+    rope = form_5;
   }
-  return form_5;
+  RETURN_IF_ERROR(CheckOriginalPositions(fields, rope));
+  return rope;
 }
 
 // All layers must see the whole context.
@@ -164,49 +215,44 @@ Status CheckAttentionKinds(const JsonFields& fields, const HfConfig& config) {
     return {};
   }
   // Qwen2 names a window that it does not use unless use_sliding_window is true, then from
-  // max_window_layers on.
-  ASSIGN_OR_RETURN(const bool uses_window,
-                   fields.Or<bool>("use_sliding_window", config.family != ModelFamily::kQwen2));
-  ASSIGN_OR_RETURN(
-      const int64_t first_window_layer,
-      fields.Or<int64_t>("max_window_layers", config.family == ModelFamily::kQwen2 ? 28 : 0));
-  const bool has_window = fields.Find("sliding_window") != nullptr;
-  if (has_window && uses_window && first_window_layer < config.num_layers) {
-    return Unsupported(fields, "sliding_window", "sliding-window attention is not supported");
+  // max_window_layers on. Llama has no such keys, but transformers' cache drops what lies before a
+  // window that the file names.
+  int64_t first_window_layer = 0;
+  std::optional<int64_t> window;
+  ASSIGN_OR_RETURN(window, fields.Optional<int64_t>("sliding_window"));
+  if (config.family == ModelFamily::kQwen2) {
+    ASSIGN_OR_RETURN(const bool uses_window, fields.Or<bool>("use_sliding_window", false));
+    if (!uses_window) return {};
+    if (!fields.object().contains("sliding_window")) window = kDefaultWindow;
+    ASSIGN_OR_RETURN(first_window_layer,
+                     fields.Or<int64_t>("max_window_layers", kDefaultFirstWindowed));
   }
-  return {};
-}
-
-Status CheckWhatIsNotComputed(const JsonFields& fields) {
-  if (const json::value* quantization = fields.Find("quantization_config")) {
-    std::string method = "unnamed";
-    if (quantization->is_object()) {
-      const JsonFields inner(quantization->get_object(), fields.where());
-      ASSIGN_OR_RETURN(method, inner.Or<std::string>("quant_method", method));
-    }
-    return Unsupported(fields, "quantization_config",
-                       fmt::format("quantised weights ({}) are not supported", Quoted(method)));
+  if (!window || *window >= config.max_position_embeddings ||
+      first_window_layer >= config.num_layers) {
+    return {};
   }
-  ASSIGN_OR_RETURN(const std::string activation, fields.Or<std::string>("hidden_act", "silu"));
-  if (activation != "silu") {
-    return Unsupported(fields, "hidden_act",
-                       fmt::format("{} is not supported, only silu", Quoted(activation)));
-  }
-  return {};
+  return Unsupported(
+      fields, "sliding_window",
+      fmt::format("sliding-window attention ({} of {} tokens{}) is not supported", *window,
+                  config.max_position_embeddings,
+                  fields.object().contains("sliding_window") ? "" : ", the class's default"));
 }
 
 Status ParseSizes(const JsonFields& fields, const FamilyEntry& family, HfConfig& config) {
-  ASSIGN_OR_RETURN(config.vocab_size, fields.RequiredInRange("vocab_size", 1, kMaxVocab));
-  ASSIGN_OR_RETURN(config.hidden_size, fields.RequiredInRange("hidden_size", 1, kMaxHidden));
+  ASSIGN_OR_RETURN(config.vocab_size, SizeOr(fields, "vocab_size", kMaxVocab, family.vocab_size));
+  ASSIGN_OR_RETURN(config.hidden_size,
+                   SizeOr(fields, "hidden_size", kMaxHidden, kDefaultHiddenSize));
   ASSIGN_OR_RETURN(config.intermediate_size,
-                   fields.RequiredInRange("intermediate_size", 1, kMaxIntermediate));
-  ASSIGN_OR_RETURN(config.num_layers, fields.RequiredInRange("num_hidden_layers", 1, kMaxLayers));
-  ASSIGN_OR_RETURN(config.num_heads, fields.RequiredInRange("num_attention_heads", 1, kMaxHeads));
-  if (family.family == ModelFamily::kQwen2 && fields.Find("num_key_value_heads") == nullptr) {
-    return fields.FieldError("num_key_value_heads", "is missing");  // its default is no use
-  }
+                   SizeOr(fields, "intermediate_size", kMaxIntermediate, family.intermediate_size));
+  ASSIGN_OR_RETURN(config.num_layers,
+                   SizeOr(fields, "num_hidden_layers", kMaxLayers, kDefaultLayers));
+  ASSIGN_OR_RETURN(config.num_heads,
+                   SizeOr(fields, "num_attention_heads", kMaxHeads, kDefaultHeads));
+  const int64_t default_kv_heads = fields.object().contains("num_key_value_heads")
+                                       ? config.num_heads
+                                       : family.num_kv_heads.value_or(config.num_heads);
   ASSIGN_OR_RETURN(config.num_kv_heads,
-                   fields.InRangeOr("num_key_value_heads", 1, config.num_heads, config.num_heads));
+                   fields.InRangeOr("num_key_value_heads", 1, config.num_heads, default_kv_heads));
   if (config.num_heads % config.num_kv_heads != 0) {
     return fields.FieldError("num_key_value_heads",
                              fmt::format("is {}, does not divide num_attention_heads {}",
@@ -225,7 +271,7 @@ Status ParseSizes(const JsonFields& fields, const FamilyEntry& family, HfConfig&
   }
   ASSIGN_OR_RETURN(
       config.max_position_embeddings,
-      fields.InRangeOr("max_position_embeddings", 1, kMaxPositions, family.default_max_positions));
+      fields.InRangeOr("max_position_embeddings", 1, kMaxPositions, family.max_positions));
   return {};
 }
 
@@ -250,9 +296,11 @@ Result<std::optional<DType>> ParseDType(const JsonFields& fields) {
   if (type == "float32") return std::optional(DType::kF32);
   if (type == "bfloat16") return std::optional(DType::kBF16);
   if (type == "float16") return std::optional(DType::kF16);
+  if (type == "float64") return std::optional(DType::kF64);  // computed in as float32
   return Unsupported(
       fields, key,
-      fmt::format("{} is not supported; supported are float32, bfloat16, float16", Quoted(*name)));
+      fmt::format("{} is not supported; supported are float64, float32, bfloat16, float16",
+                  Quoted(*name)));
 }
 
 }  // namespace
@@ -276,7 +324,7 @@ Result<HfConfig> ParseHfConfig(const json::object& object, const std::string& wh
   HfConfig config;
   config.family = family.family;
   config.architecture = family.architecture;
-  RETURN_IF_ERROR(CheckWhatIsNotComputed(fields));
+  RETURN_IF_ERROR(RefuseWhatIsNotComputed(fields));
   RETURN_IF_ERROR(ParseSizes(fields, family, config));
   RETURN_IF_ERROR(CheckAttentionKinds(fields, config));
   ASSIGN_OR_RETURN(config.rms_norm_eps, PositiveOr(fields, "rms_norm_eps", 1e-6));

@@ -55,6 +55,8 @@ struct HfConfig {
   std::vector<TokenId> bos_token_ids;
   std::vector<TokenId> eos_token_ids;
 
+  friend bool operator==(const HfConfig&, const HfConfig&) = default;
+
   int64_t q_size() const { return num_heads * head_dim; }
   int64_t kv_size() const { return num_kv_heads * head_dim; }
 };
