@@ -134,7 +134,7 @@ Result<TensorEntry> Checkpoint::GetWeight(std::string_view name,
   ASSIGN_OR_RETURN(TensorEntry tensor, Get(name));
   if (!IsFloatWeight(tensor.dtype) || tensor.shape != shape) {
     return Fail(ErrorCode::kUnfit,
-                fmt::format("{}: tensor {} is {}, config.json needs F32, BF16 or F16 [{}]",
+                fmt::format("{}: tensor {} is {}, config.json needs F64, F32, BF16 or F16 [{}]",
                             model_dir_, Quoted(name), tensor.Describe(), fmt::join(shape, ", ")));
   }
   return tensor;

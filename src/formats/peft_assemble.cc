@@ -49,6 +49,8 @@ constexpr std::array kPartNames = {
     PartName{".lora_B.bias", kLoraBias},
     PartName{".lora_B.default.bias", kLoraBias},
     PartName{".lora_magnitude_vector", kMagnitude},
+    PartName{".lora_magnitude_vector.weight", kMagnitude},
+    PartName{".lora_magnitude_vector.default", kMagnitude},
     PartName{".lora_magnitude_vector.default.weight", kMagnitude},
     PartName{".lora_embedding_A", kEmbeddingA},
     PartName{".lora_embedding_A.default", kEmbeddingA},
@@ -241,7 +243,7 @@ class Assembler {
     const TensorView& tensor = *slots_[i].parts[part];
     const std::string& name = args_.modules[i].name;
     if (!IsFloatWeight(tensor.dtype)) {
-      Refuse("module {}: {} is {}, must be F32, BF16 or F16", Quoted(name), PartLabel(part),
+      Refuse("module {}: {} is {}, must be F64, F32, BF16 or F16", Quoted(name), PartLabel(part),
              DTypeName(tensor.dtype));
       return false;
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
@@ -59,6 +60,10 @@ void ForEachAsF32(const TensorView& tensor, Store store) {
       return ForEachBlock<float>(tensor.bytes, [&](const float* x, size_t count, size_t first) {
         for (size_t i = 0; i < count; ++i) store(first + i, x[i]);
       });
+    case DType::kF64:
+      return ForEachBlock<double>(tensor.bytes, [&](const double* x, size_t count, size_t first) {
+        for (size_t i = 0; i < count; ++i) store(first + i, static_cast<float>(x[i]));
+      });
     case DType::kBF16:
       return ForEachBlock<uint16_t>(tensor.bytes,
                                     [&](const uint16_t* x, size_t count, size_t first) {
@@ -103,8 +108,11 @@ std::optional<uint64_t> ShapeBytes(const std::vector<int64_t>& shape, DType dtyp
 }
 
 bool IsFloatWeight(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
+  return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16 ||
+         dtype == DType::kF64;
 }
+
+DType TakenAs(DType dtype) { return dtype == DType::kF64 ? DType::kF32 : dtype; }
 
 void ConvertToF32(const TensorView& tensor, std::span<float> out) {
   CHECK_EQ(static_cast<size_t>(tensor.num_elements()), out.size());
@@ -124,6 +132,11 @@ bool AllFinite(const TensorView& tensor) {
   switch (tensor.dtype) {
     case DType::kF32:
       return NoExponentFull<uint32_t>(tensor.bytes, 0x7f800000u);
+    case DType::kF64: {
+      bool finite = true;
+      ForEachAsF32(tensor, [&](size_t, float value) { finite &= std::isfinite(value); });
+      return finite;
+    }
     case DType::kBF16:
       return NoExponentFull<uint16_t>(tensor.bytes, 0x7f80u);
     case DType::kF16:

@@ -31,15 +31,17 @@ struct TensorView {
 // fit 64 bits.
 std::optional<uint64_t> ShapeBytes(const std::vector<int64_t>& shape, DType dtype);
 
-// What weights may be stored as: F32, BF16 or F16.
+// What weights may be stored as: F64, F32, BF16 or F16. F64 is taken as F32, rounded to nearest,
+// as torch loads it into a model in F32 or less.
 bool IsFloatWeight(DType dtype);
+DType TakenAs(DType dtype);
 
 // Converts a float weight (CHECKed) into as many elements of `out`; F16 to BF16 goes through f32,
-// rounding to even.
+// rounding to even, as does F64.
 void ConvertToF32(const TensorView& tensor, std::span<float> out);
 void ConvertToBF16(const TensorView& tensor, std::span<BFloat16> out);
 
-// False if a float weight holds a NaN or an infinity.
+// False if a float weight, as it is taken, holds a NaN or an infinity.
 bool AllFinite(const TensorView& tensor);
 
 }  // namespace lorry::formats

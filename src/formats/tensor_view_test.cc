@@ -32,6 +32,19 @@ TEST(TensorViewTest, ConvertsUnalignedDataOfEveryFloatType) {
             (std::vector<float>{1, -2}));
   EXPECT_EQ(AsF32(Unaligned<uint16_t>(DType::kF16, {0x3c00, 0xc000, 0x0001}, storage)),
             (std::vector<float>{1, -2, 0x1p-24f}));
+  // The nearest float, ties to even; denormals and zeros too.
+  EXPECT_EQ(AsF32(Unaligned<double>(
+                DType::kF64, {1.0 + 0x1p-24, 1.0 + 0x1.8p-24, -0x1p-149, 0x1p-151, -2.5}, storage)),
+            (std::vector<float>{1.0f, 1.0f + 0x1p-23f, -0x1p-149f, 0.0f, -2.5f}));
+}
+
+TEST(TensorViewTest, DoublesAreFiniteIfTheirFloatsAre) {
+  std::string storage;
+  const double huge = 0x1.ffffffp127;  // rounds to infinity
+  EXPECT_TRUE(AllFinite(Unaligned<double>(DType::kF64, {0x1.fffffep127, -1e-300}, storage)));
+  EXPECT_FALSE(AllFinite(Unaligned<double>(DType::kF64, {1.0, huge}, storage)));
+  EXPECT_FALSE(AllFinite(Unaligned<double>(DType::kF64, {std::nan("")}, storage)));
+  EXPECT_FALSE(AllFinite(Unaligned<double>(DType::kF64, {-HUGE_VAL, 1.0}, storage)));
 }
 
 TEST(TensorViewTest, RoundsToBF16AsTheHardwareDoes) {

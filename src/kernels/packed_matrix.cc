@@ -13,6 +13,8 @@ inline To Convert(From value) {
     return value;
   } else if constexpr (std::is_same_v<From, uint16_t>) {  // half precision
     return Convert<To>(HalfToFloat(value));
+  } else if constexpr (std::is_same_v<From, double>) {
+    return Convert<To>(static_cast<float>(value));
   } else if constexpr (std::is_same_v<To, BFloat16>) {
     return ToBFloat16(value);
   } else {
@@ -64,6 +66,8 @@ void PackAs(const PackArgs& args) {
       return Pack<To, BFloat16>(args);
     case DType::kF16:
       return Pack<To, uint16_t>(args);
+    case DType::kF64:
+      return Pack<To, double>(args);
     default:
       CHECK(args.source_dtype == DType::kF32);
       return Pack<To, float>(args);

@@ -29,7 +29,7 @@ size_t PanelBytes(int k, DType dtype);
 
 struct PackArgs {
   const void* source;  // [n, k] source_dtype, row-major, contiguous
-  DType source_dtype;  // kBF16, kF16 or kF32
+  DType source_dtype;  // kBF16, kF16, kF32 or kF64
   int n = 0;
   int k = 0;
   void* panels;  // [panels][PanelBytes(k, dtype)] packed destination, already zeroed

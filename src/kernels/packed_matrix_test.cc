@@ -19,7 +19,8 @@ INSTANTIATE_TEST_SUITE_P(
     Types, PackTest,
     testing::Values(Case{DType::kBF16, DType::kBF16}, Case{DType::kF16, DType::kBF16},
                     Case{DType::kF32, DType::kBF16}, Case{DType::kBF16, DType::kF32},
-                    Case{DType::kF16, DType::kF32}, Case{DType::kF32, DType::kF32}),
+                    Case{DType::kF16, DType::kF32}, Case{DType::kF32, DType::kF32},
+                    Case{DType::kF64, DType::kBF16}, Case{DType::kF64, DType::kF32}),
     [](const auto& info) {
       return std::string(DTypeName(info.param.source)) + "To" +
              std::string(DTypeName(info.param.packed));
@@ -40,7 +41,9 @@ struct Source {
       const BFloat16 brain = ToBFloat16(value);
       if (dtype == DType::kF16) value = HalfToFloat(half);
       if (dtype == DType::kBF16) value = ToFloat(brain);
+      const double wide = value * (1.0 + 1e-10);  // the nearest float is the value
       const void* from = dtype == DType::kF16    ? static_cast<const void*>(&half)
+                         : dtype == DType::kF64  ? &wide
                          : dtype == DType::kBF16 ? &brain
                                                  : static_cast<const void*>(&value);
       std::memcpy(&bytes[i * DTypeBytes(dtype)], from, DTypeBytes(dtype));

@@ -16,7 +16,8 @@ using formats::TensorView;
 
 DType StoredAs(const MergePlan& plan, const TensorEntry& tensor) {
   const bool is_float = formats::IsFloatWeight(tensor.dtype);
-  return is_float ? plan.options().dtype.value_or(tensor.dtype) : tensor.dtype;
+  if (!is_float) return tensor.dtype;
+  return plan.options().dtype.value_or(formats::TakenAs(tensor.dtype));
 }
 
 class WeightsPass {
