@@ -14,9 +14,10 @@
 #include "apps/demo_files.h"
 #include "apps/interrupts.h"
 #include "config/value.h"
-#include "formats/checkpoint.h"
+#include "formats/generation_config.h"
 #include "formats/hf_config.h"
 #include "formats/peft_adapter.h"
+#include "model/model_files.h"
 
 namespace lorry::apps {
 namespace {
@@ -75,15 +76,22 @@ int InspectModel(const std::string& path, Report& report) {
   report.Add("context", "context", config->max_position_embeddings,
              fmt::format("{} tokens", config->max_position_embeddings));
   report.Add("vocabulary", "vocabulary", config->vocab_size, fmt::format("{}", config->vocab_size));
-  auto checkpoint = formats::Checkpoint::Open(path);
-  if (!checkpoint) {
-    Refused(report, checkpoint.error(), {});
+  // As a server opens it.
+  std::vector<std::string> problems;
+  const auto files = model::OpenModelFiles(path, "auto", &problems);
+  if (!files) {
+    Refused(report, files.error(), problems);
     return 1;
   }
-  report.Add(
-      "bytes", "weights", checkpoint->total_bytes(),
-      fmt::format("{} in {} tensors, {} files", config::RoundBytes(checkpoint->total_bytes()),
-                  checkpoint->num_tensors(), checkpoint->num_shards()));
+  const auto generation = formats::ReadGenerationConfig(path);
+  if (!generation) {
+    Refused(report, generation.error(), {});
+    return 1;
+  }
+  const formats::Checkpoint& checkpoint = files->checkpoint;
+  report.Add("bytes", "weights", checkpoint.total_bytes(),
+             fmt::format("{} in {} tensors, {} files", config::RoundBytes(checkpoint.total_bytes()),
+                         checkpoint.num_tensors(), checkpoint.num_shards()));
   report.Add("fits", "supported", true, "yes");
   return 0;
 }
@@ -109,6 +117,11 @@ int InspectAdapter(const BroughtSource& source, const std::string& base_dir, Rep
   auto adapter = formats::OpenPeftAdapter(source.dir, *base, &fit);
   report.Add("applied", "modules", fit.num_applied, fit.Summary());
   report.Add("targeted", "targeted", fit.num_targeted, fmt::format("{}", fit.num_targeted));
+  if (!fit.warnings.empty()) {
+    json::array warnings(fit.warnings.begin(), fit.warnings.end());
+    report.Add("warnings", "warnings", std::move(warnings),
+               fmt::format("{}", fmt::join(fit.warnings, "\n             ")));
+  }
   if (!adapter) {
     Refused(report, adapter.error(), fit.reasons);
     return 1;

@@ -8,6 +8,7 @@
 #include "base/testing/source_dir.h"
 #include "formats/test_files.h"
 #include "formats/torch_file_testing.h"
+#include "model/tiny_model_testing.h"
 
 namespace lorry::apps {
 namespace {
@@ -65,6 +66,59 @@ TEST_F(InspectTest, CodeInATorchFileIsRefusedByItsName) {
              formats::ReadWhole(SourcePath("tests/data/torch/os_system.bin")));
   EXPECT_THAT(Complaint(dir_.Path("evil")), HasSubstr("system"));
   ExpectNothingStaged();
+}
+
+TEST_F(InspectTest, WhatPeftDropsIsShown) {
+  const std::string config = formats::ReadWhole(adapter_ + "/adapter_config.json");
+  dir_.Write("more/adapter_config.json",
+             config.substr(0, config.rfind('}')) + R"(, "of_a_trainer": {"x": 1}})");
+  dir_.Write("more/adapter_model.safetensors",
+             formats::ReadWhole(adapter_ + "/adapter_model.safetensors"));
+  const json::object report = Report(dir_.Path("more"));
+  EXPECT_EQ(report.at("fits"), true);
+  EXPECT_THAT(std::string(report.at("warnings").at(0).as_string()), HasSubstr("of_a_trainer"));
+  EXPECT_FALSE(Report(adapter_).contains("warnings"));
+}
+
+// ---- models
+
+class InspectModelTest : public InspectTest {
+ protected:
+  InspectModelTest() { options_.adapter.base.clear(); }
+};
+
+TEST_F(InspectModelTest, WhatAServerLoadsIsSupported) {
+  for (const std::string name : {"llama-default", "llama-biases", "llama-llama3-rope", "qwen2"}) {
+    EXPECT_EQ(Report(OraclePath(name)).at("fits"), true) << name;
+  }
+}
+
+// All that a server refuses, by the same words.
+TEST_F(InspectModelTest, EveryKindOfBrokenCheckpointIsNotSupported) {
+  for (const model::BrokenModel& broken : model::BrokenModels()) {
+    const formats::TempDir dir;
+    broken.write(dir);
+    const json::object report = Report(dir.path(), 1);
+    EXPECT_EQ(report.at("fits"), false) << broken.what;
+    std::string reasons;
+    for (const json::value& reason : report.at("reasons").as_array()) {
+      reasons += std::string(reason.as_string()) + "\n";
+    }
+    EXPECT_THAT(reasons, HasSubstr(broken.message)) << broken.what;
+  }
+}
+
+TEST_F(InspectModelTest, ConfigsThatAServerRefuses) {
+  for (const auto& [fields, key] : std::vector<std::pair<std::string, std::string>>{
+           {R"(, "is_causal": false)", "is_causal"},
+           {R"(, "attn_logit_softcapping": 50.0)", "attn_logit_softcapping"},
+           {R"(, "max_position_embeddings": 99999999)", "dimension"}}) {
+    model::TinyModel tiny;
+    tiny.fields = fields;
+    tiny.Write(dir_);
+    const json::object report = Report(dir_.path(), 1);
+    EXPECT_THAT(json::serialize(report.at("reasons")), HasSubstr(key));
+  }
 }
 
 // ---- text of its own

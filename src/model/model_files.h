@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "formats/checkpoint.h"
@@ -20,7 +21,9 @@ struct ModelFiles {
 };
 
 // `dtype`: auto | bfloat16 | float32; auto follows the checkpoint (f16 becomes bf16). What is not
-// supported is refused here.
-Result<ModelFiles> OpenModelFiles(const std::string& directory, const std::string& dtype);
+// supported is refused here, and so are weights that do not fit the config; `problems`, where
+// given, holds what does not fit as a list.
+Result<ModelFiles> OpenModelFiles(const std::string& directory, const std::string& dtype,
+                                  std::vector<std::string>* problems = nullptr);
 
 }  // namespace lorry::model

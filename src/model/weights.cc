@@ -1,7 +1,6 @@
 #include "model/weights.h"
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "device/arena.h"
 
@@ -81,7 +80,7 @@ class Loader {
     for (int layer = 0; layer < spec_.num_layers; ++layer) {
       RETURN_IF_ERROR(Layer(layer, weights.layers[layer]));
     }
-    return RefuseLeftovers();
+    return {};
   }
 
  private:
@@ -154,23 +153,8 @@ class Loader {
   }
 
   void Done(const TensorEntry& tensor) {
-    used_.insert(tensor.name);
     done_bytes_ += tensor.num_bytes;
     if (progress_) progress_(done_bytes_, checkpoint_.total_bytes());
-  }
-
-  // A tensor that transformers would use and we would not must not pass in silence.
-  Status RefuseLeftovers() const {
-    for (const std::string& name : checkpoint_.TensorNames()) {
-      if (used_.contains(name)) continue;
-      if (spec_.tied_embeddings && name == "lm_head.weight")
-        continue;                                           // some writers keep the tied copy
-      if (name.ends_with("rotary_emb.inv_freq")) continue;  // old writers keep this constant
-      return Fail(ErrorCode::kUnsupported,
-                  fmt::format("tensor `{}` is not part of the {} architecture as Lorry computes it",
-                              name, spec_.family));
-    }
-    return {};
   }
 
   const formats::Checkpoint& checkpoint_;
@@ -178,7 +162,6 @@ class Loader {
   const Stream& stream_;
   const LoadProgress& progress_;
   std::vector<std::vector<std::byte>> buffers_;  // of a thread: rows as they are stored
-  std::unordered_set<std::string> used_;
   size_t done_bytes_ = 0;
 };
 

@@ -39,8 +39,7 @@ using LoadProgress = std::function<void(size_t done_bytes, size_t total_bytes)>;
 // Bytes that LoadWeights will allocate: known from the spec, before a byte of weights is read.
 size_t WeightBytes(const ModelSpec& spec);
 
-// Refused: a missing or misshapen tensor, and a tensor that nobody would use (it would change the
-// result in transformers), each by name.
+// The checkpoint fits the spec (CheckWeights).
 Result<Weights> LoadWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec,
                             const Stream& stream, const LoadProgress& progress);
 
