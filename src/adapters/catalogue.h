@@ -153,6 +153,7 @@ class Catalogue final : public AdapterService {
     bool is_stale = false;       // its source is asked before the next use
     int max_rank = 0, num_modules = 0;
     size_t num_bytes = 0;
+    std::vector<std::string> warnings;
     uint64_t num_requests = 0;
     int64_t created_s = 0, last_used_s = 0;
     Waiters waiters;

@@ -206,6 +206,7 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
   entry.max_rank = image->max_rank;
   entry.num_modules = image->num_modules;
   entry.num_bytes = image->blob.size();
+  if (!loaded.from_cache) entry.warnings = loaded.warnings;
   entry.checked_us = options_.clock->NowUs();
   if (!entry.is_requested) {
     const bool is_new = !std::exchange(entry.is_registered, true);
@@ -220,6 +221,9 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
   if (before != entry.id) DropContentIfUnnamed(before);
   if (before != entry.id || entry.is_pinned) SyncPin(entry.id);
   if (!loaded.from_cache) {
+    for (const std::string& warning : loaded.warnings) {
+      log::Warning("adapter {}: {}", ShownNameOf(entry), warning);
+    }
     log::Info(
         "adapter {}: {}, rank {}, {} bytes, fetched in {:.3f} s, checked and packed in "
         "{:.3f} s",

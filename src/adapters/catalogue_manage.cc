@@ -194,6 +194,7 @@ void Catalogue::MoveTo(Entry& entry, const Entry& target) {
   entry.max_rank = target.max_rank;
   entry.num_modules = target.num_modules;
   entry.num_bytes = target.num_bytes;
+  entry.warnings = target.warnings;
   entry.is_stale = target.is_stale;
   entry.is_watched = false;
   entry.is_registered = true;
@@ -224,7 +225,8 @@ AdapterStatus Catalogue::StatusOf(const Entry& entry) {
                           .num_waiting = static_cast<int>(entry.waiters.size()),
                           .created_s = entry.created_s,
                           .last_used_s = entry.last_used_s,
-                          .error = entry.error};
+                          .error = entry.error,
+                          .warnings = entry.warnings};
   if (entry.error) {
     const Micros left_us = std::max<Micros>(entry.failed_until_us - options_.clock->NowUs(), 0);
     const auto now = std::chrono::system_clock::now().time_since_epoch();

@@ -89,6 +89,7 @@ Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBa
   if (base.text != nullptr) {
     ASSIGN_OR_RETURN(text, base.text->OwnTextOf(files.dir));
   }
+  loaded.warnings = std::move(fit.warnings);
   loaded.summary = fmt::format("{}{}", fit.Summary(), DescribeText(text));
   loaded.times.check_us = watch.Lap();
   ASSIGN_OR_RETURN(loaded.image,

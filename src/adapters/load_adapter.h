@@ -59,6 +59,7 @@ struct Loaded {
   bool from_cache = false;        // nothing was made
   bool cache_was_broken = false;  // the image in the disk cache: remove it, and load again
   std::string summary;            // "applied 14 of 14 modules"
+  std::vector<std::string> warnings;
   LoadTimes times;
 };
 

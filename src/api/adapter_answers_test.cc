@@ -87,6 +87,7 @@ AdapterStatus AdapterOf(const json::value& value) {
   row.Read("created_s", adapter.created_s);
   row.Read("last_used_s", adapter.last_used_s);
   row.Read("failed_until_s", adapter.failed_until_s);
+  row.Read("warnings", adapter.warnings);
   if (const json::value* error = row.Find("error")) adapter.error = ErrorOf(*error);
   adapter.id.bytes[0] = static_cast<uint8_t>(id);
   adapter.tier = TierOf(tier);
@@ -133,7 +134,7 @@ AdapterRegistration RegistrationOf(const AdapterStatus& adapter) {
 
 TEST(AdapterAnswers, Native) {
   RunAnswers(
-      "native", 3,
+      "native", 4,
       {{"adapter", [](const Said& said) { return Answer{native::FormatAdapter(said.adapter)}; }},
        {"removed",
         [](const Said& said) { return Answer{native::FormatRemoved(said.adapter.name)}; }}});

@@ -79,9 +79,10 @@ struct PeftAdapter {
 
 // What `lorry inspect` shows and what the log says.
 struct AdapterFit {
-  size_t num_targeted = 0;           // modules that PEFT would put LoRA on
-  size_t num_applied = 0;            // those whose matrices are present and right
-  std::vector<std::string> reasons;  // why it does not fit; empty: it does
+  size_t num_targeted = 0;            // modules that PEFT would put LoRA on
+  size_t num_applied = 0;             // those whose matrices are present and right
+  std::vector<std::string> reasons;   // why it does not fit; empty: it does
+  std::vector<std::string> warnings;  // what was dropped of its config, as PEFT does
 
   // "applied 14 of 14 modules"
   std::string Summary() const;

@@ -72,6 +72,39 @@ TEST(PeftAdapterTest, TakesTheNameDefaultInTensorNames) {
       Open({A(prefix + ".lora_A.other.weight"), B(prefix + ".lora_B.other.weight")}).has_value());
 }
 
+TEST(PeftAdapterTest, DoublesAreTakenAsFloats) {
+  const auto wide = [](TestTensor tensor, std::vector<double> values) {
+    tensor.dtype = "F64";
+    tensor.data.assign(reinterpret_cast<const char*>(values.data()),
+                       values.size() * sizeof(double));
+    return tensor;
+  };
+  const auto adapter = Open({wide(A(), {1, 2, 3, 4, 5, 6, 7, 8.0 + 1e-12}), B()});
+  ASSERT_TRUE(adapter.has_value()) << adapter.error().message;
+  std::vector<float> a(8);
+  ConvertToF32(adapter->modules[0].a, a);
+  EXPECT_EQ(a, (std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}));
+  const auto huge = Open({A(), wide(B(), {1, 2, 3, 4, 5, 6, 7, 1e300})});
+  ASSERT_FALSE(huge.has_value());
+  EXPECT_THAT(huge.error().message, HasSubstr("lora_B holds NaN or infinity"));
+}
+
+TEST(PeftAdapterTest, WhatPeftDropsIsAWarning) {
+  const std::string fields = std::string(kConfig).substr(0, sizeof(kConfig) - 2);
+  AdapterFit fit;
+  const auto adapter =
+      Open({A(), B()}, &fit, fields + R"(, "task_type": "SEQ_2_SEQ_LM", "my_trainer": {"x": 1}})");
+  ASSERT_TRUE(adapter.has_value()) << adapter.error().message;
+  ASSERT_THAT(fit.warnings, SizeIs(1));
+  EXPECT_THAT(fit.warnings[0], HasSubstr("\"my_trainer\" is not a key of PEFT's"));
+  // A head for another task is a tensor that nothing makes use of.
+  const auto classifier =
+      Open({A(), B(), {"base_model.model.score.weight", "F32", "[1, 4]", FloatBytes({1, 2, 3, 4})}},
+           &fit, fields + R"(, "task_type": "SEQ_CLS"})");
+  ASSERT_FALSE(classifier.has_value());
+  EXPECT_THAT(classifier.error().message, HasSubstr("score.weight"));
+}
+
 TEST(PeftAdapterTest, IdentityIsTheContent) {
   const auto one = Open({A(), B()}), two = Open({A(), B()});
   EXPECT_EQ(one->id(), two->id());
@@ -197,6 +230,14 @@ TEST(PeftAdapterTest, TokensAndMagnitudesMustBeThere) {
   const std::string dora = R"(, "use_dora": true)";
   EXPECT_EQ(error({magnitude}, dora), "");
   EXPECT_THAT(error({}, dora), HasSubstr("lora_magnitude_vector is missing"));
+  // PEFT 0.9 to 0.21 and those who write its state as it lies in memory.
+  for (const std::string suffix : {".weight", ".default", ".default.weight"}) {
+    TestTensor other = magnitude;
+    other.name += suffix;
+    EXPECT_EQ(error({other}, dora), "") << suffix;
+    EXPECT_THAT(error({other}, ""), HasSubstr("does not ask for DoRA")) << suffix;
+    EXPECT_THAT(error({magnitude, other}, dora), HasSubstr("stands there twice")) << suffix;
+  }
   const std::string tokens = R"(, "trainable_token_indices": [5, 0])";
   const TestTensor delta = Rows("model.embed_tokens.token_adapter.trainable_tokens_delta", 2);
   EXPECT_EQ(error({delta}, tokens), "");

@@ -16,6 +16,8 @@ namespace json = boost::json;
 constexpr size_t kMaxEntries =
     8192;  // of any list or map; one per module of the largest models is about 900
 
+constexpr size_t kMaxWarnings = 16;
+
 // What a key of PEFT's LoraConfig means for applying a saved adapter.
 enum class Rule {
   kRead,     // ParsePeftLoraConfig below reads it
@@ -74,6 +76,17 @@ constexpr std::array kKeys = {
     KeyRule{"use_qalora", Rule::kNeutral, "QALoRA"},
     KeyRule{"velora_config", Rule::kNeutral, "VeLoRA"},
     KeyRule{"monteclora_config", Rule::kNeutral, "MonteCLoRA"},
+    // Not PEFT's: of its forerunners and forks, which compute something else with them.
+    KeyRule{"enable_lora", Rule::kNeutral, "LoRA on parts of a merged projection"},
+    KeyRule{"use_mora", Rule::kNeutral, "MoRA"},
+    KeyRule{"use_pissa", Rule::kNeutral, "PiSSA, which changes the base model's weights"},
+    KeyRule{"use_hira", Rule::kNeutral, "HiRA"},
+    KeyRule{"use_sinelora", Rule::kNeutral, "Sine-LoRA"},
+    KeyRule{"use_randlora", Rule::kNeutral, "RandLoRA"},
+    KeyRule{"use_moslora", Rule::kNeutral, "MoSLoRA"},
+    KeyRule{"lora_moe", Rule::kNeutral, "experts of LoRA"},
+    KeyRule{"num_experts", Rule::kNeutral, "experts of LoRA"},
+    KeyRule{"lora_nums", Rule::kNeutral, "experts of LoRA"},
 };
 
 bool IsNeutral(const json::value& value) {
@@ -98,7 +111,7 @@ tl::unexpected<Error> Unsupported(const JsonFields& fields, std::string_view key
   return fields.FieldError(key, what, ErrorCode::kUnsupported);
 }
 
-Status CheckKeys(const JsonFields& fields) {
+Status CheckKeys(const JsonFields& fields, std::vector<std::string>& warnings) {
   for (const json::key_value_pair& entry : fields.object()) {
     const std::string_view key(entry.key().data(), entry.key().size());
     const auto* rule = std::find_if(kKeys.begin(), kKeys.end(),
@@ -108,8 +121,10 @@ Status CheckKeys(const JsonFields& fields) {
     if (known)
       return Unsupported(fields, key,
                          fmt::format("asks for {}, which is not supported", rule->what));
-    return Unsupported(fields, key,
-                       "is not known, so it cannot be ruled out that it changes the result");
+    if (warnings.size() < kMaxWarnings) {
+      warnings.push_back(fmt::format(
+          "adapter_config.json: {} is not a key of PEFT's: dropped, as PEFT does", Quoted(key)));
+    }
   }
   return {};
 }
@@ -120,10 +135,15 @@ Status CheckMethod(const JsonFields& fields) {
     return Unsupported(fields, "peft_type",
                        fmt::format("{} is not supported, only \"LORA\"", Quoted(peft_type)));
   }
+  // It chooses PEFT's wrapper: on a causal language model all six do the same to the modules that
+  // the model has. A head for another task is a tensor, and refused as one.
+  constexpr std::array<std::string_view, 6> kTasks = {
+      "CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS"};
   ASSIGN_OR_RETURN(const std::string task, fields.Or<std::string>("task_type", "CAUSAL_LM"));
-  if (task != "CAUSAL_LM") {
-    return Unsupported(fields, "task_type",
-                       fmt::format("{} is not supported, only \"CAUSAL_LM\"", Quoted(task)));
+  if (std::find(kTasks.begin(), kTasks.end(), task) == kTasks.end()) {
+    return Unsupported(
+        fields, "task_type",
+        fmt::format("{} is not known, only {}", Quoted(task), fmt::join(kTasks, ", ")));
   }
   // Which biases were trained. The tensors say it as well: whatever base bias is there replaces its
   // own.
@@ -350,7 +370,7 @@ Result<PeftLoraConfig> ParsePeftLoraConfig(const json::object& object, const std
   const JsonFields fields(object, where);
   PeftLoraConfig config;
   RETURN_IF_ERROR(CheckMethod(fields));
-  RETURN_IF_ERROR(CheckKeys(fields));
+  RETURN_IF_ERROR(CheckKeys(fields, config.warnings));
   RETURN_IF_ERROR(CheckInitialisation(fields));
   RETURN_IF_ERROR(ParseRanks(fields, config));
   ASSIGN_OR_RETURN(config.target_modules, ParseTargets(fields));

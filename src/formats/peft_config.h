@@ -1,6 +1,7 @@
-// adapter_config.json of a PEFT LoRA adapter. Fails closed: a key that changes the result and that
-// Lorry does not apply is refused by name unless it is neutral, and so is a key nobody knows unless
-// it is null, false, {} or []. Owns: nothing. Thread: any.
+// adapter_config.json of a PEFT LoRA adapter. A key that changes the result and that Lorry does not
+// apply is refused by name unless it is neutral. A key that PEFT does not know either is dropped,
+// as PEFT does, with a warning unless it is null, false, {} or []: what the adapter does is then
+// what its tensors and the other keys say. Owns: nothing. Thread: any.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -52,7 +53,8 @@ struct PeftLoraConfig {
   std::vector<std::pair<std::string, std::vector<int64_t>>> token_indices;
   bool ensure_weight_tying = false;  // with tied embeddings: what changes one changes the other
 
-  std::string base_model_name;  // informational; empty if not given
+  std::string base_model_name;        // informational; empty if not given
+  std::vector<std::string> warnings;  // what was dropped
 };
 
 // Reads ADAPTER_DIR/adapter_config.json.

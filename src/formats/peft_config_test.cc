@@ -65,18 +65,44 @@ TEST(PeftConfigTest, NeutralValuesAndTrainingSettingsAreAccepted) {
       const std::string fields :
       {R"("use_dora": false, "modules_to_save": null, "layer_replication": [], "lora_bias": false, "kasa_config": null)",
        R"("future_key": null, "another": false, "and": {}, "more": [], "text": "")",
-       R"("init_lora_weights": true)", R"("init_lora_weights": false)",
+       R"("task_type": null)",
+       R"("task_type": "SEQ_2_SEQ_LM")",
+       R"("task_type": "SEQ_CLS")",
+       R"("task_type": "TOKEN_CLS")",
+       R"("task_type": "QUESTION_ANS")",
+       R"("task_type": "FEATURE_EXTRACTION")",
+       R"("init_lora_weights": true)",
+       R"("init_lora_weights": false)",
        R"("init_lora_weights": "gaussian")",
        R"("init_lora_weights": "eva", "eva_config": {"rho": 2.0})",
-       R"("init_lora_weights": "orthogonal")", R"("init_lora_weights": "mica")",
-       R"("loftq_config": {"loftq_bits": 4})", R"("megatron_core": "megatron.core")",
-       R"("qalora_group_size": 16, "use_qalora": false)", R"("fan_in_fan_out": true)",
-       R"("ensure_weight_tying": true)", R"("runtime_config": {"ephemeral_gpu_offload": true})",
-       R"("auto_mapping": {"base_model_class": "X"})", R"("layers_pattern": "")",
+       R"("init_lora_weights": "orthogonal")",
+       R"("init_lora_weights": "mica")",
+       R"("loftq_config": {"loftq_bits": 4})",
+       R"("megatron_core": "megatron.core")",
+       R"("qalora_group_size": 16, "use_qalora": false)",
+       R"("fan_in_fan_out": true)",
+       R"("ensure_weight_tying": true)",
+       R"("runtime_config": {"ephemeral_gpu_offload": true})",
+       R"("auto_mapping": {"base_model_class": "X"})",
+       R"("layers_pattern": "")",
        R"("layers_to_transform": [])"}) {
     const auto config = Parse(fields);
-    EXPECT_TRUE(config.has_value()) << fields << ": " << config.error().message;
+    ASSERT_TRUE(config.has_value()) << fields << ": " << config.error().message;
+    EXPECT_THAT(config->warnings, IsEmpty()) << fields;
   }
+}
+
+// PEFT drops what it does not know, with a warning.
+TEST(PeftConfigTest, UnknownKeysAreDroppedWithAWarning) {
+  const auto config = Parse(
+      R"("future_key": 1, "r": 4, "unsloth_fixed": true, "trainer": {"name": "x"}, "no": null)");
+  ASSERT_TRUE(config.has_value()) << config.error().message;
+  EXPECT_EQ(config->rank, 4);
+  EXPECT_THAT(config->warnings, ElementsAre(HasSubstr("\"future_key\" is not a key of PEFT's"),
+                                            HasSubstr("unsloth_fixed"), HasSubstr("trainer")));
+  std::string many = R"("r": 4)";
+  for (int i = 0; i < 1000; ++i) many += fmt::format(R"(, "key{}": 1)", i);
+  EXPECT_EQ(Parse(many)->warnings.size(), 16u) << "a file does not fill the log";
 }
 
 TEST(PeftConfigTest, RefusesByName) {
@@ -100,8 +126,9 @@ TEST(PeftConfigTest, RefusesByName) {
            {R"("use_qalora": true)", "use_qalora"},
            {R"("velora_config": {"scale": 1})", "velora_config"},
            {R"("monteclora_config": {"num_samples": 8})", "monteclora_config"},
-           {R"("future_key": 1)", "future_key"},
-           {R"("future_key": "x")", "future_key"},
+           {R"("enable_lora": [true, false, true])", "enable_lora"},
+           {R"("use_mora": true)", "use_mora"},
+           {R"("lora_nums": 4)", "lora_nums"},
            {R"("init_lora_weights": "pissa")", "pissa"},
            {R"("init_lora_weights": "pissa_niter_16")", "pissa_niter_16"},
            {R"("init_lora_weights": "OLoRA")", "olora"},
@@ -109,7 +136,8 @@ TEST(PeftConfigTest, RefusesByName) {
            {R"("init_lora_weights": "loftq", "loftq_config": {"loftq_bits": 4})", "loftq"},
            {R"("init_lora_weights": "lora_ga")", "lora_ga"},
            {R"("init_lora_weights": "tomorrow")", "tomorrow"},
-           {R"("task_type": "SEQ_CLS")", "SEQ_CLS"},
+           {R"("task_type": "seq_2_seq_lm")", "seq_2_seq_lm"},
+           {R"("task_type": "IMAGE_CLS")", "IMAGE_CLS"},
            {R"("r": 0)", "rank 0"},
            {R"("r": 513)", "512"},
            {R"("r": 8.5)", "\"r\""},

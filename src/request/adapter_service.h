@@ -55,6 +55,8 @@ struct AdapterStatus {
   int64_t last_used_s = 0;     // Unix time; 0: never
   std::optional<Error> error;  // the last attempt failed so, and
   int64_t failed_until_s = 0;  // is not repeated before
+  // What was dropped of its config, as PEFT does; known to the process that read the source.
+  std::vector<std::string> warnings;
 };
 
 struct AdapterRegistration {

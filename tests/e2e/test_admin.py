@@ -57,6 +57,24 @@ def test_clients_cannot_manage(managed):
             assert call(managed, method, path, headers=headers)[0] == 401, path
 
 
+def test_what_peft_drops_is_said(managed, name, tmp_path):
+    """A trainer's own key is dropped, as PEFT drops it, and the answer says so; one that changes the result is refused."""
+    odd = tmp_path / "odd"
+    shutil.copytree(SQL, odd)
+    config = json.loads((odd / "adapter_config.json").read_text())
+    (odd / "adapter_config.json").write_text(
+        json.dumps(config | {"task_type": "SEQ_2_SEQ_LM", "of_a_trainer": {"lr": 1e-4}}))
+    status, adapter = call(managed, "POST", "/v1/adapters", {"name": name, "source": str(odd)})
+    assert status == 200, adapter
+    assert adapter["error"] is None and adapter["modules"] > 0
+    assert ['"of_a_trainer"' in warning for warning in adapter["warnings"]] == [True]
+    assert ask(managed, name) == ask(managed, "sql")
+    assert any("of_a_trainer" in line for line in managed.log)
+    (odd / "adapter_config.json").write_text(json.dumps(config | {"use_qalora": True}))
+    status, refused = call(managed, "PATCH", f"/v1/adapters/{name}", {"reload": True})
+    assert status == 422 and "use_qalora" in refused["error"]["message"], refused
+
+
 def test_it_is_off_by_itself(server):
     status, body = call(server, "GET", "/v1/adapters")
     assert status == 404

@@ -78,6 +78,14 @@ void AppendAdapter(std::string& out, const AdapterStatus& status) {
   AppendTime(out, status.last_used_s);
   out += R"(,"error":)";
   AppendError(out, status);
+  if (!status.warnings.empty()) {
+    out += R"(,"warnings":[)";
+    for (size_t i = 0; i < status.warnings.size(); ++i) {
+      if (i > 0) out += ',';
+      AppendJsonString(out, status.warnings[i]);
+    }
+    out += ']';
+  }
   out += '}';
 }
 
