@@ -19,6 +19,9 @@ constexpr size_t kMaxPatternBytes = 4096;
 constexpr int64_t kMaxSteps = 10'000'000;
 constexpr uint32_t kMaxBacktrackDepth = 20'000;
 constexpr uint32_t kMaxHeapKib = 8 << 10;
+// Of all expressions of an adapter. One takes some hundred bytes, and 64 KiB at most.
+constexpr int64_t kMaxCompiledBytes = 16 << 20;
+constexpr uint32_t kMaxGroups = kMaxPatternBytes;  // more than the longest pattern can have
 
 int CountStep(pcre2_callout_block*, void* steps_left) {
   return --*static_cast<int64_t*>(steps_left) < 0 ? PCRE2_ERROR_CALLOUT : 0;
@@ -69,8 +72,12 @@ void PcreDelete::operator()(pcre2_match_context* context) const {
 }
 void PcreDelete::operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 
-MatchBudget::MatchBudget() : steps_left_(kMaxSteps), context_(pcre2_match_context_create(nullptr)) {
-  CHECK(context_ != nullptr);
+MatchBudget::MatchBudget()
+    : bytes_left_(kMaxCompiledBytes),
+      steps_left_(kMaxSteps),
+      context_(pcre2_match_context_create(nullptr)),
+      captures_(pcre2_match_data_create(kMaxGroups, nullptr)) {
+  CHECK(context_ != nullptr && captures_ != nullptr);
   pcre2_set_callout(context_.get(), &CountStep, &steps_left_);
   pcre2_set_match_limit(context_.get(), kMaxSteps);
   pcre2_set_depth_limit(context_.get(), kMaxBacktrackDepth);
@@ -79,7 +86,8 @@ MatchBudget::MatchBudget() : steps_left_(kMaxSteps), context_(pcre2_match_contex
 
 // The text is put together exactly as PEFT does it, so that a pattern with an odd parenthesis means
 // here what it means there.
-Result<ModulePattern> ModulePattern::Compile(std::string_view pattern, const Frame& frame) {
+Result<ModulePattern> ModulePattern::Compile(std::string_view pattern, const Frame& frame,
+                                             MatchBudget& budget) {
   if (pattern.size() > kMaxPatternBytes) {
     return Fail(ErrorCode::kTooLarge,
                 fmt::format("the regular expression {} has {} bytes, the limit is {}",
@@ -102,36 +110,43 @@ Result<ModulePattern> ModulePattern::Compile(std::string_view pattern, const Fra
                                    PCRE2_AUTO_CALLOUT | PCRE2_ALT_CIRCUMFLEX | PCRE2_NEVER_UTF,
                                    &error, &error_at, context.get()));
   if (result.code_ == nullptr) return Refused(pattern, PcreMessage(error));
-  result.captures_.reset(pcre2_match_data_create_from_pattern(result.code_.get(), nullptr));
-  CHECK(result.captures_ != nullptr);
+  size_t num_bytes = 0;
+  CHECK_EQ(pcre2_pattern_info(result.code_.get(), PCRE2_INFO_SIZE, &num_bytes), 0);
+  budget.bytes_left_ -= static_cast<int64_t>(num_bytes);
+  if (budget.bytes_left_ < 0) {
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("the regular expressions up to {} take more than {} bytes together",
+                            Quoted(pattern), kMaxCompiledBytes));
+  }
   const auto index = regex->groups.find("idx");
   if (index != regex->groups.end()) result.index_group_ = index->second;
   return result;
 }
 
-Result<ModulePattern> ModulePattern::Full(std::string_view pattern) {
-  return Compile(pattern, {.before = "", .after = "", .whole_name = true});
+Result<ModulePattern> ModulePattern::Full(std::string_view pattern, MatchBudget& budget) {
+  return Compile(pattern, {.before = "", .after = "", .whole_name = true}, budget);
 }
 
-Result<ModulePattern> ModulePattern::Suffix(std::string_view pattern) {
+Result<ModulePattern> ModulePattern::Suffix(std::string_view pattern, MatchBudget& budget) {
   if (IsPlain(pattern) && pattern.size() <= kMaxPatternBytes) {
     ModulePattern result;
     result.plain_suffix_ = pattern;
     return result;
   }
-  return Compile(pattern, {.before = R"((.*\.)?()", .after = ")$", .whole_name = false});
+  return Compile(pattern, {.before = R"((.*\.)?()", .after = ")$", .whole_name = false}, budget);
 }
 
-Result<ModulePattern> ModulePattern::Subtree(std::string_view pattern) {
-  return Compile(pattern, {R"((^|.*\.))", R"(($|\..*))", false});
+Result<ModulePattern> ModulePattern::Subtree(std::string_view pattern, MatchBudget& budget) {
+  return Compile(pattern, {R"((^|.*\.))", R"(($|\..*))", false}, budget);
 }
 
-Result<ModulePattern> ModulePattern::LayerIndex(std::string_view pattern) {
-  return Compile(pattern, {R"((?:^|.*?\.))", R"(\.(?P<idx>\d+)\.)", false});
+Result<ModulePattern> ModulePattern::LayerIndex(std::string_view pattern, MatchBudget& budget) {
+  return Compile(pattern, {R"((?:^|.*?\.))", R"(\.(?P<idx>\d+)\.)", false}, budget);
 }
 
-ModulePattern ModulePattern::AnyLayerIndex() {
-  Result<ModulePattern> result = Compile("", {R"(.*?\.[^.]*)", R"(\.(?P<idx>\d+)\.)", false});
+ModulePattern ModulePattern::AnyLayerIndex(MatchBudget& budget) {
+  Result<ModulePattern> result =
+      Compile("", {R"(.*?\.[^.]*)", R"(\.(?P<idx>\d+)\.)", false}, budget);
   CHECK(result.has_value());
   return std::move(*result);
 }
@@ -139,8 +154,8 @@ ModulePattern ModulePattern::AnyLayerIndex() {
 bool ModulePattern::Run(std::string_view name, MatchBudget& budget) const {
   if (!budget.status_) return false;
   const uint32_t options = PCRE2_ANCHORED | (whole_name_ ? PCRE2_ENDANCHORED : 0);
-  const int status = pcre2_match(code_.get(), Units(name), name.size(), 0, options, captures_.get(),
-                                 budget.context_.get());
+  const int status = pcre2_match(code_.get(), Units(name), name.size(), 0, options,
+                                 budget.captures_.get(), budget.context_.get());
   if (status >= 0) return true;
   if (status == PCRE2_ERROR_NOMATCH) return false;
   const std::string why =
@@ -163,7 +178,7 @@ bool ModulePattern::Matches(std::string_view name, MatchBudget& budget) const {
 ModulePattern::Layer ModulePattern::FindLayer(std::string_view name, MatchBudget& budget) const {
   CHECK(code_ != nullptr && index_group_ > 0);
   if (!Run(name, budget)) return {};
-  const size_t* places = pcre2_get_ovector_pointer(captures_.get()) + 2 * index_group_;
+  const size_t* places = pcre2_get_ovector_pointer(budget.captures_.get()) + 2 * index_group_;
   if (places[0] == PCRE2_UNSET) return {.matched = true};
   const char* end = name.data() + places[1];
   int64_t index = 0;

@@ -27,7 +27,8 @@ struct PcreDelete {
   void operator()(pcre2_real_match_data_8* data) const;
 };
 
-// What the matches of one adapter's expressions may take together.
+// What the expressions of one adapter may take together: bytes when they are compiled, steps when
+// they are matched.
 class MatchBudget {
  public:
   MatchBudget();
@@ -41,24 +42,26 @@ class MatchBudget {
  private:
   friend class ModulePattern;
 
+  int64_t bytes_left_;
   int64_t steps_left_;
   std::unique_ptr<pcre2_real_match_context_8, PcreDelete> context_;
+  std::unique_ptr<pcre2_real_match_data_8, PcreDelete> captures_;  // of the last match
   Status status_;
 };
 
 class ModulePattern {
  public:
   // re.fullmatch(pattern, name)
-  static Result<ModulePattern> Full(std::string_view pattern);
+  static Result<ModulePattern> Full(std::string_view pattern, MatchBudget& budget);
   // re.match(rf"(.*\.)?({pattern})$", name): a key of rank_pattern or alpha_pattern.
-  static Result<ModulePattern> Suffix(std::string_view pattern);
+  static Result<ModulePattern> Suffix(std::string_view pattern, MatchBudget& budget);
   // re.match(rf"(^|.*\.){pattern}($|\..*)", name): an entry of modules_to_save, which keeps LoRA
   // off the module and all below it.
-  static Result<ModulePattern> Subtree(std::string_view pattern);
+  static Result<ModulePattern> Subtree(std::string_view pattern, MatchBudget& budget);
   // re.match(rf"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\.", name): an entry of layers_pattern.
-  static Result<ModulePattern> LayerIndex(std::string_view pattern);
+  static Result<ModulePattern> LayerIndex(std::string_view pattern, MatchBudget& budget);
   // re.match(r".*?\.[^.]*\.(?P<idx>\d+)\.", name): any layers_pattern.
-  static ModulePattern AnyLayerIndex();
+  static ModulePattern AnyLayerIndex(MatchBudget& budget);
 
   bool Matches(std::string_view name, MatchBudget& budget) const;
   struct Layer {
@@ -76,12 +79,12 @@ class ModulePattern {
   };
 
   ModulePattern() = default;
-  static Result<ModulePattern> Compile(std::string_view pattern, const Frame& frame);
+  static Result<ModulePattern> Compile(std::string_view pattern, const Frame& frame,
+                                       MatchBudget& budget);
   bool Run(std::string_view name, MatchBudget& budget) const;
 
   std::string source_;  // as in the config, for messages
   std::unique_ptr<pcre2_real_code_8, PcreDelete> code_;
-  std::unique_ptr<pcre2_real_match_data_8, PcreDelete> captures_;  // of the last match
   int index_group_ = 0;
   bool whole_name_ = false;
   // A Suffix pattern of letters, digits, "_" and "." alone, as nearly all are: matched without

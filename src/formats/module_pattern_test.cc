@@ -13,14 +13,14 @@ using ::testing::HasSubstr;
 
 bool Full(std::string_view pattern, std::string_view name) {
   MatchBudget budget;
-  Result<ModulePattern> compiled = ModulePattern::Full(pattern);
+  Result<ModulePattern> compiled = ModulePattern::Full(pattern, budget);
   EXPECT_TRUE(compiled.has_value()) << compiled.error().message;
   return compiled.has_value() && compiled->Matches(name, budget);
 }
 
 bool Suffix(std::string_view pattern, std::string_view name) {
   MatchBudget budget;
-  Result<ModulePattern> compiled = ModulePattern::Suffix(pattern);
+  Result<ModulePattern> compiled = ModulePattern::Suffix(pattern, budget);
   EXPECT_TRUE(compiled.has_value()) << compiled.error().message;
   return compiled.has_value() && compiled->Matches(name, budget);
 }
@@ -59,19 +59,21 @@ TEST(ModulePatternTest, LayerIndexIsTheFirstNumber) {
   const auto index = [&](const ModulePattern& pattern, std::string_view text) {
     return pattern.FindLayer(text, budget).index;
   };
-  EXPECT_EQ(index(ModulePattern::AnyLayerIndex(), name), 3);
-  EXPECT_EQ(index(*ModulePattern::LayerIndex("layers"), name), 3);
-  EXPECT_EQ(index(*ModulePattern::LayerIndex("experts"), name), 7);
-  EXPECT_FALSE(ModulePattern::LayerIndex("h")->FindLayer(name, budget).matched);
-  EXPECT_FALSE(ModulePattern::AnyLayerIndex().FindLayer("model.norm", budget).matched);
-  EXPECT_EQ(index(ModulePattern::AnyLayerIndex(), "a.b.99999999999999999999.c"), std::nullopt);
+  EXPECT_EQ(index(ModulePattern::AnyLayerIndex(budget), name), 3);
+  EXPECT_EQ(index(*ModulePattern::LayerIndex("layers", budget), name), 3);
+  EXPECT_EQ(index(*ModulePattern::LayerIndex("experts", budget), name), 7);
+  EXPECT_FALSE(ModulePattern::LayerIndex("h", budget)->FindLayer(name, budget).matched);
+  EXPECT_FALSE(ModulePattern::AnyLayerIndex(budget).FindLayer("model.norm", budget).matched);
+  EXPECT_EQ(index(ModulePattern::AnyLayerIndex(budget), "a.b.99999999999999999999.c"),
+            std::nullopt);
   // The alternative without the number matches, and so decides that there is none.
-  const auto half = ModulePattern::LayerIndex("model|h")->FindLayer(name, budget);
+  const auto half = ModulePattern::LayerIndex("model|h", budget)->FindLayer(name, budget);
   EXPECT_TRUE(half.matched);
   EXPECT_EQ(half.index, std::nullopt);
 }
 
 TEST(ModulePatternTest, RefusesByName) {
+  MatchBudget budget;
   for (const auto& [pattern, why] : std::vector<std::pair<std::string, std::string>>{
            {"(?<=a|bc)d", "look-behind requires fixed-width"},
            {R"(\z)", "bad escape"},
@@ -82,12 +84,12 @@ TEST(ModulePatternTest, RefusesByName) {
            {"(", "unterminated"},
            {"a**", "multiple repeat"},
            {"[b-a]", "bad character range"}}) {
-    const auto compiled = ModulePattern::Full(pattern);
+    const auto compiled = ModulePattern::Full(pattern, budget);
     ASSERT_FALSE(compiled.has_value()) << pattern;
     EXPECT_THAT(compiled.error().message, HasSubstr("the regular expression")) << pattern;
     EXPECT_THAT(compiled.error().message, HasSubstr(why)) << pattern;
   }
-  EXPECT_FALSE(ModulePattern::Suffix("(?i)q").has_value());  // Python: flags must lead
+  EXPECT_FALSE(ModulePattern::Suffix("(?i)q", budget).has_value());  // Python: flags must lead
 }
 
 // Patterns that take a backtracking matcher for ever, or its memory: an error that names the
@@ -96,9 +98,9 @@ TEST(ModulePatternTest, HostilePatternsAreQuick) {
   const auto start = std::chrono::steady_clock::now();
   for (const std::string pattern : {"(a+)+[bc]", "(.*)*(.*)*(.*)*[xy]", "(a|a)*[bc]",
                                     "(?:a?){60}a{490}[bc]", R"((?=(a+)+b).*|(a*)*\.)"}) {
-    const auto compiled = ModulePattern::Full(pattern);
-    ASSERT_TRUE(compiled.has_value()) << compiled.error().message;
     MatchBudget budget;
+    const auto compiled = ModulePattern::Full(pattern, budget);
+    ASSERT_TRUE(compiled.has_value()) << compiled.error().message;
     for (int i = 0; i < 1000; ++i) {
       EXPECT_FALSE(compiled->Matches(std::string(500, 'a'), budget));
     }
@@ -106,11 +108,20 @@ TEST(ModulePatternTest, HostilePatternsAreQuick) {
     EXPECT_EQ(budget.Check().error().code, ErrorCode::kTooLarge);
     EXPECT_THAT(budget.Check().error().message, HasSubstr("the regular expression"));
   }
+  MatchBudget budget;
   std::string nested = "a";
   for (int i = 0; i < 1000; ++i) nested = "(" + nested + ")*";
-  EXPECT_FALSE(ModulePattern::Full(nested).has_value());
-  EXPECT_FALSE(ModulePattern::Full(std::string(5000, 'a')).has_value());
-  EXPECT_FALSE(ModulePattern::Full("((a{1,1000}){1,1000}){1,1000}").has_value());
+  EXPECT_FALSE(ModulePattern::Full(nested, budget).has_value());
+  EXPECT_FALSE(ModulePattern::Full(std::string(5000, 'a'), budget).has_value());
+  EXPECT_FALSE(ModulePattern::Full("((a{1,1000}){1,1000}){1,1000}", budget).has_value());
+  // Small ones that compile to much, and many of them.
+  Result<ModulePattern> last = ModulePattern::Full("a", budget);
+  int num_compiled = 0;
+  while (last.has_value() && ++num_compiled < 8192) {
+    last = ModulePattern::Full("(a{1,50}b){1,50}", budget);
+  }
+  ASSERT_FALSE(last.has_value());
+  EXPECT_THAT(last.error().message, HasSubstr("16777216 bytes together"));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 

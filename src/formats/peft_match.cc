@@ -71,10 +71,10 @@ NameSet Shortened(const NameSet& targets, std::span<const BaseModule> modules) {
 // What a selector says of one name.
 class Selector {
  public:
-  static Result<Selector> Compile(const ModuleSelector& source) {
+  static Result<Selector> Compile(const ModuleSelector& source, MatchBudget& budget) {
     Selector selector;
     if (source.kind == ModuleSelector::Kind::kRegex) {
-      ASSIGN_OR_RETURN(ModulePattern pattern, ModulePattern::Full(source.regex));
+      ASSIGN_OR_RETURN(ModulePattern pattern, ModulePattern::Full(source.regex, budget));
       selector.regex_ = std::move(pattern);
     } else {
       selector.names_ = NameSet(source.names.begin(), source.names.end());
@@ -99,7 +99,7 @@ class Selector {
 };
 
 Result<Selector> CompileTargets(const PeftLoraConfig& config, ModelFamily family,
-                                std::span<const BaseModule> modules) {
+                                std::span<const BaseModule> modules, MatchBudget& budget) {
   ModuleSelector source = config.target_modules;
   if (source.kind == ModuleSelector::Kind::kUnset) {
     switch (family) {
@@ -114,7 +114,7 @@ Result<Selector> CompileTargets(const PeftLoraConfig& config, ModelFamily family
       if (module.kind == ModuleKind::kProjection) source.names.push_back(module.name);
     }
   }
-  ASSIGN_OR_RETURN(Selector targets, Selector::Compile(source));
+  ASSIGN_OR_RETURN(Selector targets, Selector::Compile(source, budget));
   if (targets.names().size() >= kShortenedFrom) {
     if (targets.names().contains("")) {
       return Fail(ErrorCode::kInvalidArgument, "target_modules has an empty name");
@@ -127,15 +127,15 @@ Result<Selector> CompileTargets(const PeftLoraConfig& config, ModelFamily family
 // layers_to_transform and layers_pattern.
 class LayerFilter {
  public:
-  static Result<LayerFilter> Compile(const PeftLoraConfig& config) {
+  static Result<LayerFilter> Compile(const PeftLoraConfig& config, MatchBudget& budget) {
     LayerFilter filter;
     filter.layers_ = config.layers_to_transform;
     if (filter.layers_.empty()) return filter;
     for (const std::string& source : config.layers_pattern) {
-      ASSIGN_OR_RETURN(ModulePattern pattern, ModulePattern::LayerIndex(source));
+      ASSIGN_OR_RETURN(ModulePattern pattern, ModulePattern::LayerIndex(source, budget));
       filter.patterns_.push_back(std::move(pattern));
     }
-    if (filter.patterns_.empty()) filter.patterns_.push_back(ModulePattern::AnyLayerIndex());
+    if (filter.patterns_.empty()) filter.patterns_.push_back(ModulePattern::AnyLayerIndex(budget));
     return filter;
   }
 
@@ -159,10 +159,11 @@ class LayerFilter {
 template <typename T>
 class PatternMap {
  public:
-  static Result<PatternMap> Compile(const std::vector<std::pair<std::string, T>>& source) {
+  static Result<PatternMap> Compile(const std::vector<std::pair<std::string, T>>& source,
+                                    MatchBudget& budget) {
     PatternMap map;
     for (const auto& [key, value] : source) {
-      ASSIGN_OR_RETURN(ModulePattern pattern, ModulePattern::Suffix(key));
+      ASSIGN_OR_RETURN(ModulePattern pattern, ModulePattern::Suffix(key, budget));
       map.entries_.emplace_back(std::move(pattern), value);
     }
     return map;
@@ -229,7 +230,7 @@ Result<Tying> ResolveTying(const PeftLoraConfig& config, bool tied_embeddings,
       saved.emplace_back(kEmbeddingName);
     }
     for (auto name = saved.begin(); name != saved.end(); ++name) {
-      ASSIGN_OR_RETURN(const ModulePattern subtree, ModulePattern::Subtree(*name));
+      ASSIGN_OR_RETURN(const ModulePattern subtree, ModulePattern::Subtree(*name, budget));
       if (!subtree.Matches(kHeadName, budget)) continue;
       saved.erase(name);
       break;
@@ -240,20 +241,21 @@ Result<Tying> ResolveTying(const PeftLoraConfig& config, bool tied_embeddings,
   if (targets.kind == ModuleSelector::Kind::kNames) {
     tying.lora = std::any_of(targets.names.begin(), targets.names.end(), EndsOnEmbeddingName);
   } else if (targets.kind == ModuleSelector::Kind::kRegex) {
-    ASSIGN_OR_RETURN(const ModulePattern pattern, ModulePattern::Full(targets.regex));
+    ASSIGN_OR_RETURN(const ModulePattern pattern, ModulePattern::Full(targets.regex, budget));
     tying.lora = pattern.Matches("embed_tokens", budget) || pattern.Matches("lm_head", budget);
   }
   return tying;
 }
 
 Result<Matcher> CompileMatcher(const PeftLoraConfig& config, ModelFamily family,
-                               std::span<const BaseModule> modules, const Tying& tying) {
-  ASSIGN_OR_RETURN(Selector targets, CompileTargets(config, family, modules));
-  ASSIGN_OR_RETURN(Selector excluded, Selector::Compile(config.exclude_modules));
-  ASSIGN_OR_RETURN(LayerFilter layers, LayerFilter::Compile(config));
+                               std::span<const BaseModule> modules, const Tying& tying,
+                               MatchBudget& budget) {
+  ASSIGN_OR_RETURN(Selector targets, CompileTargets(config, family, modules, budget));
+  ASSIGN_OR_RETURN(Selector excluded, Selector::Compile(config.exclude_modules, budget));
+  ASSIGN_OR_RETURN(LayerFilter layers, LayerFilter::Compile(config, budget));
   std::vector<ModulePattern> saved;
   for (const std::string& name : tying.modules_to_save) {
-    ASSIGN_OR_RETURN(ModulePattern subtree, ModulePattern::Subtree(name));
+    ASSIGN_OR_RETURN(ModulePattern subtree, ModulePattern::Subtree(name, budget));
     saved.push_back(std::move(subtree));
   }
   return Matcher{std::move(targets), std::move(excluded), std::move(saved), std::move(layers),
@@ -277,8 +279,8 @@ Status CheckLoraTarget(const PeftLoraConfig& config, const BaseModule& module) {
 Result<std::vector<TargetedModule>> MatchLora(const PeftLoraConfig& config, const Matcher& matcher,
                                               std::span<const BaseModule> modules,
                                               MatchBudget& budget) {
-  ASSIGN_OR_RETURN(const auto ranks, PatternMap<int64_t>::Compile(config.rank_pattern));
-  ASSIGN_OR_RETURN(const auto alphas, PatternMap<double>::Compile(config.alpha_pattern));
+  ASSIGN_OR_RETURN(const auto ranks, PatternMap<int64_t>::Compile(config.rank_pattern, budget));
+  ASSIGN_OR_RETURN(const auto alphas, PatternMap<double>::Compile(config.alpha_pattern, budget));
   std::vector<TargetedModule> targeted;
   for (size_t i = 0; i < modules.size(); ++i) {
     const BaseModule& module = modules[i];
@@ -405,7 +407,7 @@ Result<std::vector<TargetedModule>> MatchPeftModules(const PeftLoraConfig& confi
                                                      bool tied_embeddings) {
   MatchBudget budget;
   ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings, budget));
-  ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying));
+  ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying, budget));
   return MatchLora(config, matcher, modules, budget);
 }
 
@@ -413,7 +415,7 @@ Result<ModulePlan> PlanPeftModules(const PeftLoraConfig& config, ModelFamily fam
                                    std::span<const BaseModule> modules, bool tied_embeddings) {
   MatchBudget budget;
   ASSIGN_OR_RETURN(const Tying tying, ResolveTying(config, tied_embeddings, budget));
-  ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying));
+  ASSIGN_OR_RETURN(const Matcher matcher, CompileMatcher(config, family, modules, tying, budget));
   ModulePlan plan{.head_is_saved_embedding = tying.saved, .head_lora_is_embeddings = tying.lora};
   ASSIGN_OR_RETURN(plan.lora, MatchLora(config, matcher, modules, budget));
   std::vector<std::string> saved = tying.modules_to_save;

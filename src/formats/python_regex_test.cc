@@ -12,11 +12,12 @@
 namespace lorry::formats {
 namespace {
 
-Result<ModulePattern> Compile(std::string_view frame, std::string_view pattern) {
-  if (frame == "full") return ModulePattern::Full(pattern);
-  if (frame == "suffix") return ModulePattern::Suffix(pattern);
-  if (frame == "subtree") return ModulePattern::Subtree(pattern);
-  return ModulePattern::LayerIndex(pattern);
+Result<ModulePattern> Compile(std::string_view frame, std::string_view pattern,
+                              MatchBudget& budget) {
+  if (frame == "full") return ModulePattern::Full(pattern, budget);
+  if (frame == "suffix") return ModulePattern::Suffix(pattern, budget);
+  if (frame == "subtree") return ModulePattern::Subtree(pattern, budget);
+  return ModulePattern::LayerIndex(pattern, budget);
 }
 
 // Indices of the names that match.
@@ -57,7 +58,8 @@ Tally HoldAgainstPython(const std::string& path) {
     const boost::json::object& answer = entry.as_object();
     const std::string frame(answer.at("frame").as_string());
     const std::string pattern(answer.at("pattern").as_string());
-    const auto compiled = Compile(frame, pattern);
+    MatchBudget budget;
+    const auto compiled = Compile(frame, pattern, budget);
     const std::string what = frame + " " + pattern;
     if (answer.contains("error")) {
       EXPECT_FALSE(compiled.has_value()) << what << ": Python says " << answer.at("error");
@@ -68,7 +70,6 @@ Tally HoldAgainstPython(const std::string& path) {
       tally.refused.push_back(what + ": " + compiled.error().message);
       continue;
     }
-    MatchBudget budget;
     boost::json::value matched;
     if (frame == "layer") {
       matched = Layers(*compiled, names, budget);
