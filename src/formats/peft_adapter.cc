@@ -115,6 +115,7 @@ Result<PeftAdapter> OpenChecked(const std::string& adapter_dir, const HfConfig& 
   const std::string weights_path = fmt::format("{}/{}", adapter_dir, kWeightsFile);
   ASSIGN_OR_RETURN(const std::string config_text, ReadSmallFile(config_path, kMaxPeftConfigBytes));
   ASSIGN_OR_RETURN(PeftLoraConfig config, ParseConfig(config_text, config_path));
+  fit.warnings = config.warnings;
   ASSIGN_OR_RETURN(const OpenedFile file, OpenRegular(weights_path));
   ASSIGN_OR_RETURN(SafetensorsHeader header,
                    SafetensorsHeader::Read(file, weights_path, kMaxHeaderBytes));

@@ -65,7 +65,7 @@ def test_what_peft_drops_is_said(managed, name, tmp_path):
     (odd / "adapter_config.json").write_text(
         json.dumps(config | {"task_type": "SEQ_2_SEQ_LM", "of_a_trainer": {"lr": 1e-4}}))
     status, adapter = call(managed, "POST", "/v1/adapters", {"name": name, "source": str(odd)})
-    assert status == 200, adapter
+    assert status == 201, adapter
     assert adapter["error"] is None and adapter["modules"] > 0
     assert ['"of_a_trainer"' in warning for warning in adapter["warnings"]] == [True]
     assert ask(managed, name) == ask(managed, "sql")
