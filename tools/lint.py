@@ -55,6 +55,12 @@ def may_read_environment(name):
     return name.startswith(("src/config/", "src/apps/"))
 
 
+def maps_a_file(lines, number):
+    """Whoever shortens a file that is mapped ends its reader (SIGBUS); what files hold is read."""
+    call = " ".join(lines[number - 1 : number + 3]).split(";")[0]
+    return re.search(r"\bmmap(?:64)?\s*\(", lines[number - 1].split("//")[0]) and "MAP_ANONYMOUS" not in call
+
+
 def needs_shapes(name):
     return name.startswith(("src/kernels/", "src/model/")) and name.endswith(".h")
 
@@ -77,6 +83,8 @@ def check_code(name, lines, is_test):
             yield number, "a lock outside base/, net/, comm/ and the compute pool: send a message instead"
         if not is_test and ENVIRONMENT.search(code) and not may_read_environment(name):
             yield number, "the environment is read in config/ and apps/ only"
+        if maps_a_file(lines, number):
+            yield number, "a file is read, never mapped: whoever shortens it would end this process"
         if needs_shapes(name) and (match := TENSOR_MEMBER.match(line)) and "[" not in match[1]:
             if "[" not in lines[number - 2]:  # the comment may stand on the line above
                 yield number, "a tensor without its shape: add // [rows, columns] type"
