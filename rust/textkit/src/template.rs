@@ -85,14 +85,22 @@ impl Template {
                 null_contents: false,
             },
         };
-        template.form = template.probe()?;
+        match template.probe() {
+            Ok(form) => template.form = form,
+            // What runs too long for two short messages is not tried a dozen times.
+            Err(e) if e.kind == Kind::Limit => {}
+            Err(e) => return Err(e),
+        }
         Ok(template)
     }
 
     fn probe(&self) -> Result<Form> {
         let rendered = |messages: &Json| -> Result<String> {
             let chat = Chat::new(&messages.to_string(), "", "", "", true, 0)?;
-            Ok(self.render(&chat).unwrap_or_default())
+            match self.render(&chat) {
+                Err(e) if e.kind == Kind::Limit => Err(e),
+                text => Ok(text.unwrap_or_default()),
+            }
         };
         // Whether the marks of these messages come out, and not only as part of a printed list or object.
         let shows = |messages: &Json, marks: &[&str], quotes: &[char]| -> Result<bool> {
