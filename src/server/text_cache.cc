@@ -15,6 +15,7 @@ Result<TextCache::Text> TextCache::Find(std::span<const AdapterTerm> adapters) {
   const auto entry = FindEntry(adapters[0].handle->text);
   if (entry->text) return *entry->text;
   const Error& error = entry->text.error();
+  if (error.code != ErrorCode::kUnfit) return tl::unexpected(error);
   return Fail(error.code,
               fmt::format("The adapter `{}` brings a tokenizer or chat template of its own that "
                           "cannot be used: {}",
@@ -30,9 +31,11 @@ std::shared_ptr<const TextCache::Entry> TextCache::FindEntry(const AdapterText& 
     return found->second;
   }
   const size_t num_bytes = text.tokenizer_json.size() + text.config_json.size();
-  return Insert(text.id, std::make_shared<const Entry>(text::ChangeText(*base_, text.tokenizer_json,
-                                                                        text.config_json, sandbox_),
-                                                       std::max(num_bytes, kMinBytes)));
+  const auto entry = std::make_shared<const Entry>(
+      text::ChangeText(*base_, text.tokenizer_json, text.config_json, sandbox_),
+      std::max(num_bytes, kMinBytes));
+  const bool may_change = !entry->text && entry->text.error().code != ErrorCode::kUnfit;
+  return may_change ? entry : Insert(text.id, entry);
 }
 
 // If another thread was faster its entry counts.

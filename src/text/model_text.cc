@@ -92,7 +92,12 @@ Result<std::shared_ptr<const ModelText>> ChangeText(const ModelText& base,
                                                     std::string_view config_json,
                                                     TextBackend& backend) {
   auto text = Change(base, tokenizer_json, config_json, backend);
-  if (!text) text.error().code = ErrorCode::kUnfit;
+  if (text) return text;
+  // That there is no worker to ask is not the adapter's fault.
+  const ErrorCode code = text.error().code;
+  if (code != ErrorCode::kUnavailable && code != ErrorCode::kResourceExhausted) {
+    text.error().code = ErrorCode::kUnfit;
+  }
   return text;
 }
 

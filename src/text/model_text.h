@@ -31,7 +31,8 @@ Result<std::shared_ptr<const ModelText>> LoadModelText(const std::string& dir,
                                                        const std::string& chat_template_file = {});
 
 // The base's with an adapter's changes, as formats::AdapterText has them; empty texts change
-// nothing. `backend`: where what it brings is run. All errors are kUnfit.
+// nothing. `backend`: where what it brings is run. kUnfit: it cannot be used.
+// kUnavailable, kResourceExhausted: there was no worker to ask.
 Result<std::shared_ptr<const ModelText>> ChangeText(const ModelText& base,
                                                     std::string_view tokenizer_json,
                                                     std::string_view config_json,

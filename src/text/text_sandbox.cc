@@ -28,6 +28,7 @@ Error CallError(const WorkerReply& reply, WorkerOp op) {
   Utf8Stream utf8;
   utf8.Push(fields.Text().substr(0, kMaxReasonBytes), &reason);
   utf8.Flush(&reason);
+  std::replace_if(reason.begin(), reason.end(), [](char c) { return c == '\0'; }, ' ');
   const auto status =
       static_cast<tk_status>(std::clamp<uint32_t>(reply.status, TK_INVALID, TK_PANIC));
   Error error = TextkitError(status, reason, op == WorkerOp::kRender ? "messages" : "");

@@ -28,7 +28,7 @@ struct SandboxOptions {
   CallBudget load = {
       .cpu_us = 10'000'000, .memory_bytes = size_t{1} << 30, .max_reply_bytes = size_t{128} << 20};
   // What the texts of one worker hold; those not used for longest go.
-  size_t max_held_bytes = size_t{1} << 30;
+  size_t max_held_bytes = size_t{512} << 20;
   size_t max_waiting_workers = 4;
   // The first pause of a text whose calls end workers; each further one is twice as long, up to 64
   // times this. One such call may happen to anybody and has no pause.

@@ -29,6 +29,10 @@ using testing::HasSubstr;
 // A sanitizer keeps more memory than it is asked for, and ends a process in its own way.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
+#elif !defined(__has_feature)
+constexpr bool kSanitized = false;
+#elif __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kSanitized = true;
 #else
 constexpr bool kSanitized = false;
 #endif
@@ -69,6 +73,16 @@ json::object Normalizers(const json::array& steps) {
 // A tokenizer that doubles each a so often.
 std::string Doubling(int times) {
   return Tiny(Normalizers(json::array(static_cast<size_t>(times), Replace("a", "aa"))));
+}
+
+// The processes that this one started.
+std::vector<pid_t> Children() {
+  std::vector<pid_t> children;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "children");
+    for (pid_t pid; file >> pid;) children.push_back(pid);
+  }
+  return children;
 }
 
 class TextSandboxTest : public testing::Test {
@@ -186,6 +200,18 @@ TEST_F(TextSandboxTest, ErrorsAreTheLibrarys) {
   const auto text = refuses.RenderAndEncode({.messages_json = "[]"}, base);
   EXPECT_EQ(text.error().param, "messages");
   EXPECT_THAT(text.error().message, HasSubstr("refuses this conversation: not so"));
+}
+
+TEST_F(TextSandboxTest, AWorkerCannotReachAnything) {
+  ASSERT_TRUE(Load(Tiny()));
+  const std::string process = fmt::format("/proc/{}/", Children().at(0));
+  if (kSanitized) GTEST_SKIP() << "no filter of system calls";
+  const std::string status = ReadTestFile(process + "status");
+  EXPECT_THAT(status, HasSubstr("Seccomp:\t2"));
+  EXPECT_THAT(status, HasSubstr("NoNewPrivs:\t1"));
+  const std::string limits = ReadTestFile(process + "limits");
+  EXPECT_THAT(limits, HasSubstr("Max core file size        0"));
+  EXPECT_EQ(ReadTestFile(process + "oom_score_adj"), "1000\n");
 }
 
 TEST_F(TextSandboxTest, ANormalizerThatGrowsATextEnds) {
@@ -333,16 +359,6 @@ TEST_F(SlowTextSandboxTest, AHurryShortensWhatRuns) {
   EXPECT_TRUE(slow.Encode("a"));
   EXPECT_EQ(slow.Encode(slow_text_).error().code, ErrorCode::kUnavailable);
   EXPECT_LT(Clock::Steady().NowUs() - begin_us, kSanitized ? 9'000'000 : 1'500'000);
-}
-
-// The processes that this one started.
-std::vector<pid_t> Children() {
-  std::vector<pid_t> children;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    std::ifstream file(task.path() / "children");
-    for (pid_t pid; file >> pid;) children.push_back(pid);
-  }
-  return children;
 }
 
 TEST_F(TextSandboxTest, WorkersThatAreKilledAtRandomMoments) {

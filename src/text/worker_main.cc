@@ -19,7 +19,16 @@
 
 #include "base/child_process.h"
 #include "text/textkit_buffers.h"
+#include "text/worker_filter.h"
 #include "text/worker_frames.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LORRY_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LORRY_SANITIZED
+#endif
+#endif
 
 namespace lorry::text {
 namespace {
@@ -305,8 +314,12 @@ int RunTextWorker() {
   mallopt(M_MMAP_THRESHOLD, kMaxKeptBytes);
   std::set_new_handler(EndOutOfMemory);
   tk_exit_when_out_of_memory(kExitOutOfMemory);
+  Worker worker;
+#if !defined(LORRY_SANITIZED)  // their runtimes call more
+  AllowOnlyWorkersCalls();
+#endif
   EndWithTheServer();
-  return Worker().Run();
+  return worker.Run();
 }
 
 }  // namespace lorry::text

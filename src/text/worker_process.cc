@@ -18,6 +18,78 @@ constexpr int kPollMs = 20;
 constexpr Micros kWallPerCpu = 10;
 constexpr size_t kReadBytes = 256 << 10;
 
+// A request on its way to a worker, and the reply on its way back.
+class Exchange {
+ public:
+  enum class Step { kGoesOn, kDone, kGone, kNonsense };
+
+  Exchange(int socket, const RequestHead& head, std::string_view fields, size_t max_reply_bytes)
+      : socket_(socket),
+        request_head_(reinterpret_cast<const char*>(&head), sizeof(head)),
+        fields_(fields),
+        wants_reply_(head.op != WorkerOp::kDrop),
+        max_reply_bytes_(max_reply_bytes) {}
+
+  // What can be done now, or after a wait of kPollMs at most.
+  Step Go() {
+    const bool sends = !is_sent();
+    pollfd socket = {socket_, static_cast<short>(sends ? POLLIN | POLLOUT : POLLIN), 0};
+    if (poll(&socket, 1, kPollMs) <= 0) return Step::kGoesOn;
+    if (sends && (socket.revents & POLLOUT) != 0 && !Send()) return Step::kGone;
+    if (is_sent() && !wants_reply_) return Step::kDone;
+    if ((socket.revents & (POLLIN | POLLHUP | POLLERR)) == 0) return Step::kGoesOn;
+    return Receive();
+  }
+
+  WorkerReply TakeReply() {
+    received_.erase(0, sizeof(ReplyHead));
+    return {head_.status, head_.held_bytes, std::move(received_)};
+  }
+
+ private:
+  bool is_sent() const { return num_head_sent_ == request_head_.size() && fields_.empty(); }
+
+  bool Send() {
+    const bool is_head = num_head_sent_ < request_head_.size();
+    const std::string_view rest =
+        is_head ? std::string_view(request_head_).substr(num_head_sent_) : fields_;
+    const ssize_t count = send(socket_, rest.data(), rest.size(), MSG_NOSIGNAL);
+    if (count < 0) return errno == EAGAIN || errno == EINTR;
+    if (is_head) {
+      num_head_sent_ += static_cast<size_t>(count);
+    } else {
+      fields_.remove_prefix(static_cast<size_t>(count));
+    }
+    return true;
+  }
+
+  Step Receive() {
+    const size_t before = received_.size();
+    received_.resize(std::min(wanted_, before + kReadBytes));
+    const ssize_t count = recv(socket_, received_.data() + before, received_.size() - before, 0);
+    received_.resize(before + static_cast<size_t>(std::max<ssize_t>(count, 0)));
+    if (count == 0) return Step::kGone;
+    if (count < 0) return errno == EAGAIN || errno == EINTR ? Step::kGoesOn : Step::kGone;
+    if (received_.size() < wanted_) return Step::kGoesOn;
+    if (wanted_ > sizeof(head_)) return Step::kDone;
+    std::memcpy(&head_, received_.data(), sizeof(head_));
+    // An answer before the end of the question is none.
+    if (!is_sent() || head_.size > max_reply_bytes_) return Step::kNonsense;
+    wanted_ += head_.size;
+    return head_.size == 0 ? Step::kDone : Step::kGoesOn;
+  }
+
+  const int socket_;
+  const std::string request_head_;
+  size_t num_head_sent_ = 0;
+  std::string_view fields_;  // what of them is not sent
+  const bool wants_reply_;
+  const size_t max_reply_bytes_;
+  ReplyHead head_;
+  size_t wanted_ = sizeof(head_);
+  std::string received_;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(
@@ -36,55 +108,29 @@ tl::expected<WorkerReply, WorkerEnd> WorkerProcess::Call(WorkerOp op, uint64_t o
                             .object = object,
                             .memory_bytes = budget.memory_bytes,
                             .cpu_seconds = static_cast<uint32_t>(budget.cpu_us / 1'000'000 + 2)};
-  const std::string_view parts[] = {{reinterpret_cast<const char*>(&head), sizeof(head)}, fields};
-  size_t part = 0, sent = 0;
-  std::string received;
-  size_t wanted = sizeof(ReplyHead);
+  Exchange exchange(process_.socket(), head, fields, budget.max_reply_bytes);
   const Micros begin_us = Clock::Steady().NowUs();
   const Micros cpu_before_us = process_.CpuTimeUs();
   Micros looked_us = begin_us;
   while (true) {
-    while (part < 2 && sent == parts[part].size()) {
-      ++part;
-      sent = 0;
+    switch (exchange.Go()) {
+      case Exchange::Step::kDone:
+        return exchange.TakeReply();
+      case Exchange::Step::kGone:
+        return End(WhyEnded());
+      case Exchange::Step::kNonsense:
+        return End(WorkerEnd::kCrash);
+      case Exchange::Step::kGoesOn:
+        break;
     }
-    if (part == 2 && op == WorkerOp::kDrop) return WorkerReply{};
-    pollfd socket = {process_.socket(), static_cast<short>(part < 2 ? POLLIN | POLLOUT : POLLIN),
-                     0};
-    const int num_ready = poll(&socket, 1, kPollMs);
     const Micros now_us = Clock::Steady().NowUs();
-    if (num_ready <= 0 || now_us - looked_us >= kPollMs * 1000) {
-      looked_us = now_us;
-      const Micros max_cpu_us = std::min(budget.cpu_us, max_cpu_us_.load());
-      if (max_cpu_us <= 0) return End(WorkerEnd::kStopped);
-      if (process_.CpuTimeUs() - cpu_before_us >= max_cpu_us ||
-          now_us - begin_us >= max_cpu_us * kWallPerCpu) {
-        return End(max_cpu_us < budget.cpu_us ? WorkerEnd::kStopped : WorkerEnd::kTime);
-      }
-      if (num_ready <= 0) continue;
+    if (now_us - looked_us < kPollMs * 1000) continue;
+    looked_us = now_us;
+    const Micros max_cpu_us = std::min(budget.cpu_us, max_cpu_us_.load());
+    if (process_.CpuTimeUs() - cpu_before_us >= max_cpu_us ||
+        now_us - begin_us >= max_cpu_us * kWallPerCpu) {
+      return End(max_cpu_us < budget.cpu_us ? WorkerEnd::kStopped : WorkerEnd::kTime);
     }
-    if ((socket.revents & POLLOUT) != 0 && part < 2) {
-      const std::string_view rest = parts[part].substr(sent);
-      const ssize_t count = send(process_.socket(), rest.data(), rest.size(), MSG_NOSIGNAL);
-      if (count > 0) sent += static_cast<size_t>(count);
-      if (count < 0 && errno != EAGAIN && errno != EINTR) return End(WhyEnded());
-    }
-    if ((socket.revents & (POLLIN | POLLHUP | POLLERR)) == 0) continue;
-    const size_t before = received.size();
-    received.resize(std::min(wanted, before + kReadBytes));
-    const ssize_t count =
-        recv(process_.socket(), received.data() + before, received.size() - before, 0);
-    received.resize(before + static_cast<size_t>(std::max<ssize_t>(count, 0)));
-    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) return End(WhyEnded());
-    if (received.size() < wanted) continue;
-    ReplyHead reply;
-    std::memcpy(&reply, received.data(), sizeof(reply));
-    // An answer before the end of the question is none.
-    if (part < 2 || reply.size > budget.max_reply_bytes) return End(WorkerEnd::kCrash);
-    wanted = sizeof(reply) + reply.size;
-    if (received.size() < wanted) continue;
-    received.erase(0, sizeof(reply));
-    return WorkerReply{reply.status, reply.held_bytes, std::move(received)};
   }
 }
 

@@ -26,6 +26,10 @@ const ADDED: u8 = 4;
 /// vocabulary in use today is refused before it takes memory.
 const MAX_VOCAB: u32 = 1 << 22;
 
+/// Of the text that one token stands for, and that all together do: a decoder may make much of little.
+const MAX_TOKEN_BYTES: usize = 1 << 20;
+const MAX_TABLE_BYTES: usize = 128 << 20;
+
 pub struct Vocab {
     pub bytes: Vec<u8>,
     pub offsets: Vec<u32>,
@@ -327,9 +331,13 @@ impl Vocab {
                     flags |= ADDED | if token.special { SPECIAL } else { 0 };
                 }
             }
-            let end = u32::try_from(vocab.bytes.len())
-                .map_err(|_| Error::invalid("the tokens together are over 4 GiB"))?;
-            vocab.offsets.push(end);
+            if vocab.bytes.len() > MAX_TABLE_BYTES {
+                return Err(Error::invalid(format!(
+                    "the tokens together stand for over {} MiB of text",
+                    MAX_TABLE_BYTES >> 20
+                )));
+            }
+            vocab.offsets.push(vocab.bytes.len() as u32);
             vocab.flags.push(flags);
         }
         Ok(vocab)
@@ -416,6 +424,14 @@ impl Decoding {
                 }
                 Step::Replace(replace) => {
                     use tokenizers::Decoder;
+                    let places = text.len() + 1;
+                    let most = places.saturating_mul(replace.content.len()) + text.len();
+                    if most > MAX_TOKEN_BYTES {
+                        return Err(Error::invalid(format!(
+                            "the decoder makes over {} KiB of one token",
+                            MAX_TOKEN_BYTES >> 10
+                        )));
+                    }
                     text = replace.decode_chain(vec![text]).map_err(failed)?.concat();
                 }
                 Step::Metaspace(mark) => text = text.replace(*mark, " "),
