@@ -37,6 +37,8 @@ constexpr int kSocket = ChildProcess::kSocket;
 constexpr int kNice = 5;
 // Every process of a size that texts reach on this machine is more worth keeping.
 constexpr std::string_view kOomScore = "1000";
+// Whatever the server says, a worker grows no further: it holds 512 MiB and loads with 1 GiB more.
+constexpr uint64_t kMaxBytes = uint64_t{4} << 30;
 // What free() keeps of a call's memory counts against the next call's.
 constexpr int kMaxKeptBytes = 1 << 20;
 constexpr uint64_t kMaxLeftBytes = 16 << 20;  // by calls that keep nothing, until it is looked for
@@ -103,6 +105,8 @@ class Worker {
  public:
   int Run() {
     idle_bytes_ = memory_.Bytes();
+    const rlimit most = {idle_bytes_ + kMaxBytes, idle_bytes_ + kMaxBytes};
+    setrlimit(RLIMIT_DATA, &most);
     RequestHead head;
     while (ReadAll(&head, sizeof(head))) {
       SetLimits(head);
