@@ -107,10 +107,11 @@ Status RemoveFiles(const CachedFiles& files) {
 
 Status RemoveImage(const std::string& cache_dir, const CachedImage& image) {
   for (const std::string& path : RegistryPaths(cache_dir)) {
-    RETURN_IF_ERROR(RegistryFile(path).Change([&](RegistryContent& content) {
+    const auto changed = RegistryFile(path).Change([&](RegistryContent& content) {
       std::erase_if(content.sources,
                     [&](const auto& known) { return known.second.id == image.info.key.id; });
-    }));
+    });
+    if (!changed) return tl::unexpected<Error>(changed.error());
   }
   RETURN_IF_ERROR(SetKept(image, false));
   std::error_code error;

@@ -99,10 +99,7 @@ void Catalogue::Stop() {
   std::vector<std::function<void()>> left;
   mailbox_->Drain(left);
   for (const auto& item : left) item();
-  if (registry_changed_ || is_saving_) {  // the registrar may have dropped the last save
-    std::ranges::move(unsaved_answers_, std::back_inserter(saving_answers_));
-    AnswerSaved(registry_file_.Change(RegistryNow()));
-  }
+  SaveAtTheEnd();
   for (auto& [name, entry] : entries_) {
     std::vector<StatusCallback> listeners;
     CancelLoad(entry, &listeners);
@@ -132,7 +129,7 @@ void Catalogue::Run() {
     PublishIfChanged();
     ShowLoaded();
     ShowWaiting();
-    if (registry_changed_ && !is_saving_) SaveRegistry();
+    if (registry_changed_ && saving_ == nullptr) SaveRegistry();
   }
 }
 
@@ -151,6 +148,18 @@ void Catalogue::Publish() {
                                                         created_s_));
 }
 
+Status Catalogue::CheckName(const std::string& name) const {
+  return CheckAdapterName(name, options_.base_names);
+}
+
+// Candidates and requested sources are nobody's to name.
+Catalogue::Entries::iterator Catalogue::FindName(const std::string& name) {
+  const auto found = entries_.find(name);
+  const bool is_name =
+      found != entries_.end() && !found->second.candidacy && !found->second.is_requested;
+  return is_name ? found : entries_.end();
+}
+
 Catalogue::Entry& Catalogue::AddEntry(const std::string& name, const SourceUri& uri) {
   Entry& entry = entries_[name];
   entry.name = name;
@@ -161,6 +170,8 @@ Catalogue::Entry& Catalogue::AddEntry(const std::string& name, const SourceUri& 
 }
 
 void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
+  const auto candidate = entries_.find(CandidateKeyOf(entry->first));
+  if (candidate != entries_.end()) EraseEntry(candidate, reason);
   std::vector<StatusCallback> listeners;
   CancelLoad(entry->second, &listeners);
   for (auto& [number, waiter] : TakeWaiters(entry->second)) {
@@ -173,81 +184,6 @@ void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
   DropContentIfUnnamed(id);
   names_changed_ = true;
   ServeGated();  // one of its requests may have stood in front
-}
-
-// ---- what outlives the process
-
-void Catalogue::RestoreRegistered() {
-  const Result<RegistryContent> content = registry_file_.Read();
-  if (!content) {
-    log::Warning("adapters registered earlier are forgotten: {}", content.error().message);
-    return;
-  }
-  known_sources_ = content->sources;
-  for (const RegisteredAdapter& adapter : content->adapters) {
-    const auto uri = ParseSourceUri(adapter.source);
-    if (!uri || !CheckAdapterName(adapter.name)) continue;
-    Entry& entry = AddEntry(adapter.name, *uri);
-    entry.is_registered = true;
-    entry.is_pinned = adapter.is_pinned;
-    entry.created_s = adapter.created_s;
-    entry.is_stale = true;
-    RecallSource(entry);
-    if (entry.is_pinned) {
-      StartLoad(entry, {.uri = entry.uri, .token = {}, .asks_source = true, .done = {}});
-    }
-  }
-}
-
-// What its source held when it was last read, which may be in the disk cache.
-void Catalogue::RecallSource(Entry& entry) {
-  const auto known = known_sources_.find(SourceKey(entry.uri));
-  if (known == known_sources_.end()) return;
-  entry.id = known->second.id;
-  entry.revision = known->second.revision;
-  entry.max_rank = known->second.max_rank;
-  entry.num_modules = known->second.num_modules;
-  entry.num_bytes = known->second.num_bytes;
-}
-
-// What the file is to say. Sources that other processes have read stay in it, those of no use
-// leave: nobody names them, and no image is there.
-std::function<void(RegistryContent&)> Catalogue::RegistryNow() const {
-  std::vector<RegisteredAdapter> adapters;
-  std::set<std::string> named;
-  for (const auto& [name, entry] : entries_) {
-    if (!entry.is_requested) named.insert(SourceKey(entry.uri));
-    // A URL's query may be a secret, and without it the URL means something else.
-    const bool has_secret = SourceKey(entry.uri) != entry.uri.text;
-    if (entry.is_static || entry.is_watched || !entry.is_registered || has_secret) continue;
-    adapters.push_back({name, entry.uri.text, entry.is_pinned, entry.created_s});
-  }
-  return [this, adapters = std::move(adapters), named = std::move(named),
-          sources = known_sources_](RegistryContent& content) {
-    content.adapters = adapters;
-    for (const auto& [key, source] : sources) content.sources[key] = source;
-    std::erase_if(content.sources, [&](const auto& source) {
-      std::error_code error;
-      return !named.contains(source.first) && !fs::exists(cache_.PathOf(source.second.id), error);
-    });
-  };
-}
-
-void Catalogue::SaveRegistry() {
-  registry_changed_ = false;
-  is_saving_ = true;
-  saving_answers_.swap(unsaved_answers_);
-  registrar_.Add(
-      [this, change = RegistryNow()] {
-        Post([this, status = registry_file_.Change(change)] { AnswerSaved(status); });
-      },
-      true);
-}
-
-void Catalogue::AnswerSaved(const Status& status) {
-  is_saving_ = false;
-  if (!status) log::Warning("adapter registry: {}", status.error().message);
-  for (const DoneCallback& answer : std::exchange(saving_answers_, {})) answer(status);
 }
 
 // ---- tiers

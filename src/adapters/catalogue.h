@@ -120,16 +120,15 @@ class Catalogue final : public AdapterService {
     std::optional<std::stop_callback<std::function<void()>>> on_gone;
   };
   using Waiters = std::map<uint64_t, Waiter>;  // by number: in the order of arrival and deadlines
-  // What is to be read for a name.
+  // How an entry's source is to be read.
   struct LoadOrder {
-    SourceUri uri;
-    std::string token;
     bool asks_source = false;  // however good the image in the cache is
     std::vector<StatusCallback> done;
   };
   // The same under way.
   struct Load {
     uint64_t number = 0;
+    bool has_asked = false;   // else it takes the image in the disk cache for what it is
     bool is_fetched = false;  // what is left takes this machine only, and not for long
     LoadOrder order;
     // Asked for again meanwhile: what has been read may be old.
@@ -140,9 +139,17 @@ class Catalogue final : public AdapterService {
     LoaderThreads* threads = nullptr;  // where it stands in line, as
     uint64_t job_number = 0;
   };
-  // A name, or a source that a request has named with the token that came along.
+  // Of what a name is to stand for: the name moves there once it has been read, and becomes this.
+  struct Candidacy {
+    std::string name;
+    std::optional<bool> is_pinned;  // nullopt: as it was
+    bool is_static = false;
+  };
+  // A name, or a candidate for one, or a source that a request has named with the token that came
+  // along.
   struct Entry {
-    std::string name;  // in entries_; of a requested source a key that is never shown
+    std::string name;  // in entries_; of the other two a key that is never shown
+    std::optional<Candidacy> candidacy;
     SourceUri uri;
     std::string token;
     std::string revision;
@@ -151,6 +158,8 @@ class Catalogue final : public AdapterService {
     bool is_registered = false;  // false: it becomes known to clients only once it has been read
     bool is_requested = false;   // by its source: on no list, and not written down
     bool is_stale = false;       // its source is asked before the next use
+    // The name has answered with `id`: in this process, or maybe before it.
+    bool is_read = false, is_remembered = false;
     int max_rank = 0, num_modules = 0;
     size_t num_bytes = 0;
     std::vector<std::string> warnings;
@@ -178,6 +187,14 @@ class Catalogue final : public AdapterService {
     bool is_pinned = false;                    // in the page pool, since one of its names is
   };
 
+  // What a candidate is to be read from.
+  struct Target {
+    SourceUri uri;
+    std::string token;
+    AdapterId id;  // what that held when it was last read, at `revision`
+    std::string revision;
+  };
+
   // Of the disk cache's bytes, again, for downloads that broke off.
   static constexpr size_t kStagingShare = 4;
 
@@ -194,9 +211,16 @@ class Catalogue final : public AdapterService {
   Status ChooseStaging();
   void RestoreRegistered();
   void RecallSource(Entry& entry);
-  std::function<void(RegistryContent&)> RegistryNow() const;
+  Status CheckName(const std::string& name) const;
+  Entries::iterator FindName(const std::string& name);
+  std::optional<RegisteredAdapter> RegisteredNow(const std::string& name) const;
+  void WriteDown(const std::string& name);
+  RegistryChange TakeUnsaved();
+  void GiveBackUnsaved(const RegistryChange& change);
+  Result<bool> Save(const RegistryChange& change, bool with_pruning) const;
   void SaveRegistry();
-  void AnswerSaved(const Status& status);
+  void OnSaved(const Result<bool>& was_there);
+  void SaveAtTheEnd();
   template <typename T>
   std::function<void(T)> OnceSaved(std::function<void(T)> done);
 
@@ -206,7 +230,12 @@ class Catalogue final : public AdapterService {
   bool IsNamed(const AdapterId& id, bool by_pinned) const;
   void DropContentIfUnnamed(const AdapterId& id);
   void SyncPin(const AdapterId& id);
+  static std::string CandidateKeyOf(const std::string& name);
+  void MoveOnceRead(const Target& target, Candidacy candidacy, LoadOrder order);
   void MoveTo(Entry& entry, const Entry& target);
+  void MoveToCandidate(Entries::iterator candidate, Load load);
+  bool MayStandIn(const Entry& entry) const;
+  bool MustAskSource(const Entry& entry) const;
   void DoRegister(AdapterRegistration registration, const SourceUri& uri, StatusCallback done);
   void DoUpdate(const std::string& name, const AdapterUpdate& update, StatusCallback done);
 
@@ -240,9 +269,11 @@ class Catalogue final : public AdapterService {
   void EndLoad(const std::string& name, uint64_t load_number, const LoadRequest& request,
                Result<Loaded> result);
   Entry* EntryLoading(const std::string& name, uint64_t load_number);
-  void OnLoaded(Entry& entry, const Loaded& loaded);
+  void OnLoaded(Entries::iterator entry, const Loaded& loaded);
+  void OnRead(Entry& entry);
   void OnLoadFailed(Entries::iterator entry, Error error);
   void OnLoadCancelled(Entry& entry);
+  void StandIn(Entry& entry);
   void PruneLater();
   void WriteToDisk(const std::shared_ptr<const AdapterImage>& image, const LoadTimes& times);
   AdapterStatus StatusOf(const Entry& entry);
@@ -280,7 +311,10 @@ class Catalogue final : public AdapterService {
   size_t unwritten_bytes_ = 0;
   bool names_changed_ = true;
   bool registry_changed_ = false;
-  bool is_saving_ = false;
+  // What the registry file has not been told; and what it is being told.
+  std::set<std::string> unsaved_names_, unsaved_sources_;
+  std::shared_ptr<const RegistryChange> saving_;
+  uint64_t num_saves_ = 0;
   // What waits for the save under way, and for the one after it.
   std::vector<DoneCallback> saving_answers_, unsaved_answers_;
   bool is_pruning_ = false;

@@ -10,26 +10,19 @@
 namespace lorry::adapters {
 namespace {
 
-bool IsSameSource(const SourceUri& a, const SourceUri& b) {
-  return a.kind == b.kind && a.location == b.location && a.path == b.path &&
-         a.revision == b.revision;
-}
-
 Micros NowUs() { return Clock::Steady().NowUs(); }
 
 }  // namespace
 
 void Catalogue::StartLoad(Entry& entry, LoadOrder order) {
-  if (entry.load && IsSameSource(entry.load->order.uri, order.uri) &&
-      entry.load->order.token == order.token) {
+  if (entry.load) {
     auto& listeners = order.asks_source ? entry.load->repeat_done : entry.load->order.done;
     std::move(order.done.begin(), order.done.end(), std::back_inserter(listeners));
     entry.load->is_repeated |= order.asks_source;
     *entry.load->cancelled = false;
     return;
   }
-  CancelLoad(entry, &order.done);
-  const std::string digest = SourceDigest(order.uri);
+  const std::string digest = SourceDigest(entry.uri);
   entry.load = Load{.number = ++last_load_number_, .order = std::move(order)};
   const auto [busy, is_free] = busy_sources_.try_emplace(digest);
   if (is_free) return BeginLoad(entry);
@@ -55,14 +48,14 @@ void Catalogue::CancelUnwantedLoad(Entry& entry) {
 
 LoadRequest Catalogue::RequestOf(const Entry& entry) {
   const LoadOrder& order = entry.load->order;
-  LoadRequest request = {.uri = order.uri,
-                         .token = order.token,
-                         .staging_dir = StagingDir(staging_root_, order.uri),
-                         .is_private = entry.is_requested && !order.token.empty(),
+  LoadRequest request = {.uri = entry.uri,
+                         .token = entry.token,
+                         .staging_dir = StagingDir(staging_root_, entry.uri),
+                         .is_private = entry.is_requested && !entry.token.empty(),
                          .cancelled = entry.load->cancelled};
   // What others know of a source may have been read with a token that this request has not.
   const auto known =
-      entry.is_requested ? known_sources_.end() : known_sources_.find(SourceKey(order.uri));
+      entry.is_requested ? known_sources_.end() : known_sources_.find(SourceKey(entry.uri));
   if (entry.is_requested || (!order.asks_source && cache_.Contains(entry.id))) {
     request.known_id = entry.id;
     request.known_revision = entry.revision;
@@ -89,6 +82,7 @@ void Catalogue::BeginLoad(Entry& entry) {
     return AddJob(entry, loaders_,
                   [this, request, end] { end(request, LoadCached(request, options_.base)); });
   }
+  entry.load->has_asked = true;
   // Shared since a lock goes with the files, and closures are copied.
   using Files = std::shared_ptr<Result<SourceFiles>>;
   const auto fetch = [this, request, name = entry.name, number = entry.load->number] {
@@ -160,7 +154,7 @@ void Catalogue::EndLoad(const std::string& name, uint64_t load_number, const Loa
     if (Entry* entry = EntryLoading(name, load_number)) return BeginLoad(*entry);
   } else if (result) {
     metrics_.OnLoaded(*result);
-    if (Entry* entry = EntryLoading(name, load_number)) OnLoaded(*entry, *result);
+    if (EntryLoading(name, load_number)) OnLoaded(entries_.find(name), *result);
   } else {
     PruneLater();  // what a broken download left is there for the next attempt
     Entry* entry = EntryLoading(name, load_number);
@@ -184,7 +178,8 @@ void Catalogue::BeginNextOf(const std::string& source_digest) {
   busy_sources_.erase(busy);
 }
 
-void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
+void Catalogue::OnLoaded(Entries::iterator found, const Loaded& loaded) {
+  Entry& entry = found->second;
   Load load = std::move(*entry.load);
   entry.load.reset();
   const AdapterId before = std::exchange(entry.id, loaded.image->id);
@@ -192,32 +187,13 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
   auto image = HostImage(loaded.image->id);
   if (image == nullptr) image = loaded.image;
   KeepOnHost(image);
-  const bool has_moved = !IsSameSource(entry.uri, load.order.uri);
-  if (has_moved) {
-    entry.is_watched = false;
-    names_changed_ = true;
-  }
-  entry.uri = load.order.uri;
-  entry.token = load.order.token;
-  entry.is_stale = load.is_repeated;
-  entry.error.reset();
-  entry.num_failures = 0;
+  entry.is_stale = load.is_repeated || (entry.is_stale && !load.has_asked);
   entry.revision = loaded.revision;
   entry.max_rank = image->max_rank;
   entry.num_modules = image->num_modules;
   entry.num_bytes = image->blob.size();
   if (!loaded.from_cache) entry.warnings = loaded.warnings;
-  entry.checked_us = options_.clock->NowUs();
-  if (!entry.is_requested) {
-    const bool is_new = !std::exchange(entry.is_registered, true);
-    names_changed_ |= is_new;
-    KnownSource source = {entry.revision, entry.id, entry.max_rank, entry.num_modules,
-                          entry.num_bytes};
-    KnownSource& known = known_sources_[SourceKey(entry.uri)];
-    // Most loads bring back what the file says already.
-    registry_changed_ |= is_new || has_moved || known != source;
-    known = std::move(source);
-  }
+  if (load.has_asked) OnRead(entry);
   if (before != entry.id) DropContentIfUnnamed(before);
   if (before != entry.id || entry.is_pinned) SyncPin(entry.id);
   if (!loaded.from_cache) {
@@ -231,42 +207,59 @@ void Catalogue::OnLoaded(Entry& entry, const Loaded& loaded) {
         static_cast<double>(loaded.times.fetch_us) * 1e-6,
         static_cast<double>(loaded.times.check_us + loaded.times.pack_us) * 1e-6);
   }
+  if (entry.candidacy) {
+    MoveToCandidate(found, std::move(load));
+    return WriteToDisk(image, loaded.times);
+  }
+  if (!entry.is_requested && !std::exchange(entry.is_registered, true)) {
+    names_changed_ = true;
+    WriteDown(entry.name);
+  }
   PublishIfChanged();  // whoever is told may ask for the name at once
   ServeWaiters(entry, image);
   for (StatusCallback& done : load.order.done) done(StatusOf(entry));
   WriteToDisk(image, loaded.times);
-  if (!load.is_repeated) return;
-  StartLoad(entry, {.uri = entry.uri,
-                    .token = entry.token,
-                    .asks_source = true,
-                    .done = std::move(load.repeat_done)});
+  if (load.is_repeated) {
+    StartLoad(entry, {.asks_source = true, .done = std::move(load.repeat_done)});
+  }
+}
+
+// From its source, that is.
+void Catalogue::OnRead(Entry& entry) {
+  entry.is_read = true;
+  entry.error.reset();
+  entry.num_failures = 0;
+  entry.checked_us = options_.clock->NowUs();
+  if (entry.is_requested) return;
+  KnownSource source = {entry.revision, entry.id, entry.max_rank, entry.num_modules,
+                        entry.num_bytes};
+  const std::string key = SourceKey(entry.uri);
+  KnownSource& known = known_sources_[key];
+  if (known == source) return;  // most loads bring back what the file says already
+  known = std::move(source);
+  unsaved_sources_.insert(key);
+  registry_changed_ = true;
 }
 
 void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   Entry& entry = found->second;
   Load load = std::move(*entry.load);
   entry.load.reset();
-  error.message = fmt::format("adapter `{}` from {}: {}", ShownNameOf(entry), load.order.uri.text,
-                              error.message);
+  error.message =
+      fmt::format("adapter `{}` from {}: {}", ShownNameOf(entry), entry.uri.text, error.message);
   // Whatever part of the way it was: it is the source's content that does not do.
   if (error.param.empty()) error.param = "source";
   log::Warning("{}", error.message);
   for (StatusCallback& done : load.order.done) done(tl::unexpected<Error>(error));
-  const bool is_own = IsSameSource(entry.uri, load.order.uri) && entry.token == load.order.token;
-  if (load.is_repeated || (!is_own && !entry.waiters.empty())) {
-    // Asked for again meanwhile; or it was to take the place of what requests wait for.
-    return StartLoad(entry, {.uri = load.is_repeated ? load.order.uri : entry.uri,
-                             .token = load.is_repeated ? load.order.token : entry.token,
-                             .asks_source = true,
-                             .done = std::move(load.repeat_done)});
+  if (load.is_repeated) {  // asked for again meanwhile
+    return StartLoad(entry, {.asks_source = true, .done = std::move(load.repeat_done)});
   }
-  if (!is_own) return;  // the name stands for what it stood for
   if (!entry.is_registered && !entry.is_requested) return EraseEntry(found, error);
   const int doublings = std::min(entry.num_failures++, 20);
   entry.failed_until_us = options_.clock->NowUs() +
                           std::min(options_.first_retry_us << doublings, options_.max_retry_us);
-  entry.error = error;
-  FailWaiters(entry, error);
+  entry.error = std::move(error);
+  StandIn(entry);
 }
 
 // Nobody wanted it. Since then somebody may have come: the loader did not see that.

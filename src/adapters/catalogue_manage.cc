@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "adapters/catalogue.h"
+#include "base/log.h"
 
 namespace lorry::adapters {
 namespace {
@@ -36,38 +37,60 @@ std::function<void(T)> Catalogue::OnceSaved(std::function<void(T)> done) {
 void Catalogue::AddStatic(const std::string& name, const SourceUri& uri, bool pin,
                           StatusCallback ready) {
   Post([this, name, uri, pin, ready = std::move(ready)]() mutable {
+    if (Status status = CheckName(name); !status) {
+      return ready(tl::unexpected<Error>(std::move(status.error())));
+    }
     const auto found = entries_.find(name);
-    if (found != entries_.end() && found->second.is_static) {
+    const auto candidate = entries_.find(CandidateKeyOf(name));
+    for (const auto& given : {found, candidate}) {
+      if (given == entries_.end()) continue;
+      const auto& candidacy = given->second.candidacy;
+      if (!given->second.is_static && !(candidacy && candidacy->is_static)) continue;
       return ready(
           Fail(ErrorCode::kConflict, fmt::format("adapter name `{}` is given twice: {} and {}",
-                                                 name, found->second.uri.text, uri.text)));
+                                                 name, given->second.uri.text, uri.text)));
     }
-    // One registered in an earlier run gives way to the configuration.
-    if (found != entries_.end()) EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});
+    LoadOrder order = {.asks_source = true, .done = {std::move(ready)}};
+    if (found != entries_.end()) {
+      // One registered in an earlier run gives way to the configuration, if that is good.
+      return MoveOnceRead({.uri = uri, .token = {}, .id = {}, .revision = {}},
+                          {.name = name, .is_pinned = pin, .is_static = true}, std::move(order));
+    }
     Entry& entry = AddEntry(name, uri);
     entry.is_static = true;
     entry.is_stale = true;
     entry.is_pinned = pin;
     RecallSource(entry);
-    StartLoad(entry, {.uri = uri, .token = {}, .asks_source = true, .done = {std::move(ready)}});
+    StartLoad(entry, std::move(order));
   });
 }
 
 void Catalogue::SyncWatched(const std::string& name, const std::string& dir) {
   Post([this, name, dir] {
     const auto uri = ParseSourceUri(dir);
-    if (!uri) return;
+    const Status name_status = CheckName(name);
+    if (!uri || !name_status) {
+      return log::Warning("adapter {}: {} is passed over: {}", name, dir,
+                          uri ? name_status.error().message : uri.error().message);
+    }
     const auto found = entries_.find(name);
     if (found == entries_.end()) {
       Entry& entry = AddEntry(name, *uri);
       entry.is_watched = true;
       entry.is_registered = true;
+      entry.is_remembered = true;
       entry.is_stale = true;
       RecallSource(entry);
-      return;
+      return log::Info("adapter {}: found in {}", name, dir);
     }
     Entry& entry = found->second;
-    if (!entry.is_watched) return;  // a name of the operator's goes first
+    if (!entry.is_watched) {
+      return log::Warning("adapter {}: {} is passed over: the name stands for {}, which was {}",
+                          name, dir, entry.uri.text,
+                          entry.is_static ? "given at start" : "registered");
+    }
+    log::Info("adapter {}: {} has changed", name, dir);
+    entry.uri = *uri;
     entry.is_stale = true;
     entry.error.reset();
     // What is being read may be half of the old and half of the new.
@@ -78,23 +101,19 @@ void Catalogue::SyncWatched(const std::string& name, const std::string& dir) {
 void Catalogue::RemoveWatched(const std::string& name) {
   Post([this, name] {
     const auto found = entries_.find(name);
-    if (found != entries_.end() && found->second.is_watched) EraseEntry(found, NoAdapter(name));
+    if (found == entries_.end() || !found->second.is_watched) return;
+    log::Info("adapter {}: gone from {}", name, found->second.uri.text);
+    EraseEntry(found, NoAdapter(name));
   });
 }
 
 void Catalogue::Register(AdapterRegistration registration, StatusCallback done) {
-  const Status name_status = CheckAdapterName(registration.name);
+  const Status name_status = CheckName(registration.name);
   if (!name_status) {
     return done(Fail(ErrorCode::kInvalidArgument, name_status.error().message, "name"));
   }
   auto uri = ParseSourceUri(registration.source);
   if (!uri) return done(Fail(uri.error().code, uri.error().message, "source"));
-  for (const std::string& base : options_.base_names) {
-    if (registration.name == base) {
-      return done(Fail(ErrorCode::kConflict,
-                       fmt::format("The name `{}` is the base model's.", base), "name"));
-    }
-  }
   Post([this, registration = std::move(registration), uri = std::move(*uri),
         done = std::move(done)]() mutable {
     DoRegister(std::move(registration), uri, OnceSaved(std::move(done)));
@@ -113,38 +132,45 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
   if (found != entries_.end() && found->second.is_static) {
     return done(tl::unexpected<Error>(IsStatic(registration.name)));
   }
-  const bool is_new = found == entries_.end();
-  Entry& entry = is_new ? AddEntry(registration.name, uri) : found->second;
-  if (is_new) RecallSource(entry);
-  if (!entry.is_registered ||
-      entry.id.IsBase()) {  // there is nothing that it stands for until then
-    entry.uri = uri;
-    entry.token = registration.token;
-    entry.error.reset();
+  LoadOrder order = {.asks_source = true, .done = {std::move(done)}};
+  if (found != entries_.end() && found->second.is_registered) {
+    Entry& entry = found->second;
+    if (!IsSameSource(entry.uri, uri) || entry.token != registration.token) {
+      Candidacy candidacy = {.name = registration.name, .is_pinned = {}};
+      if (registration.is_pinned) candidacy.is_pinned = true;
+      return MoveOnceRead(
+          {.uri = uri, .token = std::move(registration.token), .id = {}, .revision = {}},
+          std::move(candidacy), std::move(order));
+    }
+    entry.is_pinned |= registration.is_pinned;
+    WriteDown(registration.name);
+    return StartLoad(entry, std::move(order));
   }
-  if (is_new) entry.is_stale = true;
-  if (registration.is_pinned) entry.is_pinned = true;
-  if (!is_new) registry_changed_ = true;  // a new one is written down when it is registered
-  if (registration.load || !is_new) {
-    return StartLoad(entry, {.uri = uri,
-                             .token = std::move(registration.token),
-                             .asks_source = true,
-                             .done = {std::move(done)}});
+  // One that is being read for the first time is known to nobody yet: the later call goes on.
+  if (found != entries_.end()) {
+    CancelLoad(found->second, &order.done);
+    entries_.erase(found);
   }
+  Entry& entry = AddEntry(registration.name, uri);
+  entry.token = std::move(registration.token);
+  entry.is_stale = true;
+  entry.is_pinned = registration.is_pinned;
+  RecallSource(entry);
+  if (registration.load) return StartLoad(entry, std::move(order));
   entry.is_registered = true;
-  names_changed_ = true;
+  WriteDown(registration.name);
   PublishIfChanged();
-  done(StatusOf(entry));
+  for (const StatusCallback& told : order.done) told(StatusOf(entry));
 }
 
 void Catalogue::Remove(const std::string& name, DoneCallback done) {
   Post([this, name, done = OnceSaved(std::move(done))] {
-    const auto found = entries_.find(name);
+    const auto found = FindName(name);
     if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
     if (found->second.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
     EraseEntry(found, {ErrorCode::kNotFound,
                        fmt::format("The adapter `{}` has been removed.", name), "model"});
-    registry_changed_ = true;
+    WriteDown(name);
     PublishIfChanged();
     done({});
   });
@@ -158,75 +184,59 @@ void Catalogue::Update(const std::string& name, AdapterUpdate update, StatusCall
 
 void Catalogue::DoUpdate(const std::string& name, const AdapterUpdate& update,
                          StatusCallback done) {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
+  const auto found = FindName(name);
+  if (found == entries_.end() || !found->second.is_registered) {
+    return done(tl::unexpected<Error>(NoAdapter(name)));
+  }
   Entry& entry = found->second;
   if (update.alias_of) {
     if (entry.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
-    const auto target = entries_.find(*update.alias_of);
-    if (target == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(*update.alias_of)));
-    if (&target->second != &entry) MoveTo(entry, target->second);
+    const auto found_target = FindName(*update.alias_of);
+    if (found_target == entries_.end() || !found_target->second.is_registered) {
+      return done(tl::unexpected<Error>(NoAdapter(*update.alias_of)));
+    }
+    const Entry& target = found_target->second;
+    const bool is_at_hand = !target.is_stale && HostImage(target.id) != nullptr;
+    if (&target != &entry && (!is_at_hand || update.reload)) {
+      return MoveOnceRead(
+          {.uri = target.uri, .token = target.token, .id = target.id, .revision = target.revision},
+          {.name = name, .is_pinned = update.is_pinned},
+          {.asks_source = update.reload || target.is_stale, .done = {std::move(done)}});
+    }
+    if (&target != &entry) MoveTo(entry, target);
   }
   if (update.is_pinned) {
     entry.is_pinned = *update.is_pinned;
     SyncPin(entry.id);
+    WriteDown(name);
   }
-  registry_changed_ = true;
   const bool is_missing = entry.is_pinned && HostImage(entry.id) == nullptr;
-  if (update.reload || is_missing || (update.alias_of && entry.id.IsBase())) {
-    return StartLoad(entry, {.uri = entry.uri,
-                             .token = entry.token,
-                             .asks_source = update.reload || entry.is_stale,
-                             .done = {std::move(done)}});
+  if (update.reload || is_missing) {
+    return StartLoad(
+        entry, {.asks_source = update.reload || MustAskSource(entry), .done = {std::move(done)}});
   }
   done(StatusOf(entry));
 }
 
-// The name stands for what `target` stands for, from the next request on.
-void Catalogue::MoveTo(Entry& entry, const Entry& target) {
-  std::vector<StatusCallback> listeners;
-  CancelLoad(entry, &listeners);  // it is for the old source
-  const AdapterId before = entry.id;
-  entry.uri = target.uri;
-  entry.token = target.token;
-  entry.id = target.id;
-  entry.revision = target.revision;
-  entry.max_rank = target.max_rank;
-  entry.num_modules = target.num_modules;
-  entry.num_bytes = target.num_bytes;
-  entry.warnings = target.warnings;
-  entry.is_stale = target.is_stale;
-  entry.is_watched = false;
-  entry.is_registered = true;
-  entry.error.reset();
-  names_changed_ = true;
-  if (before != entry.id) DropContentIfUnnamed(before);
-  SyncPin(entry.id);
-  if (entry.waiters.empty() && listeners.empty()) return;
-  StartLoad(entry, {.uri = entry.uri,
-                    .token = entry.token,
-                    .asks_source = entry.is_stale,
-                    .done = std::move(listeners)});
-}
-
 AdapterStatus Catalogue::StatusOf(const Entry& entry) {
-  AdapterStatus status = {.name = entry.name,
-                          .source = entry.uri.text,
-                          .revision = entry.revision,
-                          .id = entry.id,
-                          .tier = TierOf(entry.id),
-                          .is_loading = entry.load.has_value(),
-                          .is_pinned = entry.is_pinned,
-                          .is_static = entry.is_static,
-                          .max_rank = entry.max_rank,
-                          .num_modules = entry.num_modules,
-                          .num_bytes = entry.num_bytes,
-                          .num_requests = entry.num_requests,
-                          .num_waiting = static_cast<int>(entry.waiters.size()),
-                          .created_s = entry.created_s,
-                          .last_used_s = entry.last_used_s,
-                          .error = entry.error,
-                          .warnings = entry.warnings};
+  AdapterStatus status = {
+      .name = entry.name,
+      .source = entry.uri.text,
+      .revision = entry.revision,
+      .id = entry.id,
+      .tier = TierOf(entry.id),
+      .is_loading = entry.load.has_value() || entries_.contains(CandidateKeyOf(entry.name)),
+      .is_pinned = entry.is_pinned,
+      .is_static = entry.is_static,
+      .max_rank = entry.max_rank,
+      .num_modules = entry.num_modules,
+      .num_bytes = entry.num_bytes,
+      .num_requests = entry.num_requests,
+      .num_waiting = static_cast<int>(entry.waiters.size()),
+      .created_s = entry.created_s,
+      .last_used_s = entry.last_used_s,
+      .error = entry.error,
+      .warnings = entry.warnings};
   if (entry.error) {
     const Micros left_us = std::max<Micros>(entry.failed_until_us - options_.clock->NowUs(), 0);
     const auto now = std::chrono::system_clock::now().time_since_epoch();

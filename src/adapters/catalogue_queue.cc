@@ -15,7 +15,7 @@ void Catalogue::Want(const std::string& name, std::shared_ptr<WaitingRequest> re
 }
 
 void Catalogue::DoWant(const std::string& name, Wanting wanting) {
-  const auto found = entries_.find(name);
+  const auto found = FindName(name);
   if (found == entries_.end()) {
     return wanting.done(
         Fail(ErrorCode::kNotFound, fmt::format("The model `{}` does not exist.", name), "model"));
@@ -25,6 +25,7 @@ void Catalogue::DoWant(const std::string& name, Wanting wanting) {
 
 // In messages: what clients call it.
 std::string Catalogue::ShownNameOf(const Entry& entry) {
+  if (entry.candidacy) return entry.candidacy->name;
   return entry.is_requested ? entry.uri.text : entry.name;
 }
 
@@ -32,10 +33,11 @@ void Catalogue::Use(Entry& entry, Wanting wanting) {
   ++entry.num_requests;
   entry.last_used_s = UnixSeconds();
   bool is_at_hand = false;
+  const bool must_ask = MustAskSource(entry);
   if (!entry.id.IsBase()) {
     host_policy_.OnUse(entry.id);
     cache_.OnUse(entry.id);
-    auto image = entry.is_stale ? nullptr : HostImage(entry.id);
+    auto image = must_ask ? nullptr : HostImage(entry.id);
     if (image != nullptr) {
       metrics_.OnHit(AdapterTier::kHost);
       KeepOnHost(image);
@@ -44,7 +46,7 @@ void Catalogue::Use(Entry& entry, Wanting wanting) {
       is_at_hand = true;
     }
   }
-  const bool is_on_disk = !entry.is_stale && cache_.Contains(entry.id);
+  const bool is_on_disk = !must_ask && cache_.Contains(entry.id);
   if (entry.error && !is_at_hand && !is_on_disk &&
       options_.clock->NowUs() < entry.failed_until_us) {
     return wanting.done(tl::unexpected<Error>(*entry.error));
@@ -63,8 +65,7 @@ void Catalogue::Use(Entry& entry, Wanting wanting) {
   }
   metrics_.OnHit(cache_.Contains(entry.id) ? AdapterTier::kDisk : AdapterTier::kNone);
   if (!entry.load) {
-    StartLoad(entry,
-              {.uri = entry.uri, .token = entry.token, .asks_source = entry.is_stale, .done = {}});
+    StartLoad(entry, {.asks_source = must_ask, .done = {}});
     return;
   }
   *entry.load->cancelled = false;
@@ -222,13 +223,10 @@ void Catalogue::ServeGated() {
     // It has left the host meanwhile. From this disk it comes at once; others do not wait for a
     // source elsewhere.
     if (!entry.load) {
-      StartLoad(
-          entry,
-          {.uri = entry.uri, .token = entry.token, .asks_source = entry.is_stale, .done = {}});
+      StartLoad(entry, {.asks_source = MustAskSource(entry), .done = {}});
     }
-    const LoadOrder& order = entry.load->order;
-    const bool is_cached = !order.asks_source && cache_.Contains(entry.id);
-    if (is_cached || order.uri.kind == SourceKind::kDirectory) return;
+    const bool is_cached = !entry.load->order.asks_source && cache_.Contains(entry.id);
+    if (is_cached || entry.uri.kind == SourceKind::kDirectory) return;
     gated_.erase(next);
   }
 }
@@ -245,7 +243,8 @@ void Catalogue::ShowWaiting() {
   std::unordered_set<const WaitingRequest*> requests;  // one may wait for several
   for (const auto& [deadline_us, name] : deadlines_) {
     const Entry& entry = entries_.find(name)->second;
-    shown.adapters.push_back(ShownNameOf(entry));
+    // No metric shows what a request brought along.
+    if (!entry.is_requested) shown.adapters.push_back(entry.name);
     for (const auto& [number, waiter] : entry.waiters) {
       const WaitingRequest* request = waiter.wanting.request.get();
       shown.num_requests += request == nullptr || requests.insert(request).second;

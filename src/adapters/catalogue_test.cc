@@ -39,7 +39,7 @@ TEST_F(CatalogueTest, NamesDoNotCollide) {
   const std::string a = Source("all-linear-r8", "a");
   ASSERT_TRUE(Register("a", a).Get());
   EXPECT_EQ(Register("a", a).Code(), ErrorCode::kConflict);
-  EXPECT_EQ(Register("base", a).Code(), ErrorCode::kConflict);
+  EXPECT_EQ(Register("base", a).Code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(Register("a b", a).Code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(Register("b", "ftp://x/y").Code(), ErrorCode::kInvalidArgument);
 }
@@ -337,6 +337,61 @@ TEST_F(CatalogueTest, WhoWaitsForTheFileIsAnsweredAtTheEnd) {
   stopper.join();
   EXPECT_EQ(first.Value().name, "a");
   EXPECT_EQ(second.Value().name, "b");
+  EXPECT_THAT(RegistryFile(path).Read()->adapters, SizeIs(2));
+}
+
+TEST_F(CatalogueTest, TwoServersOfOneCacheKeepWhatEachHasAcknowledged) {
+  Start();
+  ASSERT_TRUE(Register("early", Source("all-linear-r8", "early"), false, false).Get());
+  prometheus::Registry other_metrics;
+  auto other = Catalogue::Create(options_, pool_.Hooks(), other_metrics).value();
+  const auto register_other = [&](const std::string& name, const std::string& source) {
+    StatusAnswer answer;
+    other->Register({.name = name, .source = source, .token = {}, .load = false},
+                    answer.Callback());
+    return answer.Get().has_value();
+  };
+  ASSERT_TRUE(Register("mine", Source("all-linear-r8", "mine"), false, false).Get());
+  ASSERT_TRUE(register_other("theirs", Source("dora", "theirs")));
+  ASSERT_TRUE(register_other("both", Source("dora", "second")));
+  // Each goes on saving what it does: nothing of the other's goes or comes back.
+  ASSERT_TRUE(Remove("early"));
+  StatusAnswer moved;
+  other->Update("theirs", {.is_pinned = true}, moved.Callback());
+  ASSERT_TRUE(moved.Get());
+  ASSERT_TRUE(Register("late", Source("all-linear-r8", "late"), false, false).Get());
+  ASSERT_TRUE(register_other("later", Source("dora", "later")));
+  other.reset();
+  Restart();
+  for (const char* name : {"mine", "theirs", "both", "late", "later"}) {
+    EXPECT_TRUE(IsKnown(name)) << name;
+  }
+  EXPECT_FALSE(IsKnown("early")) << "the other server knew it when it was removed";
+  EXPECT_TRUE(StatusOf("theirs").is_pinned);
+}
+
+TEST_F(CatalogueTest, ARegistryThatIsTakenAwayIsWrittenAnew) {
+  Start();
+  const std::string source = Source("all-linear-r8", "a");
+  ASSERT_TRUE(Register("a", source, false, false).Get());
+  const std::string path = RegistryPath(options_.cache_dir, options_.base.fingerprint);
+  for (const bool is_broken : {false, true}) {
+    std::filesystem::remove(path);
+    if (is_broken) std::ofstream(path) << "{";
+    ASSERT_TRUE(Register(is_broken ? "c" : "b", source, false, false).Get());
+    const RegistryFile file(path);
+    EXPECT_TRUE(Eventually([&] { return file.Read()->adapters.size() == (is_broken ? 3 : 2); }));
+  }
+}
+
+TEST_F(CatalogueTest, WhatCouldNotBeWrittenIsWrittenWithTheNext) {
+  Start();
+  const std::string path = RegistryPath(options_.cache_dir, options_.base.fingerprint);
+  const std::string source = Source("all-linear-r8", "a");
+  std::filesystem::create_directories(path + ".lock");
+  EXPECT_FALSE(Register("a", source, false, false).Get());
+  std::filesystem::remove(path + ".lock");
+  EXPECT_TRUE(Register("b", source, false, false).Get());
   EXPECT_THAT(RegistryFile(path).Read()->adapters, SizeIs(2));
 }
 

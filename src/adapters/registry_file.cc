@@ -3,14 +3,18 @@
 #include <sys/stat.h>
 
 #include <boost/json.hpp>
+#include <cerrno>
 #include <charconv>
 #include <climits>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
 
+#include "base/log.h"
+#include "formats/file_descriptor.h"
 #include "formats/file_lock.h"
 #include "formats/json.h"
+#include "formats/file_bytes.h"
 #include "formats/output_file.h"
 
 namespace lorry::adapters {
@@ -66,10 +70,14 @@ Status ReadSource(const std::string& text, const json::value& value, const std::
   return {};
 }
 
-Result<RegistryContent> Parse(const std::string& path) {
-  ASSIGN_OR_RETURN(const json::object object, formats::ReadJsonObject(path, kLimits));
+Result<RegistryContent> Parse(const std::string& text, const std::string& path) {
+  ASSIGN_OR_RETURN(const json::object object, formats::ParseJsonObject(text, path, kLimits));
   const formats::JsonFields fields(object, path);
   ASSIGN_OR_RETURN(const int64_t version, fields.Required<int64_t>("version"));
+  if (version > kVersion) {
+    return fields.FieldError("version", "is of a newer Lorry, so the file is left as it is",
+                             ErrorCode::kUnsupported);
+  }
   if (version != kVersion)
     return fields.FieldError("version", "is not known", ErrorCode::kDataLoss);
   RegistryContent content;
@@ -88,23 +96,50 @@ Result<RegistryContent> Parse(const std::string& path) {
 
 }  // namespace
 
-Result<RegistryContent> RegistryFile::Read() const {
-  struct stat status;
-  if (path_.empty() || ::stat(path_.c_str(), &status) != 0) return RegistryContent();
-  Result<RegistryContent> content = Parse(path_);
-  if (content) return content;
-  const std::string aside = path_ + ".broken";
-  std::rename(path_.c_str(), aside.c_str());
-  return Fail(ErrorCode::kDataLoss,
-              fmt::format("{} (put aside as {})", content.error().message, aside));
+void RegistryChange::ApplyTo(RegistryContent& content) const {
+  std::erase_if(content.adapters,
+                [&](const RegisteredAdapter& adapter) { return adapters.contains(adapter.name); });
+  for (const auto& [name, adapter] : adapters) {
+    if (adapter) content.adapters.push_back(*adapter);
+  }
+  for (const auto& [key, source] : sources) content.sources[key] = source;
 }
 
-Status RegistryFile::Change(const std::function<void(RegistryContent&)>& change) const {
-  if (path_.empty()) return {};
+Result<RegistryContent> RegistryFile::Read() const {
+  struct stat status;
+  if (path_.empty()) return RegistryContent();
+  if (::stat(path_.c_str(), &status) != 0) {
+    if (errno == ENOENT) return RegistryContent();
+    return formats::SystemFailure(path_, errno);
+  }
+  ASSIGN_OR_RETURN(const std::string text, formats::ReadSmallFile(path_, kLimits.max_bytes));
+  Result<RegistryContent> content = Parse(text, path_);
+  if (!content && content.error().code != ErrorCode::kUnsupported) {
+    content.error().code = ErrorCode::kDataLoss;
+  }
+  return content;
+}
+
+Result<RegistryContent> RegistryFile::ReadOrPutAside(bool& was_there) const {
+  std::error_code error;
+  was_there = std::filesystem::exists(path_, error);
+  Result<RegistryContent> content = Read();
+  if (content || content.error().code != ErrorCode::kDataLoss) return content;
+  const std::string aside = path_ + ".broken";
+  log::Warning("adapter registry: {}; it is put aside as {}", content.error().message, aside);
+  if (std::rename(path_.c_str(), aside.c_str()) != 0) return formats::SystemFailure(path_, errno);
+  was_there = false;
+  return RegistryContent();
+}
+
+Result<bool> RegistryFile::Change(const std::function<void(RegistryContent&)>& change) const {
+  if (path_.empty()) return true;
   ASSIGN_OR_RETURN(const formats::FileLock lock, formats::FileLock::Acquire(path_ + ".lock"));
-  RegistryContent content = Read().value_or(RegistryContent());
+  bool was_there = false;
+  ASSIGN_OR_RETURN(RegistryContent content, ReadOrPutAside(was_there));
   change(content);
-  return Write(content);
+  RETURN_IF_ERROR(Write(content));
+  return was_there;
 }
 
 Status RegistryFile::Write(const RegistryContent& content) const {
@@ -125,6 +160,12 @@ Status RegistryFile::Write(const RegistryContent& content) const {
   }
   const std::string text = json::serialize(json::object{
       {"version", kVersion}, {"adapters", std::move(adapters)}, {"sources", std::move(sources)}});
+  if (text.size() > kLimits.max_bytes) {
+    return Fail(ErrorCode::kResourceExhausted,
+                fmt::format("{}: would have {} bytes, and the limit is {}: remove adapters that "
+                            "nobody uses",
+                            path_, text.size(), kLimits.max_bytes));
+  }
   RETURN_IF_ERROR(formats::WriteTextFile(path_, text, true));
   const std::string dir = std::filesystem::path(path_).parent_path();
   return formats::SyncDirectory(dir.empty() ? "." : dir);

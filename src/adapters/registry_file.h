@@ -1,11 +1,20 @@
-// RegistryFile: what was registered while the server ran, so that a restart knows it, and what each
-// source held when it was last read, so that nothing unchanged is read again.
+// RegistryFile: what was registered while servers of one base ran, so that a restart knows it, and
+// what each source held when it was last read, so that nothing unchanged is read again.
+//
+//     server A: {+a}  ──lock──▶  read {b}    ──▶ write {a, b} ──fsync──▶ A answers
+//     server B: {-b}  ──lock──▶  read {a, b} ──▶ write {a}    ──fsync──▶ B answers
+//
+// The file alone is the truth: who changes it says which names it adds and which it takes away, and
+// nothing of those it knows beside them. So no server loses what another one has added, nor brings
+// back what that has removed.
 // Owns: one JSON file, replaced as a whole. Thread: any; processes too, which take turns. Never:
-// holds a token.
+// holds a token, or puts away a file that it could not read for want of descriptors or rights, or
+// that a newer version wrote.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,17 +45,27 @@ struct RegistryContent {
   std::map<std::string, KnownSource> sources;  // by their text
 };
 
+struct RegistryChange {
+  std::map<std::string, std::optional<RegisteredAdapter>> adapters;  // by name; nullopt: removed
+  std::map<std::string, KnownSource> sources;
+
+  bool empty() const { return adapters.empty() && sources.empty(); }
+  void ApplyTo(RegistryContent& content) const;
+};
+
 class RegistryFile {
  public:
   explicit RegistryFile(std::string path) : path_(std::move(path)) {}  // empty: nothing is kept
 
-  // A missing file is empty; a broken one is kDataLoss, and is put aside under another name.
+  // A missing file is empty. kDataLoss: it is broken. kUnsupported: a newer version wrote it.
   Result<RegistryContent> Read() const;
   // Reads, changes and writes it while nobody else does; it is on the disk then, and outlasts a
-  // loss of power. A broken file counts as empty.
-  Status Change(const std::function<void(RegistryContent&)>& change) const;
+  // loss of power. False: there was none, or a broken one, which is put aside under another name;
+  // the change is all that the file has now.
+  Result<bool> Change(const std::function<void(RegistryContent&)>& change) const;
 
  private:
+  Result<RegistryContent> ReadOrPutAside(bool& was_there) const;
   Status Write(const RegistryContent& content) const;
 
   std::string path_;

@@ -41,11 +41,11 @@ TEST_F(RegistryFileTest, ComesBackAsItWas) {
   EXPECT_EQ(source.num_bytes, size_t{1} << 40);
 }
 
-TEST_F(RegistryFileTest, WhatCannotBeItsOwnIsPutAside) {
+TEST_F(RegistryFileTest, WhatIsBrokenIsPutAsideByWhoChangesIt) {
   const std::string id(32, 'a');
   const std::string sources = R"({"version":1,"adapters":[],"sources":{"s":)";
   for (const std::string& hostile : std::vector<std::string>{
-           "", "null", "[]", "{", "\xff\xfe", R"({"version":2})", R"({"version":"1"})",
+           "", "null", "[]", "{", "\xff\xfe", R"({"version":0})", R"({"version":"1"})",
            std::string(100000, '['), R"({"version":1,"adapters":[7]})",
            R"({"version":1,"adapters":[{"name":"a"}]})",
            R"({"version":1,"adapters":[{"name":7,"source":"s"}]})", sources + "7}}",
@@ -58,15 +58,48 @@ TEST_F(RegistryFileTest, WhatCannotBeItsOwnIsPutAside) {
     const auto content = file_.Read();
     ASSERT_FALSE(content) << hostile.substr(0, 80);
     EXPECT_EQ(content.error().code, ErrorCode::kDataLoss);
-    EXPECT_THAT(content.error().message, HasSubstr("put aside"));
+    EXPECT_EQ(formats::ReadWhole(path_), hostile) << "whoever only looks leaves it";
+    const auto was_there =
+        file_.Change([](RegistryContent& content) { content.adapters.push_back({"a", "/"}); });
+    ASSERT_TRUE(was_there.has_value()) << was_there.error().message;
+    EXPECT_FALSE(*was_there);
     EXPECT_EQ(formats::ReadWhole(path_ + ".broken"), hostile);
-    EXPECT_FALSE(std::filesystem::exists(path_));
+    EXPECT_THAT(file_.Read()->adapters, SizeIs(1));
   }
-  // The next change starts from nothing.
-  dir_.Write("registry.json", "{");
-  ASSERT_TRUE(
-      file_.Change([](RegistryContent& content) { content.adapters.push_back({"a", "/"}); }));
-  EXPECT_THAT(file_.Read()->adapters, SizeIs(1));
+}
+
+TEST_F(RegistryFileTest, WhatCannotBeReadIsNotWrittenOver) {
+  const auto add = [](RegistryContent& content) { content.adapters.push_back({"a", "/"}); };
+  const std::string newer = R"({"version":2,"adapters":{"x":{}}})";
+  dir_.Write("registry.json", newer);
+  EXPECT_EQ(file_.Change(add).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(formats::ReadWhole(path_), newer);
+  std::filesystem::remove(path_);
+  std::filesystem::create_directory(path_);  // neither is anything that is no file
+  EXPECT_FALSE(file_.Change(add).has_value());
+  EXPECT_TRUE(std::filesystem::is_directory(path_));
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".broken"));
+}
+
+TEST_F(RegistryFileTest, AChangeIsOfItsOwnNamesOnly) {
+  RegistryContent content;
+  content.adapters = {{"a", "/a"}, {"b", "/b", true, 5}, {"c", "/c"}};
+  content.sources["/a"].revision = "1";
+  content.sources["/b"].revision = "2";
+  RegistryChange change;
+  change.adapters["a"] = RegisteredAdapter{"a", "/moved", false, 7};
+  change.adapters["c"] = std::nullopt;
+  change.adapters["gone"] = std::nullopt;  // which nobody has written down
+  change.adapters["d"] = RegisteredAdapter{"d", "/d", false, 8};
+  change.sources["/a"].revision = "3";
+  change.ApplyTo(content);
+  std::map<std::string, std::string> sources;
+  for (const RegisteredAdapter& adapter : content.adapters) sources[adapter.name] = adapter.source;
+  EXPECT_EQ(sources,
+            (std::map<std::string, std::string>{{"a", "/moved"}, {"b", "/b"}, {"d", "/d"}}));
+  EXPECT_THAT(content.adapters, SizeIs(3));
+  EXPECT_EQ(content.sources["/a"].revision, "3");
+  EXPECT_EQ(content.sources["/b"].revision, "2");
 }
 
 TEST_F(RegistryFileTest, ChangesOfManyTakeTurns) {

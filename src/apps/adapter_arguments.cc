@@ -80,26 +80,32 @@ Result<std::vector<AdapterArgument>> ParseLoraModules(const std::string& text) {
   return adapters;
 }
 
-Result<std::vector<AdapterArgument>> ParseAdapterArguments(
-    const std::vector<std::string>& adapters, const std::vector<std::string>& lora_modules) {
-  std::vector<AdapterArgument> all;
+AdapterArguments ParseAdapterArguments(const std::vector<std::string>& adapters,
+                                       const std::vector<std::string>& lora_modules) {
+  AdapterArguments all;
+  std::set<std::string> names;
+  const auto add = [&](AdapterArgument adapter) {
+    if (names.insert(adapter.name).second) return all.adapters.push_back(std::move(adapter));
+    all.errors.push_back({ErrorCode::kConflict,
+                          fmt::format("two adapters are named '{}': write --adapter OTHER_NAME={}",
+                                      adapter.name, adapter.path),
+                          ""});
+  };
   for (const std::string& text : adapters) {
     auto adapter = ParseAdapterArgument(text);
-    if (!adapter) return Annotate(std::move(adapter.error()), "--adapter");
-    all.push_back(std::move(*adapter));
+    if (adapter) {
+      add(std::move(*adapter));
+    } else {
+      all.errors.push_back(Annotate(std::move(adapter.error()), "--adapter").value());
+    }
   }
   for (const std::string& text : lora_modules) {
     auto parsed = ParseLoraModules(text);
-    if (!parsed) return Annotate(std::move(parsed.error()), "--lora-modules");
-    for (AdapterArgument& adapter : *parsed) all.push_back(std::move(adapter));
-  }
-  std::set<std::string> names;
-  for (const AdapterArgument& adapter : all) {
-    if (!names.insert(adapter.name).second) {
-      return Fail(ErrorCode::kConflict,
-                  fmt::format("two adapters are named '{}': write --adapter OTHER_NAME={}",
-                              adapter.name, adapter.path));
+    if (!parsed) {
+      all.errors.push_back(Annotate(std::move(parsed.error()), "--lora-modules").value());
+      continue;
     }
+    for (AdapterArgument& adapter : *parsed) add(std::move(adapter));
   }
   return all;
 }

@@ -22,9 +22,14 @@ Result<AdapterArgument> ParseAdapterArgument(const std::string& text);
 // these. Other keys of vLLM's objects ("base_model_name") say nothing that we need.
 Result<std::vector<AdapterArgument>> ParseLoraModules(const std::string& text);
 
-// All of both lists. The error names the option; two adapters of one name are refused.
-Result<std::vector<AdapterArgument>> ParseAdapterArguments(
-    const std::vector<std::string>& adapters, const std::vector<std::string>& lora_modules);
+struct AdapterArguments {
+  std::vector<AdapterArgument> adapters;
+  std::vector<Error> errors;  // of those that are not among them; each names the option
+};
+
+// All of both lists. Of two adapters of one name the second is an error.
+AdapterArguments ParseAdapterArguments(const std::vector<std::string>& adapters,
+                                       const std::vector<std::string>& lora_modules);
 
 // A source as the operator of this machine writes it: what is here may be named without "./".
 Result<adapters::SourceUri> ParseSourceWord(const std::string& word);

@@ -40,9 +40,16 @@ TEST(AdapterArgumentsTest, Errors) {
   EXPECT_FALSE(ParseLoraModules("{"));
   EXPECT_THAT(ParseLoraModules("models/llama").error().message, HasSubstr("write MODEL before it"));
   const auto twice = ParseAdapterArguments({"a=/x"}, {"a=/y"});
-  ASSERT_FALSE(twice);
-  EXPECT_EQ(twice.error().message, "two adapters are named 'a': write --adapter OTHER_NAME=/y");
-  EXPECT_THAT(ParseAdapterArguments({"a="}, {}).error().message, HasSubstr("--adapter: "));
+  ASSERT_EQ(twice.errors.size(), 1u);
+  EXPECT_EQ(twice.errors[0].message, "two adapters are named 'a': write --adapter OTHER_NAME=/y");
+  // What is wrong with one leaves the others.
+  const auto mixed = ParseAdapterArguments({"a=", "b=/b", "c d=/c"}, {"{", "e=/e"});
+  ASSERT_EQ(mixed.errors.size(), 3u);
+  EXPECT_THAT(mixed.errors[0].message, HasSubstr("--adapter: "));
+  EXPECT_THAT(mixed.errors[2].message, HasSubstr("--lora-modules: "));
+  ASSERT_EQ(mixed.adapters.size(), 2u);
+  EXPECT_EQ(mixed.adapters[0].name, "b");
+  EXPECT_EQ(mixed.adapters[1].name, "e");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <ctime>
 #include <filesystem>
 #include <future>
+#include <set>
 
 #include "apps/adapter_arguments.h"
 #include "apps/demo_files.h"
@@ -75,7 +76,9 @@ class Builder {
 
  private:
   Status ResolveArguments() {
-    ASSIGN_OR_RETURN(adapters_, ParseAdapterArguments(options_.adapters, options_.lora_modules));
+    AdapterArguments given = ParseAdapterArguments(options_.adapters, options_.lora_modules);
+    for (Error& error : given.errors) RETURN_IF_ERROR(SkipOrFail(std::move(error)));
+    adapters_ = std::move(given.adapters);
     if (!options_.enable_lora && !adapters_.empty()) {
       return Fail(ErrorCode::kInvalidArgument,
                   "adapters are given, but --no-enable-lora forbids them", "enable-lora");
@@ -94,6 +97,28 @@ class Builder {
     if (options_.served_model_names.empty()) {
       options_.served_model_names = {NameOfDirectory(options_.model)};
     }
+    return CheckServedNames();
+  }
+
+  Status CheckServedNames() const {
+    std::set<std::string> names;
+    for (const std::string& name : options_.served_model_names) {
+      if (!name.empty() && names.insert(name).second) continue;
+      return Fail(ErrorCode::kInvalidArgument,
+                  name.empty() ? "--served-model-name: a name is empty"
+                               : fmt::format("--served-model-name: `{}` is there twice", name),
+                  "served-model-name");
+    }
+    return {};
+  }
+
+  // An adapter that does not do ends the start, unless such are to be left out.
+  Status SkipOrFail(Error error) const {
+    if (!options_.skip_bad_adapters) {
+      error.message += "\n(--skip-bad-adapters starts without it)";
+      return tl::unexpected<Error>(std::move(error));
+    }
+    log::Warning("skipped: {}", error.message);
     return {};
   }
 
@@ -203,27 +228,26 @@ class Builder {
   Status LoadAdapters() {
     std::vector<std::future<Result<AdapterStatus>>> loads;
     for (const AdapterArgument& adapter : adapters_) {
-      const auto uri = ParseSourceWord(adapter.path);
-      if (!uri) return Annotate(uri.error(), fmt::format("adapter {}", adapter.name));
       auto loaded = std::make_shared<std::promise<Result<AdapterStatus>>>();
       loads.push_back(loaded->get_future());
+      auto uri = ParseSourceWord(adapter.path);
+      if (!uri) {
+        loaded->set_value(Annotate(uri.error(), fmt::format("adapter {}", adapter.name)));
+        continue;
+      }
       stack_->catalogue->AddStatic(
           adapter.name, *uri, false,
           [loaded](Result<AdapterStatus> status) { loaded->set_value(std::move(status)); });
     }
     for (size_t i = 0; i < loads.size(); ++i) {
       Result<AdapterStatus> status = loads[i].get();
-      if (!status && !options_.skip_bad_adapters) {
-        status.error().message += "\n(--skip-bad-adapters starts without it)";
-        return tl::unexpected<Error>(std::move(status.error()));
-      }
       if (!status) {
-        log::Warning("skipped: {}", status.error().message);
+        RETURN_IF_ERROR(SkipOrFail(std::move(status.error())));
         continue;
       }
       stack_->adapter_names.push_back(adapters_[i].name);
       ASSIGN_OR_RETURN(const ModelChoice choice, stack_->Choose(adapters_[i].name));
-      stack_->engine->Warm(choice.adapters.front().handle);
+      for (const AdapterTerm& term : choice.adapters) stack_->engine->Warm(term.handle);
     }
     return {};
   }

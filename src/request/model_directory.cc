@@ -130,7 +130,7 @@ Result<ModelChoice> ModelDirectory::ResolveSum(std::string_view model, std::stri
   return choice;
 }
 
-Status CheckAdapterName(std::string_view name) {
+Status CheckAdapterName(std::string_view name, std::span<const std::string> base_names) {
   if (name.empty() || name.size() > 256) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("an adapter's name has 1 to 256 characters, this one {}", name.size()));
@@ -145,6 +145,14 @@ Status CheckAdapterName(std::string_view name) {
           ErrorCode::kInvalidArgument,
           fmt::format("adapter name `{}`: only letters, digits and . _ - / may stand in it", name));
     }
+  }
+  // Requests for it would get the base's answers.
+  if (std::ranges::find(base_names, name) != base_names.end()) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("`{}` is the base model's name (--served-model-name), so no adapter can "
+                    "have it",
+                    name));
   }
   return {};
 }

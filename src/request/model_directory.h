@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -59,7 +60,8 @@ class ModelDirectory {
   int64_t created_s_;
 };
 
-// The rule for adapter names above; the error says what is wrong.
-Status CheckAdapterName(std::string_view name);
+// The rule for adapter names above, wherever a name comes from; the error says what is wrong.
+// Whoever knows the base's names, of which an adapter has none, gives them.
+Status CheckAdapterName(std::string_view name, std::span<const std::string> base_names = {});
 
 }  // namespace lorry

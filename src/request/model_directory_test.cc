@@ -1,6 +1,6 @@
 #include "request/model_directory.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <chrono>
 
@@ -86,6 +86,16 @@ TEST(ModelDirectoryTest, AdapterNames) {
   EXPECT_FALSE(CheckAdapterName("a:b"));
   EXPECT_FALSE(CheckAdapterName("a b"));
   EXPECT_FALSE(CheckAdapterName(std::string(257, 'a')));
+  EXPECT_TRUE(CheckAdapterName(std::string(256, 'a')));
+  for (const char* name : {"a+b", "a@v2", "0.5*a", "base:a", "a\n", "\xC3\xA9", "a#new"}) {
+    EXPECT_FALSE(CheckAdapterName(name)) << name;
+  }
+  const std::vector<std::string> bases = {"org/base", "second"};
+  EXPECT_TRUE(CheckAdapterName("base", bases));
+  for (const std::string& base : bases) {
+    EXPECT_THAT(CheckAdapterName(base, bases).error().message,
+                testing::HasSubstr("`" + base + "` is the base model's name"));
+  }
 }
 
 }  // namespace

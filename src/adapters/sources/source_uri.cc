@@ -201,6 +201,11 @@ std::string HostOf(const SourceUri& uri) {
   return std::string(text.substr(begin, text.find('/', begin) - begin));
 }
 
+bool IsSameSource(const SourceUri& a, const SourceUri& b) {
+  return a.kind == b.kind && a.location == b.location && a.path == b.path &&
+         a.revision == b.revision;
+}
+
 std::string_view ArchiveSuffix(std::string_view path) {
   constexpr std::array<std::string_view, 4> kSuffixes = {".tar.gz", ".tgz", ".tar", ".zip"};
   for (const std::string_view suffix : kSuffixes) {

@@ -37,6 +37,9 @@ Result<SourceUri> ParseSourceUri(std::string_view text);
 // slow together.
 std::string HostOf(const SourceUri& uri);
 
+// The text aside, which leaves out what may be secret.
+bool IsSameSource(const SourceUri& a, const SourceUri& b);
+
 // ".tar.gz", ".tgz", ".tar" or ".zip" if a path ends so, else empty.
 std::string_view ArchiveSuffix(std::string_view path);
 

@@ -1,0 +1,150 @@
+// What of the catalogue outlives the process, beside what other servers of this base have written
+// down (registry_file.h).
+#include <filesystem>
+#include <iterator>
+#include <utility>
+
+#include "adapters/cache_layout.h"
+#include "adapters/catalogue.h"
+#include "base/log.h"
+
+namespace lorry::adapters {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Sources that nobody names and whose image is gone are of no use to anyone.
+void Prune(RegistryContent& content, const DiskCache& cache) {
+  std::set<std::string> named;
+  for (const RegisteredAdapter& adapter : content.adapters) {
+    if (const auto uri = ParseSourceUri(adapter.source)) named.insert(SourceKey(*uri));
+  }
+  std::erase_if(content.sources, [&](const auto& source) {
+    std::error_code error;
+    return !named.contains(source.first) && !fs::exists(cache.PathOf(source.second.id), error);
+  });
+}
+
+}  // namespace
+
+void Catalogue::RestoreRegistered() {
+  const Result<RegistryContent> content = registry_file_.Read();
+  if (!content) {
+    log::Warning("adapters registered earlier are not known: {}", content.error().message);
+    return;
+  }
+  known_sources_ = content->sources;
+  for (const RegisteredAdapter& adapter : content->adapters) {
+    const auto uri = ParseSourceUri(adapter.source);
+    const Status name_status = CheckName(adapter.name);
+    if (!uri || !name_status) {
+      log::Warning("an adapter registered earlier is passed over: {}",
+                   uri ? name_status.error().message : uri.error().message);
+      continue;
+    }
+    Entry& entry = AddEntry(adapter.name, *uri);
+    entry.is_registered = true;
+    entry.is_remembered = true;
+    entry.is_pinned = adapter.is_pinned;
+    entry.created_s = adapter.created_s;
+    entry.is_stale = true;
+    RecallSource(entry);
+    if (entry.is_pinned) StartLoad(entry, {.asks_source = true, .done = {}});
+  }
+}
+
+// What its source held when it was last read, which may be in the disk cache.
+void Catalogue::RecallSource(Entry& entry) {
+  const auto known = known_sources_.find(SourceKey(entry.uri));
+  if (known == known_sources_.end()) return;
+  entry.id = known->second.id;
+  entry.revision = known->second.revision;
+  entry.max_rank = known->second.max_rank;
+  entry.num_modules = known->second.num_modules;
+  entry.num_bytes = known->second.num_bytes;
+}
+
+// The name has come, changed or gone.
+void Catalogue::WriteDown(const std::string& name) {
+  unsaved_names_.insert(name);
+  registry_changed_ = true;
+}
+
+// What a restart is to know of a name.
+std::optional<RegisteredAdapter> Catalogue::RegisteredNow(const std::string& name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return std::nullopt;
+  const Entry& entry = found->second;
+  // A URL's query may be a secret, and without it the URL means something else.
+  const bool has_secret = SourceKey(entry.uri) != entry.uri.text;
+  if (!entry.is_registered || entry.is_watched || has_secret) return std::nullopt;
+  return RegisteredAdapter{name, entry.uri.text, entry.is_pinned, entry.created_s};
+}
+
+RegistryChange Catalogue::TakeUnsaved() {
+  RegistryChange change;
+  for (const std::string& name : std::exchange(unsaved_names_, {})) {
+    const auto found = entries_.find(name);
+    // The configuration's goes first while it is there; what was registered stays written down.
+    if (found != entries_.end() && found->second.is_static) continue;
+    change.adapters[name] = RegisteredNow(name);
+  }
+  for (const std::string& key : std::exchange(unsaved_sources_, {})) {
+    change.sources[key] = known_sources_[key];
+  }
+  registry_changed_ = false;
+  return change;
+}
+
+// For the next save: names may have changed again since.
+void Catalogue::GiveBackUnsaved(const RegistryChange& change) {
+  for (const auto& [name, adapter] : change.adapters) unsaved_names_.insert(name);
+  for (const auto& [key, source] : change.sources) unsaved_sources_.insert(key);
+}
+
+Result<bool> Catalogue::Save(const RegistryChange& change, bool with_pruning) const {
+  if (change.empty()) return true;
+  return registry_file_.Change([&](RegistryContent& content) {
+    change.ApplyTo(content);
+    if (with_pruning) Prune(content, cache_);
+  });
+}
+
+void Catalogue::SaveRegistry() {
+  constexpr uint64_t kPruneEvery = 64;  // it looks at the disk once for each source
+  saving_ = std::make_shared<const RegistryChange>(TakeUnsaved());
+  saving_answers_.swap(unsaved_answers_);
+  registrar_.Add(
+      [this, change = saving_, with_pruning = num_saves_++ % kPruneEvery == 0] {
+        Post([this, was_there = Save(*change, with_pruning)] { OnSaved(was_there); });
+      },
+      true);
+}
+
+void Catalogue::OnSaved(const Result<bool>& was_there) {
+  const auto change = std::exchange(saving_, nullptr);
+  if (!was_there) {
+    log::Warning("adapter registry: {}", was_there.error().message);
+    GiveBackUnsaved(*change);
+  } else if (!*was_there) {
+    // Somebody has taken the file away: this server writes down anew what it knows.
+    for (const auto& [name, entry] : entries_) {
+      if (RegisteredNow(name) && !change->adapters.contains(name)) WriteDown(name);
+    }
+  }
+  const Status status = was_there ? Status() : Status(tl::unexpected(was_there.error()));
+  for (const DoneCallback& answer : std::exchange(saving_answers_, {})) answer(status);
+}
+
+void Catalogue::SaveAtTheEnd() {
+  if (saving_ != nullptr) GiveBackUnsaved(*saving_);  // the registrar has dropped it
+  if (unsaved_names_.empty() && unsaved_sources_.empty() && saving_ == nullptr &&
+      unsaved_answers_.empty()) {
+    return;
+  }
+  std::ranges::move(unsaved_answers_, std::back_inserter(saving_answers_));
+  saving_ = std::make_shared<const RegistryChange>(TakeUnsaved());
+  OnSaved(Save(*saving_, false));
+}
+
+}  // namespace lorry::adapters
