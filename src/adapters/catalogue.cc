@@ -146,6 +146,8 @@ void Catalogue::Publish() {
   directory_.Set(std::make_shared<const ModelDirectory>(options_.base_names, options_.base_root,
                                                         std::move(cards), options_.max_model_len,
                                                         created_s_));
+  // After the names are: a request for one that is gone by now counts as a stranger's.
+  if (!name_changes_.empty()) pool_.show_names(std::exchange(name_changes_, {}));
 }
 
 Status Catalogue::CheckName(const std::string& name) const {
@@ -169,6 +171,12 @@ Catalogue::Entry& Catalogue::AddEntry(const std::string& name, const SourceUri& 
   return entry;
 }
 
+void Catalogue::MakeKnown(Entry& entry) {
+  entry.is_registered = true;
+  names_changed_ = true;
+  name_changes_.push_back({entry.name, true});
+}
+
 void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
   const auto candidate = entries_.find(CandidateKeyOf(entry->first));
   if (candidate != entries_.end()) EraseEntry(candidate, reason);
@@ -179,6 +187,7 @@ void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
   }
   for (StatusCallback& done : listeners) done(tl::unexpected<Error>(reason));
   const AdapterId id = entry->second.id;
+  if (entry->second.is_registered) name_changes_.push_back({entry->first, false});
   if (entry->second.is_requested) requested_.erase(entry->second.requested_at);
   entries_.erase(entry);
   DropContentIfUnnamed(id);

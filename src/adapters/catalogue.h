@@ -77,6 +77,7 @@ struct PoolHooks {
   std::function<void(std::shared_ptr<const AdapterHandle>)> pin;
   std::function<void(AdapterId)> unpin, drop;
   std::function<std::shared_ptr<const std::vector<AdapterId>>()> resident;
+  std::function<void(std::vector<NameChange>)> show_names;
   std::function<void(WaitingRequests)> show_waiting;  // those that have not reached the engine
 };
 
@@ -207,6 +208,7 @@ class Catalogue final : public AdapterService {
   void Publish();
 
   Entry& AddEntry(const std::string& name, const SourceUri& uri);
+  void MakeKnown(Entry& entry);
   void EraseEntry(Entries::iterator entry, const Error& reason);
   Status ChooseStaging();
   void RestoreRegistered();
@@ -310,6 +312,7 @@ class Catalogue final : public AdapterService {
   Micros show_loaded_us_ = 0;   // the earliest time of the next
   size_t unwritten_bytes_ = 0;
   bool names_changed_ = true;
+  std::vector<NameChange> name_changes_;  // since the pool was told
   bool registry_changed_ = false;
   // What the registry file has not been told; and what it is being told.
   std::set<std::string> unsaved_names_, unsaved_sources_;

@@ -211,8 +211,8 @@ void Catalogue::OnLoaded(Entries::iterator found, const Loaded& loaded) {
     MoveToCandidate(found, std::move(load));
     return WriteToDisk(image, loaded.times);
   }
-  if (!entry.is_requested && !std::exchange(entry.is_registered, true)) {
-    names_changed_ = true;
+  if (!entry.is_requested && !entry.is_registered) {
+    MakeKnown(entry);
     WriteDown(entry.name);
   }
   PublishIfChanged();  // whoever is told may ask for the name at once

@@ -77,7 +77,7 @@ void Catalogue::SyncWatched(const std::string& name, const std::string& dir) {
     if (found == entries_.end()) {
       Entry& entry = AddEntry(name, *uri);
       entry.is_watched = true;
-      entry.is_registered = true;
+      MakeKnown(entry);
       entry.is_remembered = true;
       entry.is_stale = true;
       RecallSource(entry);
@@ -157,7 +157,7 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
   entry.is_pinned = registration.is_pinned;
   RecallSource(entry);
   if (registration.load) return StartLoad(entry, std::move(order));
-  entry.is_registered = true;
+  MakeKnown(entry);
   WriteDown(registration.name);
   PublishIfChanged();
   for (const StatusCallback& told : order.done) told(StatusOf(entry));

@@ -234,6 +234,7 @@ void Catalogue::ServeGated() {
 // Most requests wait for less than a period: not one message for each.
 void Catalogue::ShowWaiting() {
   constexpr Micros kPeriodUs = 50'000;
+  constexpr size_t kMaxNames = 256;
   metrics_.SetWaiting(num_waiting_, held_bytes_);
   const Micros now_us = options_.clock->NowUs();
   if (!waiting_changed_ || now_us < show_waiting_us_) return;
@@ -244,7 +245,8 @@ void Catalogue::ShowWaiting() {
   for (const auto& [deadline_us, name] : deadlines_) {
     const Entry& entry = entries_.find(name)->second;
     // No metric shows what a request brought along.
-    if (!entry.is_requested) shown.adapters.push_back(entry.name);
+    const bool has_room = shown.adapters.size() < kMaxNames;
+    if (has_room && !entry.is_requested) shown.adapters.push_back(entry.name);
     for (const auto& [number, waiter] : entry.waiters) {
       const WaitingRequest* request = waiter.wanting.request.get();
       shown.num_requests += request == nullptr || requests.insert(request).second;

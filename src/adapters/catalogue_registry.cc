@@ -43,7 +43,7 @@ void Catalogue::RestoreRegistered() {
       continue;
     }
     Entry& entry = AddEntry(adapter.name, *uri);
-    entry.is_registered = true;
+    MakeKnown(entry);
     entry.is_remembered = true;
     entry.is_pinned = adapter.is_pinned;
     entry.created_s = adapter.created_s;

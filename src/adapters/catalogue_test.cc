@@ -255,6 +255,19 @@ TEST_F(CatalogueTest, MetricsSayWhichNamesAreInMemory) {
   EXPECT_THAT(shown(), ElementsAre(in_pool));
 }
 
+TEST_F(CatalogueTest, WhoCountsByNameHearsWhichComeAndGo) {
+  Start();
+  const std::string source = Source("all-linear-r8", "a");
+  ASSERT_TRUE(Register("a", source).Get());
+  ASSERT_TRUE(Register("b", source, false, false).Get());
+  catalogue_->SyncWatched("c", source);
+  EXPECT_FALSE(Register("bad", dir_.Path("nowhere")).Get());
+  ASSERT_TRUE(Register("a", Source("rslora-r3", "other"), true).Get());
+  ASSERT_TRUE(Remove("b"));
+  List();
+  EXPECT_THAT(pool_.Known(), ElementsAre("a", "c"));
+}
+
 TEST_F(CatalogueTest, WithoutADiskItWorksAndLeavesNothing) {
   options_.cache_dir.clear();
   Start();

@@ -11,6 +11,7 @@
 #include <future>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,7 @@ class TestClock final : public Clock {
 struct FakePool {
   std::mutex mutex;
   std::vector<AdapterId> pinned, dropped;
+  std::set<std::string> known;  // to the metrics
   SharedValue<std::vector<AdapterId>> resident;
   SharedValue<WaitingRequests> waiting;
 
@@ -58,6 +60,14 @@ struct FakePool {
                   dropped.push_back(id);
                 },
             .resident = [this] { return resident.Get(); },
+            .show_names =
+                [this](std::vector<NameChange> changes) {
+                  const std::lock_guard lock(mutex);
+                  for (const NameChange& change : changes) {
+                    change.is_known ? void(known.insert(change.name))
+                                    : void(known.erase(change.name));
+                  }
+                },
             .show_waiting =
                 [this](WaitingRequests shown) {
                   waiting.Set(std::make_shared<const WaitingRequests>(std::move(shown)));
@@ -66,6 +76,10 @@ struct FakePool {
   std::vector<AdapterId> Pinned() {
     const std::lock_guard lock(mutex);
     return pinned;
+  }
+  std::set<std::string> Known() {
+    const std::lock_guard lock(mutex);
+    return known;
   }
   bool HasDropped(const AdapterId& id) {
     const std::lock_guard lock(mutex);

@@ -218,6 +218,7 @@ class Builder {
              .unpin = [engine](AdapterId adapter) { engine->Unpin(adapter); },
              .drop = [engine](AdapterId adapter) { engine->Drop(adapter); },
              .resident = [engine] { return engine->resident_adapters(); },
+             .show_names = [engine](auto changes) { engine->ShowNames(std::move(changes)); },
              .show_waiting =
                  [engine](WaitingRequests waiting) { engine->ShowWaiting(std::move(waiting)); }},
             stack_->metrics));

@@ -193,6 +193,10 @@ void Engine::ShowWaiting(WaitingRequests requests) {
   mailbox_.SendAlways(WaitingMessage{std::move(requests)});
 }
 
+void Engine::ShowNames(std::vector<NameChange> changes) {
+  mailbox_.SendAlways(NamesMessage{std::move(changes)});
+}
+
 std::shared_ptr<const std::vector<AdapterId>> Engine::resident_adapters() const {
   return core_->resident_adapters();
 }
@@ -252,6 +256,8 @@ void Engine::Handle(const DropMessage& message) { core_->Drop(message.adapter); 
 void Engine::Handle(AdapterCopied message) { core_->OnCopied(std::move(message)); }
 
 void Engine::Handle(WaitingMessage message) { core_->ShowWaiting(std::move(message.requests)); }
+
+void Engine::Handle(const NamesMessage& message) { core_->ShowNames(message.changes); }
 
 void Engine::Handle(const StopMessage& message) {
   stop_deadline_us_ =

@@ -49,6 +49,8 @@ class Engine final : public Generator {
   void Drop(AdapterId adapter);
   // In the metrics, what waits elsewhere to come here is waiting too.
   void ShowWaiting(WaitingRequests requests);
+  // The names that metrics may show; before the first call any.
+  void ShowNames(std::vector<NameChange> changes);
   // Those that were in the pool lately.
   std::shared_ptr<const std::vector<AdapterId>> resident_adapters() const;
 
@@ -76,6 +78,7 @@ class Engine final : public Generator {
   void Handle(const DropMessage& message);
   void Handle(AdapterCopied message);
   void Handle(WaitingMessage message);
+  void Handle(const NamesMessage& message);
   void Handle(const StopMessage& message);
 
   const EngineOptions options_;

@@ -38,6 +38,7 @@ class EngineCore {
   void Unpin(AdapterId adapter) { residency_.Unpin(adapter); }
   void Drop(AdapterId adapter) { residency_.Drop(adapter); }
   void OnCopied(AdapterCopied copied);
+  void ShowNames(std::span<const NameChange> changes) { metrics_.SetNames(changes); }
   void ShowWaiting(WaitingRequests requests) { waiting_elsewhere_ = std::move(requests); }
   void Cancel(RequestId request, int seq_idx, FinishReason reason = FinishReason::kCancelled);
   void CancelAll();

@@ -3,10 +3,12 @@
 
 #include <memory>
 #include <variant>
+#include <vector>
 
 #include "base/clock.h"
 #include "engine/adapter_copier.h"
 #include "request/generate_request.h"
+#include "request/model_directory.h"
 #include "request/token_event.h"
 #include "request/waiting_request.h"
 
@@ -46,12 +48,17 @@ struct WaitingMessage {
   WaitingRequests requests;
 };
 
+// Adapters' names that have come and gone, in this order, for who counts by name.
+struct NamesMessage {
+  std::vector<NameChange> changes;
+};
+
 // Finish what is here until `deadline_us`, cancel the rest, end the thread.
 struct StopMessage {
   Micros deadline_us = 0;
 };
 
 using Message = std::variant<SubmitMessage, CancelMessage, KeepMessage, UnpinMessage, DropMessage,
-                             AdapterCopied, WaitingMessage, StopMessage>;
+                             AdapterCopied, WaitingMessage, NamesMessage, StopMessage>;
 
 }  // namespace lorry::engine

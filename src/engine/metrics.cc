@@ -21,6 +21,9 @@ const Buckets kTokens = {1,   2,    5,    10,   20,    50,    100,   200,
 const Buckets kStepTokens = {1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
 const Buckets kSequences = {1, 2, 5, 10, 20};
 
+// The label of all that have no series of their own; no adapter can have it for a name.
+constexpr char kOthers[] = "(others)";
+
 std::string Join(const std::set<std::string>& names) {
   std::string joined;
   for (const std::string& name : names) {
@@ -130,40 +133,78 @@ prometheus::Histogram& EngineMetrics::AddHistogram(const char* name, const char*
                                                                                     buckets);
 }
 
-std::vector<AdapterCounters*> EngineMetrics::CountersFor(std::span<const AdapterTerm> adapters) {
-  if (adapters.empty()) return {CountersOf("")};
-  std::vector<AdapterCounters*> all;
+std::vector<std::shared_ptr<AdapterCounters>> EngineMetrics::CountersFor(
+    std::span<const AdapterTerm> adapters) {
+  if (adapters.empty()) {
+    if (base_counters_ == nullptr) base_counters_ = SeriesOf(model_name_);
+    return {base_counters_};
+  }
+  std::vector<std::shared_ptr<AdapterCounters>> all;
   for (const AdapterTerm& term : adapters) {
-    AdapterCounters* counters = CountersOf(term.name);
+    auto counters = CountersOf(term);
     if (std::find(all.begin(), all.end(), counters) == all.end()) all.push_back(counters);
   }
   return all;
 }
 
-AdapterCounters* EngineMetrics::CountersOf(const std::string& adapter_name) {
-  const auto entry = adapters_.find(adapter_name);
-  if (entry != adapters_.end()) return &entry->second;
-  // Clients may bring names of their own: a scrape stays readable.
+std::shared_ptr<AdapterCounters> EngineMetrics::CountersOf(const AdapterTerm& adapter) {
   constexpr size_t kMaxNames = 4096;
-  const std::string others = "(others)";
-  if (adapters_.size() >= kMaxNames && adapter_name != others) return CountersOf(others);
+  const auto found = series_.find(adapter.name);
+  if (found != series_.end() && !adapter.source) return found->second;
+  // What a request brings along is nobody's name, and one may have gone on the way here.
+  const bool is_known =
+      !adapter.source && (!are_names_told_ || known_names_.contains(adapter.name));
+  if (is_known && series_.size() < kMaxNames) {
+    return series_[adapter.name] = SeriesOf(adapter.name);
+  }
+  if (other_counters_ == nullptr) other_counters_ = SeriesOf(kOthers);
+  return other_counters_;
+}
+
+std::shared_ptr<AdapterCounters> EngineMetrics::SeriesOf(const std::string& label) {
   Labels labels = labels_;
-  labels["adapter"] = adapter_name.empty() ? model_name_ : adapter_name;
-  const AdapterCounters counters = {&adapter_requests_.Add(labels),
-                                    &adapter_prompt_tokens_.Add(labels),
-                                    &adapter_generation_tokens_.Add(labels)};
-  return &adapters_.emplace(adapter_name, counters).first->second;
+  labels["adapter"] = label;
+  return std::make_shared<AdapterCounters>(
+      AdapterCounters{&adapter_requests_.Add(labels), &adapter_prompt_tokens_.Add(labels),
+                      &adapter_generation_tokens_.Add(labels)});
+}
+
+void EngineMetrics::SetNames(std::span<const NameChange> changes) {
+  are_names_told_ = true;
+  for (const NameChange& change : changes) {
+    if (change.is_known) {
+      known_names_.insert(change.name);
+    } else if (known_names_.erase(change.name) > 0) {
+      Forget(change.name);
+    }
+  }
+}
+
+void EngineMetrics::Forget(const std::string& name) {
+  const auto found = series_.find(name);
+  if (found == series_.end()) return;
+  if (other_counters_ == nullptr) other_counters_ = SeriesOf(kOthers);
+  AdapterCounters& counters = *found->second;
+  const auto move = [](auto& family, prometheus::Counter*& from, prometheus::Counter* to) {
+    to->Increment(from->Value());
+    family.Remove(from);
+    from = to;  // requests that still run go on there
+  };
+  move(adapter_requests_, counters.requests, other_counters_->requests);
+  move(adapter_prompt_tokens_, counters.prompt_tokens, other_counters_->prompt_tokens);
+  move(adapter_generation_tokens_, counters.generation_tokens, other_counters_->generation_tokens);
+  series_.erase(found);
 }
 
 void EngineMetrics::OnRequest(const RequestState& state) {
-  for (AdapterCounters* counters : state.counters) counters->requests->Increment();
+  for (const auto& counters : state.counters) counters->requests->Increment();
   request_n_.Observe(state.request.num_sequences);
   request_max_tokens_.Observe(state.request.sampling.max_tokens);
 }
 
 void EngineMetrics::OnPrompt(const Sequence& sequence) {
   prompt_tokens_.Increment(sequence.num_prompt);
-  for (AdapterCounters* counters : sequence.request->counters) {
+  for (const auto& counters : sequence.request->counters) {
     counters->prompt_tokens->Increment(sequence.num_prompt);
   }
 }
@@ -176,7 +217,7 @@ void EngineMetrics::OnToken(const Sequence& sequence, Micros now_us) {
     inter_token_seconds_.Observe(SecondsBetween(sequence.last_token_us, now_us));
   }
   generation_tokens_.Increment();
-  for (AdapterCounters* counters : state.counters) counters->generation_tokens->Increment();
+  for (const auto& counters : state.counters) counters->generation_tokens->Increment();
 }
 
 void EngineMetrics::OnFinish(const Sequence& sequence, FinishReason reason, Micros now_us) {
@@ -211,10 +252,17 @@ void EngineMetrics::SetQueues(int num_running, int num_waiting, double kv_usage)
 
 void EngineMetrics::SetAdapters(const SequenceTable& table,
                                 std::span<const std::string> waiting_elsewhere) {
-  std::set<std::string> running, waiting(waiting_elsewhere.begin(), waiting_elsewhere.end());
-  const auto add = [](const Sequence* sequence, std::set<std::string>& names) {
-    for (const AdapterTerm& term : sequence->request->request.adapters) names.insert(term.name);
+  constexpr size_t kMaxNames = 256;  // in one label
+  std::set<std::string> running, waiting;
+  const auto add_name = [](const std::string& name, std::set<std::string>& names) {
+    if (names.size() < kMaxNames) names.insert(name);
   };
+  const auto add = [&](const Sequence* sequence, std::set<std::string>& names) {
+    for (const AdapterTerm& term : sequence->request->request.adapters) {
+      if (!term.source) add_name(term.name, names);
+    }
+  };
+  for (const std::string& name : waiting_elsewhere) add_name(name, waiting);
   for (const Sequence* sequence : table.running()) add(sequence, running);
   for (const Sequence* sequence : table.waiting()) add(sequence, waiting);
 

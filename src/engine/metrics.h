@@ -12,18 +12,22 @@
 
 #include <array>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/clock.h"
 #include "engine/engine_observer.h"
 #include "engine/sequence.h"
 #include "engine/sequence_table.h"
+#include "request/model_directory.h"
 
 namespace lorry::engine {
 
+// Where requests for one name are counted. Of a name that is gone: the others'.
 struct AdapterCounters {
   prometheus::Counter* requests;
   prometheus::Counter* prompt_tokens;
@@ -43,8 +47,11 @@ class EngineMetrics {
   EngineMetrics(prometheus::Registry& registry, const std::string& model_name,
                 const CacheConfig& cache);
 
-  // Where requests of these adapters are counted: each once; the base if there is none.
-  std::vector<AdapterCounters*> CountersFor(std::span<const AdapterTerm> adapters);
+  // Where requests of these adapters are counted: each once; the base if there is none. Only names
+  // that are known have series of their own, as many as a scrape should hold; the others share one,
+  // which also gets what was counted for a name that leaves, so that sums stay what they were.
+  std::vector<std::shared_ptr<AdapterCounters>> CountersFor(std::span<const AdapterTerm> adapters);
+  void SetNames(std::span<const NameChange> changes);
 
   void OnRequest(const RequestState& state);
   void OnPrompt(const Sequence& sequence);                // computed to its end
@@ -58,7 +65,9 @@ class EngineMetrics {
  private:
   using Labels = std::map<std::string, std::string>;
 
-  AdapterCounters* CountersOf(const std::string& adapter_name);  // empty: the base
+  std::shared_ptr<AdapterCounters> CountersOf(const AdapterTerm& adapter);
+  std::shared_ptr<AdapterCounters> SeriesOf(const std::string& label);
+  void Forget(const std::string& name);
   prometheus::Gauge& AddGauge(const char* name, const char* help);
   prometheus::Counter& AddCounter(const char* name, const char* help);
   prometheus::Histogram& AddHistogram(const char* name, const char* help,
@@ -103,7 +112,10 @@ class EngineMetrics {
   prometheus::Family<prometheus::Counter>& adapter_requests_;
   prometheus::Family<prometheus::Counter>& adapter_prompt_tokens_;
   prometheus::Family<prometheus::Counter>& adapter_generation_tokens_;
-  std::unordered_map<std::string, AdapterCounters> adapters_;
+  std::unordered_map<std::string, std::shared_ptr<AdapterCounters>> series_;  // by label
+  std::shared_ptr<AdapterCounters> base_counters_, other_counters_;           // null: no series yet
+  std::unordered_set<std::string> known_names_;
+  bool are_names_told_ = false;
 };
 
 }  // namespace lorry::engine

@@ -158,6 +158,71 @@ TEST_F(MetricsTest, TellsRunningAndWaitingAdaptersApart) {
   EXPECT_EQ(Value(R"(vllm:request_success_total{engine="0",finished_reason="abort")"), 4);
 }
 
+TEST_F(MetricsTest, NamesThatAreGoneLeaveAndTheirCountsStay) {
+  constexpr int kNames = 300;
+  for (int i = 0; i < kNames; ++i) {
+    const std::string name = "team/" + std::to_string(i) + "-1";
+    core_->ShowNames(std::vector<NameChange>{{name, true}});
+    Submit(name, 5, 3);
+    if (i % 2 == 0) core_->ShowNames(std::vector<NameChange>{{name, false}});  // while it runs
+    while (Step()) continue;
+    if (i % 2 == 1) core_->ShowNames(std::vector<NameChange>{{name, false}});
+  }
+  Submit("late-1", 5, 3);  // its name went while it was on its way
+  core_->ShowNames(std::vector<NameChange>{{"kept-1", true}});
+  Submit("kept-1", 5, 3);
+  while (Step()) continue;
+  core_->OnIdle();
+  for (const auto& [family, each] : {std::pair{"lorry:adapter_requests_total{", 1},
+                                     {"lorry:adapter_prompt_tokens_total{", 5},
+                                     {"lorry:adapter_generation_tokens_total{", 3}}) {
+    EXPECT_THAT(Lines(family), ::testing::SizeIs(2)) << family;
+    EXPECT_EQ(Value(std::string(family) + "adapter=\"(others)\""), (kNames + 1) * each);
+    EXPECT_EQ(Value(std::string(family) + R"(adapter="kept-1")"), each);
+  }
+  // It comes back as a new one.
+  core_->ShowNames(std::vector<NameChange>{{"team/7-1", true}});
+  Submit("team/7-1", 5, 3);
+  while (Step()) continue;
+  EXPECT_EQ(Value(R"(lorry:adapter_requests_total{adapter="team/7-1")"), 1);
+}
+
+TEST_F(MetricsTest, WhatARequestBringsAlongIsNoLabel) {
+  for (int i = 0; i < 3; ++i) {
+    GenerateRequest request;
+    request.id = RequestId{++last_id_};
+    const std::string uri = "hf://org/private-" + std::to_string(i);
+    request.adapters = {
+        {.name = uri, .handle = FakeAdapter(i + 1), .source = AdapterSource{uri, "t"}}};
+    request.prompt.assign(5, 3);
+    request.sampling.max_tokens = 3;
+    request.sampling.ignore_eos = true;
+    core_->num_queued() += 1;
+    core_->Submit({request, std::make_shared<Collector>()});
+  }
+  do {
+    core_->OnIdle();
+    std::ostringstream all;
+    all << prometheus::TextSerializer().Serialize(registry_.Collect());
+    EXPECT_THAT(all.str(), ::testing::Not(HasSubstr("private")));
+  } while (Step());
+  EXPECT_EQ(Value("lorry:adapter_requests_total{adapter=\"(others)\""), 3);
+}
+
+TEST_F(MetricsTest, SeriesAndLabelsAreBounded) {
+  constexpr int kNames = 5000;
+  std::vector<std::string> waiting;
+  for (int i = 0; i < kNames; ++i) waiting.push_back("n" + std::to_string(i));
+  EngineMetrics metrics(registry_, "other-base", {});
+  for (const std::string& name : waiting)
+    metrics.CountersFor(std::vector<AdapterTerm>{{.name = name}});
+  EXPECT_EQ(Lines("lorry:adapter_requests_total{").size(), 4096u + 1);
+  core_->ShowWaiting({.num_requests = kNames, .adapters = waiting});
+  core_->OnIdle();
+  const std::string line = Lines("vllm:lora_requests_info").at(0);
+  EXPECT_EQ(std::ranges::count(line, ','), 256 - 1 + 2);
+}
+
 TEST_F(MetricsTest, DescribesTheCache) {
   EXPECT_THAT(Lines("vllm:cache_config_info"),
               ElementsAre(R"(vllm:cache_config_info{block_size="16",cache_dtype="F32",)"

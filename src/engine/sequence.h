@@ -71,8 +71,9 @@ struct RequestState {
   int adapter_idx = 0;                  // 0: the base; the same number: the same sum
   int vocab_size = 0;                   // tokens that its sequences may hold and draw
   std::vector<TokenId> banned;          // end-of-sequence and stop ids: not drawn before min_tokens
-  std::vector<AdapterCounters*> counters;  // of each name that was asked for, or of the base
-  std::vector<Sequence> sequences;         // [num_sequences], never resized
+  // Of each name that was asked for, or of the base.
+  std::vector<std::shared_ptr<AdapterCounters>> counters;
+  std::vector<Sequence> sequences;  // [num_sequences], never resized
   int num_unfinished = 0;
   int num_queued = 0;
 };

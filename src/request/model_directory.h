@@ -20,6 +20,12 @@ struct AdapterCard {
   int64_t created_s = 0;  // Unix time
 };
 
+// A name that has come to stand for something, or that is gone.
+struct NameChange {
+  std::string name;
+  bool is_known = false;
+};
+
 struct ModelChoice {
   std::string name;                   // the display name: the base's or the adapter's
   std::vector<AdapterTerm> adapters;  // empty: the base
