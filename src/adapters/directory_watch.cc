@@ -1,51 +1,45 @@
 #include "adapters/directory_watch.h"
 
 #include <fmt/format.h>
+#include <sys/vfs.h>
 
-#include <chrono>
+#include <algorithm>
 #include <filesystem>
 #include <future>
-#include <set>
 
 #include "base/background.h"
 #include "base/log.h"
 #include "base/thread_name.h"
-#include "formats/safetensors.h"
 
 namespace lorry::adapters {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr auto kPeriod = std::chrono::milliseconds(400);
-constexpr int kMaxDepth = 3;  // "run/step/adapter"
-
-// Names, sizes and times of the files of a directory; empty: it holds no adapter (yet).
-std::string StateOf(const fs::path& dir) {
-  std::error_code error;
-  std::set<std::string> files;
-  for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
-       entry.increment(error)) {
-    if (!entry->is_regular_file(error)) continue;
-    files.insert(fmt::format("{} {} {}\n", entry->path().filename().string(),
-                             entry->file_size(error),
-                             entry->last_write_time(error).time_since_epoch().count()));
-  }
-  const bool has_config = fs::exists(dir / "adapter_config.json", error);
-  const bool has_weights = fs::exists(dir / "adapter_model.safetensors", error) ||
-                           fs::exists(dir / "adapter_model.bin", error);
-  std::string state;
-  if (has_config && has_weights) {
-    for (const std::string& file : files) state += file;
-  }
-  return state;
+// File systems that other machines write to as well (linux/magic.h, and their own headers).
+bool IsOnNetwork(const std::string& dir) {
+  struct statfs status;
+  if (::statfs(dir.c_str(), &status) != 0) return false;
+  constexpr uint32_t kTypes[] = {0x6969,      /* NFS */
+                                 0x517B,      /* SMB */
+                                 0xFF534D42,  /* CIFS */
+                                 0xFE534D42,  /* SMB 2 */
+                                 0x65735546,  /* FUSE */
+                                 0x01021997,  /* 9P */
+                                 0x00C36400,  /* Ceph */
+                                 0x0BD00BD0,  /* Lustre */
+                                 0x47504653,  /* GPFS */
+                                 0x5346414F}; /* AFS */
+  return std::ranges::find(kTypes, static_cast<uint32_t>(status.f_type)) != std::end(kTypes);
 }
 
-// A file that is still being copied is shorter than its header says.
-bool IsComplete(const fs::path& dir) {
-  std::error_code error;
-  const fs::path weights = dir / "adapter_model.safetensors";
-  return !fs::exists(weights, error) || formats::SafetensorsHeader::Read(weights).has_value();
+WatchHooks HooksOf(Catalogue& catalogue, FileEvents& events) {
+  return {.found = [&](const std::string& name,
+                       const std::string& dir) { catalogue.SyncWatched(name, dir); },
+          .gone = [&](const std::string& name) { catalogue.RemoveWatched(name); },
+          .say = [](const std::string& line) { log::Warning("adapter directory {}", line); },
+          .follow = [&](const std::string& path) { return events.Add(path); },
+          .unfollow = [&](int watch) { events.Remove(watch); }};
 }
 
 }  // namespace
@@ -59,74 +53,71 @@ Result<std::unique_ptr<DirectoryWatch>> DirectoryWatch::Start(std::vector<std::s
                   "adapter-dir");
     }
     dir = fs::absolute(dir, error);
+    while (dir.size() > 1 && dir.ends_with('/')) dir.pop_back();
   }
   auto watch = std::unique_ptr<DirectoryWatch>(new DirectoryWatch(std::move(dirs), catalogue));
-  watch->Look(true);
+  watch->tree_.Begin(Clock::Steady().NowUs());
   std::promise<void> known;
-  catalogue.List([&known](const auto&) { known.set_value(); });  // after what Look has told it
+  catalogue.List([&known](const auto&) { known.set_value(); });  // after what it has been told
   known.get_future().wait();
   watch->thread_ = std::thread([raw = watch.get()] { raw->Run(); });
   return watch;
 }
 
 DirectoryWatch::DirectoryWatch(std::vector<std::string> dirs, Catalogue& catalogue)
-    : dirs_(std::move(dirs)), catalogue_(catalogue) {}
+    : is_on_network_(std::ranges::any_of(dirs, IsOnNetwork)),
+      tree_(std::move(dirs), HooksOf(catalogue, events_)) {}
 
 DirectoryWatch::~DirectoryWatch() {
   stopping_ = true;
-  stop_.Close();
+  events_.Wake();
   if (thread_.joinable()) thread_.join();
 }
 
+// Of looking at everything.
+Micros DirectoryWatch::PeriodUs() {
+  constexpr Micros kPeriodUs = 60'000'000, kAlonePeriodUs = 20'000'000;
+  if (events_.works() && !events_.is_full() && !is_on_network_) return kPeriodUs;
+  if (!std::exchange(has_said_, true)) {
+    log::Warning(
+        "adapter directories: changes may be seen only after {} s: {}",
+        kAlonePeriodUs / 1'000'000 + 1,
+        is_on_network_ ? "a network's file system does not tell of them" : events_.reason());
+  }
+  return kAlonePeriodUs;
+}
+
 void DirectoryWatch::Run() {
+  constexpr Micros kRootsPeriodUs = 500'000;
+  // What happens at once is handled at once.
+  constexpr std::chrono::milliseconds kGather(20);
   NameThisThread("adapter-watch");
   BecomeBackgroundThread();
+  const Clock& clock = Clock::Steady();
+  Micros looked_us = clock.NowUs();
   while (!stopping_) {
-    stop_.WaitFor(kPeriod);
-    if (!stopping_) Look(false);
-  }
-}
-
-// What lies in `dir`, and in its directories to some depth: PEFT saves several adapters of one
-// model beside each other in sub-directories.
-void DirectoryWatch::LookInto(const std::string& dir, const std::string& prefix, int depth,
-                              bool is_first, std::set<std::string>& present) {
-  std::error_code error;
-  for (fs::directory_iterator entry(dir, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = prefix + entry->path().filename().string();
-    std::error_code entry_error;
-    if (!entry->is_directory(entry_error) || !CheckAdapterName(name)) continue;
-    LookAt(name, entry->path(), is_first, present);
-    if (depth > 1) LookInto(entry->path(), name + "/", depth - 1, is_first, present);
-  }
-}
-
-void DirectoryWatch::LookAt(const std::string& name, const std::string& dir, bool is_first,
-                            std::set<std::string>& present) {
-  std::string state = StateOf(dir);
-  if (state.empty() || !present.insert(name).second) return;
-  Seen& seen = seen_[name];
-  const bool is_new_state = seen.state != state || seen.dir != dir;
-  if (is_new_state) seen = {dir, std::move(state), false};
-  // Whoever copies may be in the middle: wait for a round without a change.
-  if (seen.is_told || (is_new_state && !is_first) || !IsComplete(dir)) return;
-  seen.is_told = true;
-  catalogue_.SyncWatched(name, seen.dir);
-  log::Info("adapter {}: found in {}", name, dir);
-}
-
-void DirectoryWatch::Look(bool is_first) {
-  std::set<std::string> present;
-  for (const std::string& dir : dirs_) LookInto(dir, "", kMaxDepth, is_first, present);
-  std::erase_if(seen_, [&](const auto& seen) {
-    if (present.contains(seen.first)) return false;
-    if (seen.second.is_told) {
-      catalogue_.RemoveWatched(seen.first);
-      log::Info("adapter {}: gone from {}", seen.first, seen.second.dir);
+    const Micros all_us = looked_us + PeriodUs();
+    Micros now_us = clock.NowUs();
+    const Micros next_us = std::min({tree_.next_us(), all_us, now_us + kRootsPeriodUs});
+    const Micros left_us = std::max<Micros>(next_us - now_us, 0);
+    const auto events = events_.Wait(std::chrono::milliseconds((left_us + 999) / 1000));
+    if (stopping_) return;
+    now_us = clock.NowUs();
+    bool looks_at_all = now_us >= all_us;
+    for (const FileEvent& event : events) {
+      looks_at_all |= event.watch < 0;
+      if (event.watch < 0) continue;
+      tree_.OnEvent(event.watch, event.name, now_us);
+      if (event.is_watch_gone) tree_.OnWatchGone(event.watch);
     }
-    return true;
-  });
+    if (looks_at_all) {
+      looked_us = now_us;
+      tree_.LookAtAll(now_us);
+    }
+    tree_.LookAtRoots(now_us);
+    tree_.LookAtDue(now_us);
+    if (!events.empty()) std::this_thread::sleep_for(kGather);
+  }
 }
 
 }  // namespace lorry::adapters

@@ -1,20 +1,20 @@
 // DirectoryWatch: keeps the catalogue in step with directories whose sub-directories are adapters,
-// or hold some: the name is the path below the watched one.
-// One that appears is an adapter once it is complete and has not changed for one round; one that
-// changes is read again, one that goes away is forgotten. By looking, twice a second: that works on
-// every file system, network ones too. Owns: one thread of low priority.
+// or hold some (watched_tree.h): the name is the path below the watched one.
+// It looks where the system says that something has changed, within a second; and at everything
+// each minute, since nobody says what another machine writes to a network's file system, nor what
+// is written through a mapping. Where the system says nothing, or not of all, every 20 s.
+// Owns: one thread of low priority.
 #pragma once
 
 #include <atomic>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "adapters/catalogue.h"
-#include "base/mailbox.h"
+#include "adapters/file_events.h"
+#include "adapters/watched_tree.h"
 #include "base/result.h"
 
 namespace lorry::adapters {
@@ -27,24 +27,14 @@ class DirectoryWatch {
   ~DirectoryWatch();
 
  private:
-  struct Seen {
-    std::string dir;
-    std::string state;     // names, sizes and times of its files
-    bool is_told = false;  // to the catalogue, in this state
-  };
-
   DirectoryWatch(std::vector<std::string> dirs, Catalogue& catalogue);
   void Run();
-  void Look(bool is_first);
-  void LookInto(const std::string& dir, const std::string& prefix, int depth, bool is_first,
-                std::set<std::string>& present);
-  void LookAt(const std::string& name, const std::string& dir, bool is_first,
-              std::set<std::string>& present);
+  Micros PeriodUs();
 
-  const std::vector<std::string> dirs_;
-  Catalogue& catalogue_;
-  std::map<std::string, Seen> seen_;  // by adapter name
-  Mailbox<int> stop_{1};
+  bool is_on_network_ = false;
+  bool has_said_ = false;  // that changes are seen late
+  FileEvents events_;
+  WatchedTree tree_;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };

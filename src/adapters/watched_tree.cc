@@ -1,0 +1,395 @@
+#include "adapters/watched_tree.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include "adapters/sources/source_uri.h"
+#include "formats/file_descriptor.h"
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "request/model_directory.h"
+
+namespace lorry::adapters {
+namespace {
+
+constexpr size_t kMaxFiles = 4096;  // of a directory, whose state counts
+constexpr size_t kMaxSaid = 64;     // lines about one directory
+
+constexpr char kConfig[] = "adapter_config.json";
+constexpr char kSafetensors[] = "adapter_model.safetensors";
+constexpr char kTorch[] = "adapter_model.bin";
+
+// A file that is still being copied is shorter than its header says.
+bool IsComplete(const std::string& dir, bool has_safetensors) {
+  return !has_safetensors ||
+         formats::SafetensorsHeader::Read(fmt::format("{}/{}", dir, kSafetensors)).has_value();
+}
+
+}  // namespace
+
+// A directory, told apart from others by where it is.
+struct WatchedTree::Node {
+  Node* parent = nullptr;
+  std::string path;
+  std::string name;  // below the watched directory, which has none
+  int depth = 0;
+  std::map<std::string, std::unique_ptr<Node>> children;  // by file name
+  std::vector<int> watches;
+  dev_t device = 0;
+  ino_t inode = 0;
+  std::string state;       // its files; empty: they are no adapter's, or not all of them
+  std::string told_state;  // as it was told last
+  bool is_told = false;
+  Micros changed_us = 0;
+  Micros missing_us = kNever;  // since when it has not been what was told
+  Micros due_us = kNever;
+  std::set<std::string> said;
+};
+
+struct WatchedTree::Listing {
+  int error = 0;
+  dev_t device = 0;
+  ino_t inode = 0;
+  std::vector<std::string> files, links, dirs;  // links: those of the files that are
+  std::vector<std::string> deep;                // of dirs, those with an adapter
+  std::string state;                            // of its files
+
+  bool Has(const char* file) const { return std::ranges::find(files, file) != files.end(); }
+  static Listing Of(const std::string& path, bool looks_deeper);
+};
+
+WatchedTree::Listing WatchedTree::Listing::Of(const std::string& path, bool looks_deeper) {
+  Listing listing;
+  struct stat status;
+  DIR* dir = ::opendir(path.c_str());
+  if (dir == nullptr || ::fstat(::dirfd(dir), &status) != 0) {
+    listing.error = errno;
+    if (dir != nullptr) ::closedir(dir);
+    return listing;
+  }
+  listing.device = status.st_dev;
+  listing.inode = status.st_ino;
+  const int fd = ::dirfd(dir);
+  errno = 0;
+  while (const dirent* entry = ::readdir(dir)) {
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    bool is_dir = entry->d_type == DT_DIR;
+    if (entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN) {
+      is_dir = ::fstatat(fd, name.c_str(), &status, 0) == 0 && S_ISDIR(status.st_mode);
+    }
+    if (is_dir) {
+      listing.dirs.push_back(name);
+      const std::string config = name + "/" + kConfig;
+      if (looks_deeper && ::faccessat(fd, config.c_str(), F_OK, 0) == 0) {
+        listing.deep.push_back(name);
+      }
+    } else if (listing.files.size() < kMaxFiles || name == kConfig || name == kSafetensors ||
+               name == kTorch) {
+      listing.files.push_back(name);
+      if (entry->d_type == DT_LNK) listing.links.push_back(name);
+    }
+    errno = 0;
+  }
+  listing.error = errno;
+  std::ranges::sort(listing.files);
+  for (const std::string& file : listing.files) {
+    // No other directory's files are looked at one by one.
+    if (!listing.Has(kConfig) && !listing.Has(kSafetensors) && !listing.Has(kTorch)) break;
+    if (::fstatat(fd, file.c_str(), &status, 0) != 0) continue;
+    // The inode and its own time tell files that were put in the place of others, whatever time
+    // they were given.
+    listing.state +=
+        fmt::format("{} {} {}.{} {}.{} {} {}\n", file, status.st_size, status.st_mtim.tv_sec,
+                    status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec,
+                    status.st_ino, status.st_dev);
+  }
+  ::closedir(dir);
+  return listing;
+}
+
+WatchedTree::WatchedTree(std::vector<std::string> dirs, WatchHooks hooks)
+    : hooks_(std::move(hooks)) {
+  for (std::string& dir : dirs) {
+    roots_.push_back(std::make_unique<Node>());
+    roots_.back()->path = std::move(dir);
+    ++num_nodes_;
+  }
+}
+
+WatchedTree::~WatchedTree() = default;
+
+void WatchedTree::Begin(Micros now_us) {
+  is_first_ = true;
+  LookAtAll(now_us);
+  is_first_ = false;
+}
+
+void WatchedTree::LookAtAll(Micros now_us) {
+  for (const auto& root : roots_) Look(*root, now_us, true);
+}
+
+void WatchedTree::LookAtRoots(Micros now_us) {
+  for (const auto& root : roots_) {
+    struct stat status;
+    const bool is_there = ::stat(root->path.c_str(), &status) == 0;
+    if (is_there && status.st_dev == root->device && status.st_ino == root->inode) continue;
+    if (is_there || root->inode != 0) Due(*root, now_us);
+  }
+}
+
+void WatchedTree::OnEvent(int watch, const std::string& name, Micros now_us) {
+  const auto found = followers_.find(watch);
+  if (found == followers_.end()) return;
+  for (Node* node : found->second) {
+    Due(*node, now_us + kFirstLookUs);
+    // Another directory may be there under its name; and templates lie in one of an adapter's own.
+    const auto child = node->children.find(name);
+    if (child != node->children.end()) Due(*child->second, now_us + kFirstLookUs);
+    if (node->parent != nullptr && node->parent->is_told) {
+      Due(*node->parent, now_us + kFirstLookUs);
+    }
+  }
+}
+
+void WatchedTree::OnWatchGone(int watch) {
+  const auto found = followers_.find(watch);
+  if (found == followers_.end()) return;
+  for (Node* node : found->second) std::erase(node->watches, watch);
+  followers_.erase(found);
+}
+
+// The earlier of two times holds.
+void WatchedTree::Due(Node& node, Micros us) {
+  if (us >= node.due_us) return;
+  if (node.due_us != kNever) due_.erase({node.due_us, &node});
+  node.due_us = us;
+  due_.insert({us, &node});
+}
+
+void WatchedTree::LookAtDue(Micros now_us) {
+  while (!due_.empty() && due_.begin()->first <= now_us) {
+    Node& node = *due_.begin()->second;
+    due_.erase(due_.begin());
+    node.due_us = kNever;
+    Look(node, now_us, false);
+  }
+}
+
+// The node may be gone afterwards.
+void WatchedTree::Look(Node& node, Micros now_us, bool with_children) {
+  // Before it is listed: what changes from now on is told of.
+  if (node.watches.empty()) Follow(node, {});
+  const Listing listing = Listing::Of(node.path, node.depth == kMaxDepth);
+  if (listing.error == ENOENT || listing.error == ENOTDIR) return LookWhereNothingIs(node, now_us);
+  if (listing.error != 0) {
+    return SayOnce(node, fmt::format("cannot be read: {}; what was known of it stays",
+                                     std::generic_category().message(listing.error)));
+  }
+  const bool is_another = node.device != listing.device || node.inode != listing.inode;
+  if (is_another) {
+    const bool is_new = node.inode == 0;
+    if (!is_new || node.parent == nullptr) {
+      Unfollow(node);
+      Follow(node, {});
+    }
+    if (!is_new) Due(node, now_us + kSettleUs);  // it may have changed before it was followed
+    if (is_new && node.parent == nullptr) node.said.clear();
+  }
+  if (node.parent == nullptr) node.missing_us = kNever;
+  node.device = listing.device;
+  node.inode = listing.inode;
+  FollowChildren(node, listing, now_us, with_children || is_another);
+  Judge(node, listing, now_us);
+}
+
+// It may be on its way from one place to another, or about to be written anew.
+void WatchedTree::LookWhereNothingIs(Node& node, Micros now_us) {
+  if (node.missing_us == kNever) node.missing_us = now_us;
+  if (now_us - node.missing_us < kSettleUs) return Due(node, node.missing_us + kSettleUs);
+  if (node.parent != nullptr) return Forget(node);
+  node.inode = 0;  // the watched directory itself may come back
+  Unfollow(node);
+  while (!node.children.empty()) Forget(*node.children.begin()->second);
+  SayOnce(node, "is gone, and so are its adapters");
+}
+
+void WatchedTree::FollowChildren(Node& node, const Listing& listing, Micros now_us,
+                                 bool with_children) {
+  std::set<std::string> present;
+  for (const std::string& dir : listing.dirs) {
+    if (dir.starts_with('.') || node.depth == kMaxDepth) continue;
+    present.insert(dir);
+    const auto found = node.children.find(dir);
+    const bool is_new = found == node.children.end();
+    if (is_new && num_nodes_ >= kMaxDirectories) {
+      if (!std::exchange(is_full_, true)) {
+        SayOnce(node, fmt::format("more than {} directories are below the watched ones: the others "
+                                  "are passed over",
+                                  kMaxDirectories));
+      }
+      continue;
+    }
+    if (!is_new && !with_children) continue;
+    Look(is_new ? AddChild(node, dir) : *found->second, now_us, true);
+  }
+  for (auto next = node.children.begin(); next != node.children.end();) {
+    Node& child = *(next++)->second;
+    if (!present.contains(child.path.substr(node.path.size() + 1))) {
+      LookWhereNothingIs(child, now_us);
+    }
+  }
+  for (const std::string& dir : listing.deep) {
+    SayOnce(node, fmt::format("{} is passed over: adapters lie at most {} directories deep",
+                              formats::Quoted(dir), kMaxDepth));
+  }
+}
+
+WatchedTree::Node& WatchedTree::AddChild(Node& parent, const std::string& file_name) {
+  auto child = std::make_unique<Node>();
+  child->parent = &parent;
+  child->path = parent.path + "/" + file_name;
+  child->name = parent.name.empty() ? file_name : parent.name + "/" + file_name;
+  child->depth = parent.depth + 1;
+  ++num_nodes_;
+  return *(parent.children[file_name] = std::move(child));
+}
+
+// With all that is below it.
+void WatchedTree::Forget(Node& node) {
+  while (!node.children.empty()) Forget(*node.children.begin()->second);
+  Release(node);
+  Unfollow(node);
+  if (node.due_us != kNever) due_.erase({node.due_us, &node});
+  --num_nodes_;
+  is_full_ = false;
+  node.parent->children.erase(node.path.substr(node.parent->path.size() + 1));
+}
+
+// What its files are, and since when.
+void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
+  const bool has_config = listing.Has(kConfig), has_safetensors = listing.Has(kSafetensors);
+  const bool has_weights = has_safetensors || listing.Has(kTorch);
+  for (const std::string& file : listing.files) {
+    if (has_config || ArchiveSuffix(file).empty()) continue;
+    SayOnce(node, fmt::format("{} is passed over: archives are not looked into here; unpack it, or "
+                              "register it by its path",
+                              formats::Quoted(file)));
+  }
+  if (node.parent == nullptr) {
+    if (has_config) {
+      SayOnce(node,
+              "is an adapter itself, which has no name here: give the directory above it, or "
+              "--adapter NAME=DIR");
+    }
+    return;
+  }
+  if (listing.state != node.state) {
+    node.state = listing.state;
+    node.changed_us = now_us;
+    node.said.clear();
+    Follow(node, listing);
+  }
+  if (node.is_told && node.told_state == node.state) {
+    node.missing_us = kNever;
+    return;
+  }
+  const Micros unchanged_us = is_first_ ? kAbandonedUs : now_us - node.changed_us;
+  if (unchanged_us < kSettleUs) return Due(node, node.changed_us + kSettleUs);
+  const bool is_whole = has_config && has_weights && IsComplete(node.path, has_safetensors);
+  if (is_whole) {
+    node.missing_us = kNever;
+    return Tell(node);
+  }
+  const bool is_part = has_config || has_weights;
+  if (!is_part && !node.is_told) return;
+  if (node.missing_us == kNever) node.missing_us = now_us;
+  // Whoever writes it anew takes longer than that, but not without writing.
+  const Micros since_us = std::max(node.missing_us, node.changed_us);
+  if (!is_first_ && now_us - since_us < kAbandonedUs) return Due(node, since_us + kAbandonedUs);
+  if (is_part) {
+    SayOnce(node, !has_config ? fmt::format("is passed over: it has no {}", kConfig)
+                  : !has_weights
+                      ? fmt::format("is passed over: it has no {}", kSafetensors)
+                      : fmt::format("is passed over until {} is complete", kSafetensors));
+  }
+  // Half-written weights are no reason to take away what was there.
+  if (!has_config || !has_weights) Release(node);
+}
+
+void WatchedTree::Tell(Node& node) {
+  if (const Status status = CheckAdapterName(node.name); !status) {
+    return SayOnce(node,
+                   "is passed over: its path below the watched directory is no name for an "
+                   "adapter: letters, digits and . _ - / may stand in it, at most 256");
+  }
+  const auto [owner, is_free] = owners_.try_emplace(node.name, &node);
+  if (owner->second != &node) {
+    return SayOnce(node,
+                   fmt::format("is passed over: the name is that of {}", owner->second->path));
+  }
+  node.is_told = true;
+  node.told_state = node.state;
+  hooks_.found(node.name, node.path);
+}
+
+// It is no adapter any more; one of the same name below another watched directory may be.
+void WatchedTree::Release(Node& node) {
+  if (!std::exchange(node.is_told, false)) return;
+  node.told_state.clear();
+  owners_.erase(node.name);
+  hooks_.gone(node.name);
+  for (const auto& root : roots_) {
+    Node* other = root.get();
+    std::string_view rest = node.name;
+    while (other != nullptr && !rest.empty()) {
+      const std::string part(rest.substr(0, rest.find('/')));
+      rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+      const auto child = other->children.find(part);
+      other = child == other->children.end() ? nullptr : child->second.get();
+    }
+    if (other != nullptr && other != &node) Due(*other, 0);
+  }
+}
+
+// The directory, and the files elsewhere that links in it lead to.
+void WatchedTree::Follow(Node& node, const Listing& listing) {
+  std::vector<std::string> paths = {node.path};
+  for (const std::string& link : listing.links) paths.push_back(node.path + "/" + link);
+  const std::vector<int> before = std::exchange(node.watches, {});
+  for (const std::string& path : paths) {
+    const int watch = hooks_.follow(path);
+    if (watch < 0) continue;
+    node.watches.push_back(watch);
+    auto& followers = followers_[watch];
+    if (std::ranges::find(followers, &node) == followers.end()) followers.push_back(&node);
+  }
+  for (const int watch : before) {
+    if (std::ranges::find(node.watches, watch) != node.watches.end()) continue;
+    node.watches.push_back(watch);  // for Unfollow alone
+  }
+}
+
+void WatchedTree::Unfollow(Node& node) {
+  for (const int watch : std::exchange(node.watches, {})) {
+    const auto found = followers_.find(watch);
+    if (found == followers_.end()) continue;
+    std::erase(found->second, &node);
+    if (!found->second.empty()) continue;
+    followers_.erase(found);
+    hooks_.unfollow(watch);
+  }
+}
+
+void WatchedTree::SayOnce(Node& node, const std::string& line) {
+  if (node.said.size() >= kMaxSaid || !node.said.insert(line).second) return;
+  hooks_.say(fmt::format("{}: {}", formats::Quoted(node.path), line));
+}
+
+}  // namespace lorry::adapters
