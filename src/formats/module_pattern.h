@@ -1,8 +1,8 @@
 // Regular expressions of adapter configs, matched as Python's `re` would (PCRE2).
 // Owns: the compiled expression.
 // Thread: any after construction; a budget belongs to one thread.
-// Never: means something else than Python; what cannot be said in PCRE2 is refused by name. Never
-// runs without bound: all matches of one adapter share a budget of steps.
+// Never: means something else than Python, or runs without bound. What cannot be said in PCRE2 is
+// refused by name, and all expressions of one adapter share a budget.
 #pragma once
 
 #include <cstddef>

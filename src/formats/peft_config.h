@@ -1,7 +1,8 @@
 // adapter_config.json of a PEFT LoRA adapter. A key that changes the result and that Lorry does not
 // apply is refused by name unless it is neutral. A key that PEFT does not know either is dropped,
-// as PEFT does, with a warning unless it is null, false, {} or []: what the adapter does is then
-// what its tensors and the other keys say. Owns: nothing. Thread: any.
+// as PEFT does, with a warning unless it is null, false, {} or []: tensors and other keys decide.
+// Owns: nothing.
+// Thread: any.
 #pragma once
 
 #include <boost/json/object.hpp>

@@ -1,6 +1,8 @@
 // A regular expression of Python's `re` written in PCRE2's words, so that it means the same.
-// Owns: nothing. Thread: any. Pure. Never: passes on a construct whose meaning differs or is not
-// known to be the same: it is refused by name, as is what `re` itself refuses.
+// Owns: nothing.
+// Thread: any. Pure.
+// Never: passes on a construct whose meaning is another or not known to be the same. Such a one is
+// refused by name, as is what `re` itself refuses.
 #pragma once
 
 #include <map>
