@@ -18,6 +18,8 @@ class JsonValues {
   // at.
   bool Take(std::string_view text);
 
+  size_t max_count() const { return max_count_; }
+
   // Of a text that was one too many: the key of the outermost object under which the limit was
   // reached; empty when it is not a plain name.
   std::string_view last_field() const { return last_field_; }

@@ -52,8 +52,9 @@ void CheckToolCalls(FieldReader& fields, const std::string& name, JsonValues& va
     if (arguments == nullptr || !arguments->is_string()) continue;
     if (!values.Take(arguments->get_string())) {
       return fields.Fail(ErrorCode::kTooLarge, call_name + ".function.arguments",
-                         "The arguments of the tool calls have too many lists, objects and values "
-                         "in them.");
+                         fmt::format("The arguments of the tool calls have too many lists, objects "
+                                     "and values in them: the limit is {} together.",
+                                     values.max_count()));
     }
   }
 }
