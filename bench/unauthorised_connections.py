@@ -9,9 +9,11 @@ Needs a built lorry ($LORRY_BINARY, or build/release/lorry) and 4,200 file descr
 import argparse
 import http.client
 import json
+import os
 import pathlib
 import platform
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -55,6 +57,12 @@ class KeyHolder(threading.Thread):
         self.seconds.append(time.perf_counter() - begin)
 
 
+def processor() -> str:
+    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    found = re.search(r"model name\s*: (.*)", text)
+    return found[1] if found else platform.machine()
+
+
 def measure(name: str, contents: list[bytes], number: int, seconds: float) -> bool:
     with RunningServer("--api-key", "key", "--admin-key", "admin", "--admin-port", "0", "--adapter-cache", "none",
                        "--no-access-log", "--max-connections", str(number)) as server:
@@ -94,7 +102,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=15, help="of each kind")
     options = parser.parse_args()
     allow_descriptors(2 * options.connections + 1024)
-    print(f"{platform.node()}, {platform.processor() or platform.machine()}, Linux {platform.release()}, {binary()}")
+    version = subprocess.run([binary(), "version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    print(f"{version}\n{platform.node()}: {processor()}, {os.cpu_count()} cores, Linux {platform.release()}\n")
     print(f"{options.connections} connections without a key, {options.seconds:g} s each; 256 more at the admin listener\n")
     print(f"{'what each sends':<46} {'MiB over':>7}{'open':>8} {'opened':>8} {'asked':>7} {'failed':>6} {'median':>8} {'max':>8}")
     print(f"{'':<46} {'idle':>7} {'at end':>7} {'':>8} {'with the keys':>14} {'ms':>8} {'ms':>8}")

@@ -49,13 +49,33 @@ TEST(HttpAdmissionTest, TheAnswerOutlivesTheBodyThatIsStillSent) {
 TEST(HttpAdmissionTest, ARefusalWithoutABodyKeepsTheConnection) {
   TestServer test({}, JudgeByKey);
   RawClient client(test.port());
-  client.Send("GET /secret HTTP/1.1\r\nHost: x\r\n\r\n" + std::string(kHello));
+  client.Send("GET /secret HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_THAT(client.ReadUntil("no key"), StartsWith("HTTP/1.1 401 "));
+  client.Send(kHello);
   EXPECT_THAT(client.ReadUntil("hello"), EndsWith("\r\n\r\nhello"));
   client.Send("HEAD /secret HTTP/1.1\r\nHost: x\r\n\r\n");
   const std::string head = client.ReadUntil("\r\n\r\n");
   EXPECT_THAT(head, HasSubstr("Content-Length: 6\r\n"));
   client.Send(kHello);
   EXPECT_THAT(client.ReadUntil("hello"), StartsWith("HTTP/1.1 200 ")) << "no body of the HEAD";
+}
+
+TEST(HttpAdmissionTest, NewcomersDoNotPipeline) {
+  TestServer test({}, JudgeByKey);
+  RawClient client(test.port());
+  std::string requests;
+  for (int i = 0; i < 10; ++i) requests += kHello;
+  client.Send(requests);
+  client.ReadAll();
+  EXPECT_TRUE(client.closed_by_server());
+  EXPECT_EQ(test.num_requests, 1);
+  RawClient known(test.port());
+  known.Send(Post("/echo", "X-Key: good\r\nContent-Length: 1\r\n", "a") + requests);
+  std::string answers = known.ReadUntil("hello");
+  while (test.num_requests < 12 && !known.closed_by_server()) {
+    answers += known.ReadUntil("hello", 1000ms);
+  }
+  EXPECT_EQ(test.num_requests, 12);
 }
 
 TEST(HttpAdmissionTest, Expect100ContinueIsForWhoIsLetIn) {

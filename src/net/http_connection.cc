@@ -447,7 +447,8 @@ void HttpConnection::OnResponseSent() {
     std::lock_guard lock(mutex_);
     close = close_after_;
   }
-  if (close) return Linger();
+  // A newcomer's requests come one at a time, or a thousand answers would cost it one packet.
+  if (close || (!is_admitted_ && input_.size() > 0)) return Linger();
   state_ = State::kIdle;
   SetReadDeadline(context_->options.idle_timeout);
   ParseInput();

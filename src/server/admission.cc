@@ -41,7 +41,8 @@ Refusal NoRoute(const RouteMatch& match, const net::HttpRequest& head) {
 
 Status CheckEncoding(const net::HttpHeaders& headers) {
   for (const auto& [name, value] : headers) {
-    if (Lower(name) != "content-encoding") continue;
+    constexpr std::string_view kName = "content-encoding";
+    if (name.size() != kName.size() || Lower(name) != kName) continue;
     const std::string encoding = Lower(value);
     if (encoding.empty() || encoding == "identity") continue;
     return Fail(ErrorCode::kUnsupported,

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from commands import Commands
 from running_server import RunningServer
 from unauthorised_flood import BODY, KINDS, Flood, allow_descriptors, resident_bytes
 
@@ -80,6 +81,9 @@ def test_small_flood_of_all_kinds(guarded):
             flood.run(0.25, look)
         begin = time.monotonic()
         assert guarded.request("POST", "/tokenize", {"prompt": "abc"}, KEY)[0] == 200
+        listed = exchange(admin_port(guarded), b"GET /v1/adapters HTTP/1.1\r\nHost: x\r\nX-Api-Key: admin\r\n"
+                                               b"Connection: close\r\n\r\n")
+        assert listed.startswith(b"HTTP/1.1 200 "), listed[:200]
         slowest = max(slowest, time.monotonic() - begin)
         count += 1
     for flood in floods:
@@ -114,7 +118,8 @@ def test_empty_is_not_open(flags, message):
         RunningServer(*flags)
 
 
-def test_who_reads_metrics():
+def test_who_reads_metrics(tmp_path):
+    lorry = Commands(tmp_path)
     with RunningServer("--metrics", "nameless", "--admin-key", "admin") as server:
         body = {"model": "sql", "prompt": "x", "max_tokens": 1}
         assert server.request("POST", "/v1/completions", body)[0] == 200
@@ -125,9 +130,13 @@ def test_who_reads_metrics():
         assert server.metric("lorry:adapter_generation_tokens_total") >= 1
         _, _, named = server.request("GET", "/metrics", headers={"Authorization": "Bearer admin"})
         assert 'adapter="sql"' in named
+        assert "sql" not in lorry.do("top", server.url, "--once", "--interval", "100ms")
+        assert "sql" in lorry.do("top", server.url, "--once", "--interval", "100ms", "--admin-key", "admin")
     with RunningServer("--metrics", "key", "--api-key", "key") as server:
         assert server.request("GET", "/metrics")[0] == 401
         assert server.request("GET", "/metrics", headers=KEY)[0] == 200
+        assert "requests/s" in lorry.do("top", server.url, "--once", "--interval", "100ms", "--api-key", "key")
+        assert lorry.run("top", server.url, "--once")[0] == 1
     with RunningServer("--metrics", "admin", "--admin-port", "0") as server:
         assert server.request("GET", "/metrics")[0] == 404
         server.port = admin_port(server)
