@@ -327,6 +327,8 @@ class DisturbedFiles:
     def check_recovery(self, server):
         """What is whole again answers again; of the DoRA ones only a server of the restored base could."""
         names = [name for name in self.names if not name.startswith("dora")]
+        for path in self.cache_dir.glob("*.json"):  # what names are written down in
+            clear(path)
         for name in names:
             self.restore(name)
             if not name.startswith("watched"):
