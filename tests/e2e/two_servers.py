@@ -106,7 +106,9 @@ class Client(threading.Thread):
 
 def check(cache: str, clients: list[Client]) -> list[str]:
     with serve(cache) as server:
-        found = {a["name"]: (a["source"], a["pinned"]) for a in call(server, "GET", "/v1/adapters")[1]["data"]}
+        page = call(server, "GET", "/v1/adapters?limit=1000")[1]
+        assert page["next"] is None, "more names than a page has"
+        found = {adapter["name"]: (adapter["source"], adapter["pinned"]) for adapter in page["data"]}
     wrong = [problem for client in clients for problem in client.wrong]
     expected = {}
     for client in clients:
