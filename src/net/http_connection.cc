@@ -416,8 +416,9 @@ void HttpConnection::Send() {
     if (!complete) break;
     response_begun_ = false;
     // A large answer's memory is not the connection's to keep.
-    if (sending_.capacity() > 2 * kSmallReadBytes) sending_ = {};
-    if (queue_.capacity() > 2 * kSmallReadBytes) queue_ = {};
+    // (A swap, since an assignment from an empty string keeps it.)
+    if (sending_.capacity() > 2 * kSmallReadBytes) std::string().swap(sending_);
+    if (queue_.capacity() > 2 * kSmallReadBytes) std::string().swap(queue_);
     break;
   }
   write_by_ = TimePoint::max();
