@@ -219,7 +219,9 @@ class Catalogue final : public AdapterService {
   void WriteDown(const std::string& name);
   RegistryChange TakeUnsaved();
   void GiveBackUnsaved(const RegistryChange& change);
-  Result<bool> Save(const RegistryChange& change, bool with_pruning) const;
+  // `pruned_but`: sources that nobody uses leave the file, but for these; nullopt: none leaves.
+  Result<bool> Save(const RegistryChange& change,
+                    const std::optional<std::set<std::string>>& pruned_but) const;
   void SaveRegistry();
   void OnSaved(const Result<bool>& was_there);
   void SaveAtTheEnd();

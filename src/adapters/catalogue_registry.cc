@@ -13,9 +13,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Sources that nobody names and whose image is gone are of no use to anyone.
-void Prune(RegistryContent& content, const DiskCache& cache) {
-  std::set<std::string> named;
+// Sources that nobody names and whose image is gone are of no use to anyone. `named`: by names of
+// this server, whose images may be on their way to the disk.
+void Prune(RegistryContent& content, const DiskCache& cache, std::set<std::string> named) {
   for (const RegisteredAdapter& adapter : content.adapters) {
     if (const auto uri = ParseSourceUri(adapter.source)) named.insert(SourceKey(*uri));
   }
@@ -102,21 +102,27 @@ void Catalogue::GiveBackUnsaved(const RegistryChange& change) {
   for (const auto& [key, source] : change.sources) unsaved_sources_.insert(key);
 }
 
-Result<bool> Catalogue::Save(const RegistryChange& change, bool with_pruning) const {
+Result<bool> Catalogue::Save(const RegistryChange& change,
+                             const std::optional<std::set<std::string>>& pruned_but) const {
   if (change.empty()) return true;
   return registry_file_.Change([&](RegistryContent& content) {
     change.ApplyTo(content);
-    if (with_pruning) Prune(content, cache_);
+    if (pruned_but) Prune(content, cache_, *pruned_but);
   });
 }
 
 void Catalogue::SaveRegistry() {
   constexpr uint64_t kPruneEvery = 64;  // it looks at the disk once for each source
+  std::optional<std::set<std::string>> pruned_but;
+  if (num_saves_++ % kPruneEvery == 0) {
+    pruned_but.emplace();
+    for (const auto& [name, entry] : entries_) pruned_but->insert(SourceKey(entry.uri));
+  }
   saving_ = std::make_shared<const RegistryChange>(TakeUnsaved());
   saving_answers_.swap(unsaved_answers_);
   registrar_.Add(
-      [this, change = saving_, with_pruning = num_saves_++ % kPruneEvery == 0] {
-        Post([this, was_there = Save(*change, with_pruning)] { OnSaved(was_there); });
+      [this, change = saving_, pruned_but = std::move(pruned_but)] {
+        Post([this, was_there = Save(*change, pruned_but)] { OnSaved(was_there); });
       },
       true);
 }
@@ -144,7 +150,7 @@ void Catalogue::SaveAtTheEnd() {
   }
   std::ranges::move(unsaved_answers_, std::back_inserter(saving_answers_));
   saving_ = std::make_shared<const RegistryChange>(TakeUnsaved());
-  OnSaved(Save(*saving_, false));
+  OnSaved(Save(*saving_, std::nullopt));
 }
 
 }  // namespace lorry::adapters

@@ -11,10 +11,10 @@
 #include <optional>
 
 #include "base/log.h"
+#include "formats/file_bytes.h"
 #include "formats/file_descriptor.h"
 #include "formats/file_lock.h"
 #include "formats/json.h"
-#include "formats/file_bytes.h"
 #include "formats/output_file.h"
 
 namespace lorry::adapters {

@@ -53,7 +53,8 @@ std::string_view SkipSpace(std::string_view text) {
 
 std::string LfsKind(std::string_view pointer) {
   const size_t at = pointer.find(kLfsSize);
-  std::string_view digits = at == std::string_view::npos ? "" : pointer.substr(at + kLfsSize.size());
+  std::string_view digits =
+      at == std::string_view::npos ? "" : pointer.substr(at + kLfsSize.size());
   digits = digits.substr(0, std::min(digits.find_first_not_of("0123456789"), digits.size()));
   return fmt::format("is a Git LFS pointer{}, the file itself was not fetched; `git lfs pull` does",
                      digits.empty() || digits.size() > 20

@@ -139,7 +139,9 @@ Result<std::string> ReadHeaderText(const OpenedFile& file, const std::string& pa
     return Fail(ErrorCode::kDataLoss, fmt::format("{}: was shortened while it was read", path));
   }
   if (header_bytes > max_bytes) {
-    return NoHeader(ErrorCode::kTooLarge, file, path,
+    // One that the file itself cannot hold is no large header but a broken file.
+    const bool fits = header_bytes <= file_bytes - kLengthBytes;
+    return NoHeader(fits ? ErrorCode::kTooLarge : ErrorCode::kDataLoss, file, path,
                     fmt::format("a header of {} bytes, the limit is {}", header_bytes, max_bytes));
   }
   if (header_bytes > file_bytes - kLengthBytes) {

@@ -177,4 +177,4 @@ def test_texts_come_back_from_the_disk_cache(files, server):
     assert eventually(lambda: len(images(files)) == len(NAMES))
     with serve(files) as again:
         check_chat(again)
-        assert not any("checked and packed" in line for line in again.log)
+        assert not any("checked and packed" in line for line in again.log), "".join(again.log)

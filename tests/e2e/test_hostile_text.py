@@ -84,7 +84,7 @@ def test_growth_is_a_422_that_names_the_limit(server, name, limit):
     assert status == 422, answer
     assert limit in answer["error"]["message"]
     assert tokenize(server, "own", "hello")[0] == 200
-    assert server.metric("lorry:text_worker_ends_total", reason="memory") == (name == "grows")
+    assert (server.metric("lorry:text_worker_ends_total", reason="memory") > 0) == (name == "grows")
 
 
 def test_a_slow_split_keeps_nobody(server):

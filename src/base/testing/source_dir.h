@@ -1,6 +1,6 @@
-// Where the project's sources lie on the machine that built the tests. Only one file is compiled with that path, so
-// that a compiler cache serves every other one to a checkout elsewhere.
-// Thread: any.
+// Where the project's sources lie on the machine that built the tests. Only one file is compiled
+// with that path, so that a compiler cache serves every other one to a checkout elsewhere. Thread:
+// any.
 #pragma once
 
 #include <string>
