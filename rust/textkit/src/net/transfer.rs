@@ -255,7 +255,11 @@ async fn attempt(
         if let Some(file_bytes) = unseen {
             if sink.has_header(file_bytes).map_err(local)? {
                 unseen = None;
-                share.meter.look(remote, incomplete, file_bytes)?;
+                if let Err(failure) = share.meter.look(remote, incomplete, file_bytes) {
+                    // These bytes may have come wrong: nothing may go on from them.
+                    sink.restart().map_err(local)?;
+                    return Err(failure);
+                }
             }
         }
     }
