@@ -235,6 +235,7 @@ class Catalogue final : public AdapterService {
   void DropContentIfUnnamed(const AdapterId& id);
   void SyncPin(const AdapterId& id);
   static std::string CandidateKeyOf(const std::string& name);
+  void DropCandidate(const std::string& name);
   void MoveOnceRead(const Target& target, Candidacy candidacy, LoadOrder order);
   void MoveTo(Entry& entry, const Entry& target);
   void MoveToCandidate(Entries::iterator candidate, Load load);

@@ -142,6 +142,7 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
           {.uri = uri, .token = std::move(registration.token), .id = {}, .revision = {}},
           std::move(candidacy), std::move(order));
     }
+    DropCandidate(registration.name);
     entry.is_pinned |= registration.is_pinned;
     WriteDown(registration.name);
     return StartLoad(entry, std::move(order));
@@ -149,7 +150,7 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
   // One that is being read for the first time is known to nobody yet: the later call goes on.
   if (found != entries_.end()) {
     CancelLoad(found->second, &order.done);
-    entries_.erase(found);
+    EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});
   }
   Entry& entry = AddEntry(registration.name, uri);
   entry.token = std::move(registration.token);
@@ -203,6 +204,7 @@ void Catalogue::DoUpdate(const std::string& name, const AdapterUpdate& update,
           {.name = name, .is_pinned = update.is_pinned},
           {.asks_source = update.reload || target.is_stale, .done = {std::move(done)}});
     }
+    DropCandidate(name);
     if (&target != &entry) MoveTo(entry, target);
   }
   if (update.is_pinned) {

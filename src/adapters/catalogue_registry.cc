@@ -85,8 +85,9 @@ RegistryChange Catalogue::TakeUnsaved() {
   RegistryChange change;
   for (const std::string& name : std::exchange(unsaved_names_, {})) {
     const auto found = entries_.find(name);
-    // The configuration's goes first while it is there; what was registered stays written down.
-    if (found != entries_.end() && found->second.is_static) continue;
+    // The configuration's, or a directory's, goes first while it is there; what was registered, by
+    // another server too, stays written down.
+    if (found != entries_.end() && (found->second.is_static || found->second.is_watched)) continue;
     change.adapters[name] = RegisteredNow(name);
   }
   for (const std::string& key : std::exchange(unsaved_sources_, {})) {

@@ -35,6 +35,15 @@ void Catalogue::MoveOnceRead(const Target& target, Candidacy candidacy, LoadOrde
   StartLoad(candidate, std::move(order));
 }
 
+// The later call goes on, and the name does not move once more when an earlier one's content has
+// been read.
+void Catalogue::DropCandidate(const std::string& name) {
+  const auto found = entries_.find(CandidateKeyOf(name));
+  if (found == entries_.end()) return;
+  EraseEntry(found, {ErrorCode::kConflict,
+                     fmt::format("A later call has moved the adapter `{}`.", name), "name"});
+}
+
 // The name stands for what `target` stands for, from the next request on.
 void Catalogue::MoveTo(Entry& entry, const Entry& target) {
   std::vector<StatusCallback> listeners;

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <boost/json.hpp>
 #include <cerrno>
 #include <charconv>
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "formats/file_bytes.h"
 #include "formats/file_descriptor.h"
@@ -134,7 +136,19 @@ Result<RegistryContent> RegistryFile::ReadOrPutAside(bool& was_there) const {
 
 Result<bool> RegistryFile::Change(const std::function<void(RegistryContent&)>& change) const {
   if (path_.empty()) return true;
-  ASSIGN_OR_RETURN(const formats::FileLock lock, formats::FileLock::Acquire(path_ + ".lock"));
+  // Whoever holds it for long has been stopped, or its disk has: callers are waiting for their
+  // answers.
+  constexpr Micros kMaxWaitUs = 10'000'000;
+  const Micros give_up_us = Clock::Steady().NowUs() + kMaxWaitUs;
+  std::atomic<bool> is_late = false;
+  const auto look = [&] { is_late = Clock::Steady().NowUs() > give_up_us; };
+  const auto lock = formats::FileLock::Acquire(path_ + ".lock", &is_late, look);
+  if (!lock && is_late) {
+    return Fail(ErrorCode::kUnavailable,
+                fmt::format("{}: another process has held its lock for over {} s", path_,
+                            kMaxWaitUs / 1'000'000));
+  }
+  if (!lock) return tl::unexpected(lock.error());
   bool was_there = false;
   ASSIGN_OR_RETURN(RegistryContent content, ReadOrPutAside(was_there));
   change(content);

@@ -48,15 +48,17 @@ std::string Url(const std::string& host, int port) {
 // Each connection is a file descriptor, and so is much else; the usual limit of 1,024 is a limit of
 // select(2), which is not used here.
 void AllowFileDescriptors(int max_connections) {
-  constexpr rlim_t kOthers = 1024;
+  constexpr rlim_t kOthers = 2560;  // the admin listener's connections, files, text workers
   const rlim_t wanted = 2 * static_cast<rlim_t>(max_connections) + kOthers;
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
   limit.rlim_cur = std::min(wanted, limit.rlim_max);
   setrlimit(RLIMIT_NOFILE, &limit);
-  if (limit.rlim_cur < static_cast<rlim_t>(max_connections)) {
-    log::Warning("the system allows {} file descriptors, fewer than --max-connections {}",
-                 limit.rlim_cur, max_connections);
+  if (limit.rlim_cur < wanted) {
+    log::Warning(
+        "the system allows {} file descriptors, fewer than the {} that --max-connections {} may "
+        "need",
+        limit.rlim_cur, wanted, max_connections);
   }
 }
 

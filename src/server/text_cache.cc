@@ -26,7 +26,7 @@ Result<TextCache::Text> TextCache::Find(std::span<const AdapterTerm> adapters) {
 std::shared_ptr<const TextCache::Entry> TextCache::FindEntry(const AdapterText& text) {
   const auto entries = entries_.Get();
   const auto found = entries->find(text.id);
-  if (found != entries->end()) {
+  if (found != entries->end() && !found->second->is_due()) {
     found->second->last_use = ++num_uses_;
     return found->second;
   }
@@ -46,7 +46,8 @@ std::shared_ptr<const TextCache::Entry> TextCache::Insert(const AdapterId& id,
   while (true) {
     auto after = std::make_shared<Entries>(*before);
     const auto [place, is_new] = after->try_emplace(id, entry);
-    if (!is_new) return place->second;
+    if (!is_new && !place->second->is_due()) return place->second;
+    place->second = entry;
     Trim(id, *after);
     if (entries_.ReplaceIf(before, std::move(after))) return entry;
   }

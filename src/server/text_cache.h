@@ -9,6 +9,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/shared_value.h"
@@ -30,14 +31,20 @@ class TextCache {
   const Text& base() const { return base_; }
 
   // Of a lone adapter that has a text of its own that; else the base's, for sums of adapters too.
-  // kUnfit: it cannot be used, which is remembered as well.
+  // kUnfit: it cannot be used, which is remembered for a minute.
   Result<Text> Find(std::span<const AdapterTerm> adapters);
 
  private:
   struct Entry {
     Entry(Result<Text> parsed, size_t bytes) : text(std::move(parsed)), num_bytes(bytes) {}
+    // What cannot be used is tried again after a while: its process may have been ended from
+    // outside.
+    bool is_due() const { return !text && Clock::Steady().NowUs() > made_us + kRetryUs; }
+
+    static constexpr Micros kRetryUs = 60'000'000;
     const Result<Text> text;
     const size_t num_bytes;
+    const Micros made_us = Clock::Steady().NowUs();
     mutable std::atomic<uint64_t> last_use = 0;
   };
   // Replaced as a whole: texts come seldom and are asked for all the time.

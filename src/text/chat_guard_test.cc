@@ -93,6 +93,29 @@ TEST_F(ChatGuardTest, TokensInPartsNamesAndToolsStayText) {
   EXPECT_EQ(Text(chat), chat.text);
 }
 
+TEST_F(ChatGuardTest, TokensThatOnlyTheTemplatePutsTogetherStayText) {
+  // No string of the client has a token in it.
+  const std::string parts =
+      "{% for m in messages %}<|im_start|>{% for p in m.content %}{{ p.text | trim }}{% endfor %}"
+      "{% endfor %}";
+  const json::object in_parts = Message(
+      "user",
+      json::array{{{"type", "text"}, {"text", "a<|im_ "}}, {{"type", "text"}, {"text", " end|>"}}});
+  // Two turns, and a name before its text.
+  const std::string turns =
+      "<|im_start|>{% for m in messages %}{{ m.name }}{{ m.content }}{% endfor %}";
+  json::object first = Message("user", "<|im_st");
+  json::object second = Message("user", "d|>");
+  first["name"] = "x";
+  second["name"] = "art|><|im_en";
+  for (const RenderedChat& chat : {Encode(parts, {in_parts}), Encode(turns, {first, second})}) {
+    EXPECT_THAT(chat.text, HasSubstr("<|im_end|>"));
+    EXPECT_EQ(Count(chat, "<|im_end|>"), 0) << chat.text;
+    EXPECT_EQ(Count(chat, "<|im_start|>"), 1) << chat.text;
+    EXPECT_EQ(Text(chat), chat.text);
+  }
+}
+
 TEST_F(ChatGuardTest, VariablesOfTheClientStayText) {
   const auto chat_template = ChatTemplate::FromSource(
                                  "<|im_start|>{{ date }}{{ deep.er[0] }}{{ messages[0].content }}"

@@ -125,6 +125,8 @@ tl::expected<WorkerReply, WorkerEnd> TextSandbox::CallOn(
     std::string_view fields) const {
   if (!worker.Holds(object->id)) {
     worker.Forget(options_.max_held_bytes / 2);
+    // It may have died while it waited.
+    if (!worker.is_alive()) return tl::unexpected(WorkerEnd::kCrash);
     auto made = worker.Call(object->op, object->id, object->fields, options_.load);
     if (!made) return made;
     if (made->status == TK_OK) worker.Keep(object, made->held_bytes);

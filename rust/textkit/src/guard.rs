@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Rendered {
     pub text: String,
     /// Byte positions in `text`, ascending, of typed characters that a special token may begin with;
-    /// None: the client typed no special token.
+    /// None: the client typed nothing that a special token begins with.
     pub typed: Option<Vec<u32>>,
 }
 
@@ -33,7 +33,8 @@ impl Rendered {
 pub fn render(template: &Template, guard: &Guard, chat: &Chat) -> Result<Rendered> {
     let text = template.render(chat)?;
     let typed = guard.client_text(chat);
-    if !guard.special.is_match(&typed) {
+    // The template may join two strings into a token that neither of them is.
+    if !typed.contains(|c| guard.first_chars.contains(&c)) {
         return Ok(Rendered { text, typed: None });
     }
     let Some(twins) = Twins::new(&guard.first_chars, &[&text, &typed]) else {
