@@ -1,7 +1,9 @@
 // Where the tokens of a text stand in it, in characters: `text_offset` of OpenAI's log
 // probabilities. A token that begins within a character stands behind it; one that the text does
-// not show stands where the next does. Owns: nothing. Thread: any. Never: looks at a text twice for
-// a token that it does not find.
+// not show stands where the next does.
+// Owns: nothing.
+// Thread: any.
+// Never: looks far ahead for a token that the text does not show.
 #pragma once
 
 #include <cstdint>

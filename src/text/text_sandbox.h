@@ -60,7 +60,7 @@ class TextSandbox final : public TextBackend, public std::enable_shared_from_thi
 
   const SandboxStats& stats() const { return stats_; }
 
-  // For the objects that it made. `what` names the object in errors.
+  // For the objects that it made.
   Result<WorkerReply> Call(const std::shared_ptr<const WorkerObject>& object, WorkerOp op,
                            std::string_view fields);
   // Objects have gone: workers that wait give up what they held of them.
