@@ -81,7 +81,7 @@ std::string_view PartLabel(Part part) {
 // Of outlines: whether they may be the same.
 bool SameContent(const TensorView& a, const TensorView& b) {
   return a.dtype == b.dtype && a.shape == b.shape && a.bytes.size() == b.bytes.size() &&
-         std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0;
+         (a.bytes.empty() || std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0);
 }
 
 // b == aᵀ; of outlines: whether it may be

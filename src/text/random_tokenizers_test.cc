@@ -8,6 +8,7 @@
 #include <string>
 
 #include "text/testing/random_tokenizer.h"
+#include "text/testing/sanitized.h"
 #include "text/text_sandbox.h"
 #include "text/tokenizer.h"
 
@@ -18,7 +19,8 @@ constexpr int kNumTexts = 20;
 
 TEST(RandomTokenizersTest, EveryCallIsWithinItsBudget) {
   const char* number = std::getenv("LORRY_RANDOM_TOKENIZERS");
-  const int num_tokenizers = number == nullptr ? 120 : std::atoi(number);
+  const int usual = kSanitized ? 20 : 120;
+  const int num_tokenizers = number == nullptr ? usual : std::atoi(number);
   SandboxOptions options;
   options.pause_us = 0;           // each text is to be tried
   options.call.cpu_us = 300'000;  // much is to be tried
