@@ -31,7 +31,10 @@ void ReadPart(FieldReader& fields, const std::string& name, json::value& value) 
     return fields.Wrong(fmt::format("{}.{}", name, text_name), "a string",
                         text == nullptr ? json::value() : *text);
   }
-  if (is_refusal) part["text"] = *text;
+  if (is_refusal) {
+    json::value copy = *text;  // since a new key moves what `text` points to
+    part["text"] = std::move(copy);
+  }
   part["type"] = "text";
 }
 
