@@ -65,7 +65,7 @@ def processor() -> str:
 
 def measure(name: str, contents: list[bytes], number: int, seconds: float) -> bool:
     with RunningServer("--api-key", "key", "--admin-key", "admin", "--admin-port", "0", "--adapter-cache", "none",
-                       "--no-access-log", "--max-connections", str(number)) as server:
+                       "--no-access-log", "--max-connections", str(number), "--adapter-ready-bytes", "0") as server:
         found = re.search(r"adapters are managed on \S+ port (\d+)", "".join(server.log))
         time.sleep(0.5)
         idle = resident_bytes(server.process.pid)

@@ -63,6 +63,7 @@ class Flood:
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)  # else loopback buffers MiBs in the kernel
         connection.connect_ex(("127.0.0.1", self.port))
         content = memoryview(self.contents[self.num_opened % len(self.contents)])
         self.num_opened += 1
