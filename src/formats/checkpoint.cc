@@ -129,13 +129,21 @@ Result<TensorEntry> Checkpoint::Get(std::string_view name) const {
   return *entry->tensor;
 }
 
+std::optional<std::string> Checkpoint::WeightProblem(std::string_view name,
+                                                     const std::vector<int64_t>& shape) const {
+  const Entry* entry = Find(name);
+  if (entry == nullptr) return fmt::format("tensor {} is missing", Quoted(name));
+  const TensorEntry& tensor = *entry->tensor;
+  if (IsFloatWeight(tensor.dtype) && tensor.shape == shape) return std::nullopt;
+  return fmt::format("tensor {} is {}, config.json needs F64, F32, BF16 or F16 [{}]", Quoted(name),
+                     tensor.Describe(), fmt::join(shape, ", "));
+}
+
 Result<TensorEntry> Checkpoint::GetWeight(std::string_view name,
                                           const std::vector<int64_t>& shape) const {
   ASSIGN_OR_RETURN(TensorEntry tensor, Get(name));
-  if (!IsFloatWeight(tensor.dtype) || tensor.shape != shape) {
-    return Fail(ErrorCode::kUnfit,
-                fmt::format("{}: tensor {} is {}, config.json needs F64, F32, BF16 or F16 [{}]",
-                            model_dir_, Quoted(name), tensor.Describe(), fmt::join(shape, ", ")));
+  if (const auto problem = WeightProblem(name, shape)) {
+    return Fail(ErrorCode::kUnfit, fmt::format("{}: {}", model_dir_, *problem));
   }
   return tensor;
 }

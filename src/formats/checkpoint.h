@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -24,7 +25,11 @@ class Checkpoint {
   bool Has(std::string_view name) const { return Find(name) != nullptr; }
   // An error that names the directory and the tensor if it is absent.
   Result<TensorEntry> Get(std::string_view name) const;
-  // The same, and its shape must be `shape` and its type a float weight.
+  // What keeps a tensor from being a float weight of this shape: it is missing, misshapen or of
+  // another type. nullopt: nothing.
+  std::optional<std::string> WeightProblem(std::string_view name,
+                                           const std::vector<int64_t>& shape) const;
+  // The tensor, which has no such problem.
   Result<TensorEntry> GetWeight(std::string_view name, const std::vector<int64_t>& shape) const;
   // Elements [first, first + count) of a tensor of this checkpoint, read into `buffer`, as a
   // vector. kDataLoss if its file was written to since it was opened.

@@ -1,21 +1,18 @@
 #include "model/check_weights.h"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <unordered_set>
 
 #include "formats/json.h"
+#include "model/weight_table.h"
 
 namespace lorry::model {
 namespace {
 
-using formats::Projection;
 using formats::Quoted;
 using formats::TensorEntry;
-
-constexpr char kEmbedding[] = "model.embed_tokens.weight";
-constexpr char kHead[] = "lm_head.weight";
 
 class Check {
  public:
@@ -23,42 +20,22 @@ class Check {
       : checkpoint_(checkpoint), spec_(spec) {}
 
   Result<std::vector<std::string>> Run() {
-    Need(kEmbedding, {spec_.vocab_size, spec_.hidden});
-    if (!spec_.tied_embeddings || checkpoint_.Has(kHead)) {
-      Need(kHead, {spec_.vocab_size, spec_.hidden});
-    }
-    Need("model.norm.weight", {spec_.hidden});
-    for (int layer = 0; layer < spec_.num_layers; ++layer) NeedLayer(layer);
+    for (const WeightTensor& tensor : WeightTable(spec_)) Need(tensor);
     RefuseLeftovers();
-    if (spec_.tied_embeddings && checkpoint_.Has(kHead) && problems_.empty()) {
+    if (!tied_head_.empty() && problems_.empty()) {
       RETURN_IF_ERROR(CompareTied());
     }
     return std::move(problems_);
   }
 
  private:
-  void NeedLayer(int layer) {
-    const std::string prefix = fmt::format("model.layers.{}.", layer);
-    Need(prefix + "input_layernorm.weight", {spec_.hidden});
-    Need(prefix + "post_attention_layernorm.weight", {spec_.hidden});
-    for (int p = 0; p < formats::kNumProjections; ++p) {
-      const auto projection = static_cast<Projection>(p);
-      const std::string name = formats::ProjectionModuleName(layer, projection);
-      Need(name + ".weight", {spec_.OutFeatures(projection), spec_.InFeatures(projection)});
-      if (spec_.HasBias(projection)) Need(name + ".bias", {spec_.OutFeatures(projection)});
-    }
-  }
-
-  void Need(const std::string& name, const std::vector<int64_t>& shape) {
-    needed_.insert(name);
-    const auto tensor = checkpoint_.Get(name);
-    if (!tensor) {
-      problems_.push_back(fmt::format("tensor {} is missing", Quoted(name)));
-    } else if (!formats::IsFloatWeight(tensor->dtype) || tensor->shape != shape) {
-      problems_.push_back(
-          fmt::format("tensor {} is {}, config.json needs F64, F32, BF16 or F16 [{}]", Quoted(name),
-                      tensor->Describe(), fmt::join(shape, ", ")));
-    }
+  void Need(const WeightTensor& tensor) {
+    if (tensor.is_optional && !checkpoint_.Has(tensor.name)) return;
+    needed_.insert(tensor.name);
+    if (tensor.role == WeightRole::kEmbedding) embedding_ = tensor.name;
+    if (tensor.is_optional) tied_head_ = tensor.name;
+    auto problem = checkpoint_.WeightProblem(tensor.name, tensor.shape);
+    if (problem) problems_.push_back(std::move(*problem));
   }
 
   // A tensor that transformers would use and we would not must not pass in silence.
@@ -74,8 +51,8 @@ class Check {
 
   // transformers 4 takes the embedding for both, 5 the two as they are.
   Status CompareTied() {
-    ASSIGN_OR_RETURN(const TensorEntry embedding, checkpoint_.Get(kEmbedding));
-    ASSIGN_OR_RETURN(const TensorEntry head, checkpoint_.Get(kHead));
+    ASSIGN_OR_RETURN(const TensorEntry embedding, checkpoint_.Get(embedding_));
+    ASSIGN_OR_RETURN(const TensorEntry head, checkpoint_.Get(tied_head_));
     constexpr int64_t kBlockElements = 1 << 20;
     std::vector<std::byte> a, b;
     bool same = embedding.dtype == head.dtype;
@@ -89,7 +66,7 @@ class Check {
       problems_.push_back(
           fmt::format("tensor {} is not the same as {}, but config.json ties them "
                       "(tie_word_embeddings): leave the tensor out, or set the flag to false",
-                      Quoted(kHead), Quoted(kEmbedding)));
+                      Quoted(tied_head_), Quoted(embedding_)));
     }
     return {};
   }
@@ -97,6 +74,8 @@ class Check {
   const formats::Checkpoint& checkpoint_;
   const ModelSpec& spec_;
   std::unordered_set<std::string> needed_;
+  std::string embedding_;
+  std::string tied_head_;  // "": the checkpoint has none
   std::vector<std::string> problems_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "device/arena.h"
+#include "model/weight_table.h"
 
 namespace lorry::model {
 namespace {
@@ -70,43 +71,41 @@ class Loader {
         buffers_(stream.num_threads()) {}
 
   Status LoadAll(Weights& weights) {
-    RETURN_IF_ERROR(Matrix("model.embed_tokens.weight", spec_.vocab_size, spec_.hidden,
-                           weights.embedding, {LinearGroup::kQkv, 0, 1}));
-    if (!spec_.tied_embeddings) {
-      RETURN_IF_ERROR(Matrix("lm_head.weight", spec_.vocab_size, spec_.hidden, weights.head,
-                             {LinearGroup::kQkv, 0, 1}));
-    }
-    RETURN_IF_ERROR(Vector("model.norm.weight", spec_.hidden, weights.final_norm));
-    for (int layer = 0; layer < spec_.num_layers; ++layer) {
-      RETURN_IF_ERROR(Layer(layer, weights.layers[layer]));
+    for (const WeightTensor& tensor : WeightTable(spec_)) {
+      if (!tensor.is_optional) RETURN_IF_ERROR(Load(tensor, weights));
     }
     return {};
   }
 
  private:
-  Status Layer(int layer_idx, LayerWeights& layer) {
-    const std::string prefix = fmt::format("model.layers.{}.", layer_idx);
-    RETURN_IF_ERROR(Vector(prefix + "input_layernorm.weight", spec_.hidden, layer.attention_norm));
-    RETURN_IF_ERROR(
-        Vector(prefix + "post_attention_layernorm.weight", spec_.hidden, layer.mlp_norm));
-    for (int p = 0; p < formats::kNumProjections; ++p) {
-      const auto projection = static_cast<Projection>(p);
-      const std::string name = formats::ProjectionModuleName(layer_idx, projection);
-      const PanelRange panels = PanelsOf(spec_, projection);
-      const int group = static_cast<int>(panels.group);
-      RETURN_IF_ERROR(Matrix(name + ".weight", spec_.OutFeatures(projection),
-                             spec_.InFeatures(projection), layer.linear[group], panels));
-      if (spec_.HasBias(projection)) {
-        RETURN_IF_ERROR(
-            Bias(name + ".bias", spec_.OutFeatures(projection), layer.bias[group], panels));
-      }
+  Status Load(const WeightTensor& tensor, Weights& weights) {
+    constexpr PanelRange kAllPanels = {LinearGroup::kQkv, 0, 1};
+    ASSIGN_OR_RETURN(const TensorEntry stored, checkpoint_.Get(tensor.name));
+    switch (tensor.role) {
+      case WeightRole::kEmbedding:
+        return Matrix(stored, weights.embedding, kAllPanels);
+      case WeightRole::kHead:
+        return Matrix(stored, weights.head, kAllPanels);
+      case WeightRole::kFinalNorm:
+        return Vector(stored, weights.final_norm);
+      case WeightRole::kAttentionNorm:
+        return Vector(stored, weights.layers[tensor.layer].attention_norm);
+      case WeightRole::kMlpNorm:
+        return Vector(stored, weights.layers[tensor.layer].mlp_norm);
+      case WeightRole::kLinear:
+      case WeightRole::kLinearBias:
+        break;
     }
-    return {};
+    const PanelRange panels = PanelsOf(spec_, tensor.projection);
+    const LayerWeights& layer = weights.layers[tensor.layer];
+    const int group = static_cast<int>(panels.group);
+    return tensor.role == WeightRole::kLinear ? Matrix(stored, layer.linear[group], panels)
+                                              : Bias(stored, layer.bias[group], panels);
   }
 
-  Status Matrix(const std::string& name, int n, int k, const kernels::PackedMatrix& target,
+  Status Matrix(const TensorEntry& tensor, const kernels::PackedMatrix& target,
                 const PanelRange& panels) {
-    ASSIGN_OR_RETURN(const TensorEntry tensor, checkpoint_.GetWeight(name, {n, k}));
+    const int n = static_cast<int>(tensor.shape[0]), k = static_cast<int>(tensor.shape[1]);
     constexpr int kRowsPerItem = 256;  // a multiple of a panel, small enough to balance threads
     const int num_items = (n + kRowsPerItem - 1) / kRowsPerItem;
     std::vector<Status> done(num_items);
@@ -134,18 +133,17 @@ class Loader {
     return {};
   }
 
-  Status Vector(const std::string& name, int n, const float* target) {
-    ASSIGN_OR_RETURN(const TensorEntry tensor, checkpoint_.GetWeight(name, {n}));
+  Status Vector(const TensorEntry& tensor, const float* target) {
     ASSIGN_OR_RETURN(const std::vector<float> values, checkpoint_.ReadF32(tensor));
     std::copy(values.begin(), values.end(), const_cast<float*>(target));
     Done(tensor);
     return {};
   }
 
-  Status Bias(const std::string& name, int n, const float* target, const PanelRange& panels) {
-    std::vector<float> bias(n);
-    RETURN_IF_ERROR(Vector(name, n, bias.data()));
-    for (int i = 0; i < n; ++i) {
+  Status Bias(const TensorEntry& tensor, const float* target, const PanelRange& panels) {
+    std::vector<float> bias(tensor.num_elements());
+    RETURN_IF_ERROR(Vector(tensor, bias.data()));
+    for (int i = 0; i < static_cast<int>(bias.size()); ++i) {
       const int panel = panels.panel_begin + i / kernels::kPanel * panels.panel_step;
       const_cast<float*>(target)[panel * kernels::kPanel + i % kernels::kPanel] = bias[i];
     }
