@@ -1,47 +1,47 @@
 #include "server/sandbox_metrics.h"
 
-#include <array>
-#include <string>
-#include <utility>
-
 namespace lorry::server {
 namespace {
 
-prometheus::ClientMetric Counted(const std::atomic<uint64_t>& count,
-                                 std::vector<prometheus::ClientMetric::Label> labels = {}) {
-  prometheus::ClientMetric metric;
-  metric.label = std::move(labels);
-  metric.counter.value = static_cast<double>(count.load());
-  return metric;
+prometheus::Counter& Add(prometheus::Registry& registry, const char* name, const char* help,
+                         const prometheus::Labels& labels = {}) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(labels);
 }
 
-prometheus::MetricFamily Family(std::string name, std::string help,
-                                std::vector<prometheus::ClientMetric> metrics) {
-  return {std::move(name), std::move(help), prometheus::MetricType::Counter, std::move(metrics)};
+prometheus::Counter& Ends(prometheus::Registry& registry, const char* reason) {
+  return Add(registry, "lorry:text_worker_ends_total",
+             "Worker processes that a call ended, by the limit that it went beyond",
+             {{"reason", reason}});
 }
 
 }  // namespace
 
-void AppendSandboxMetrics(const text::SandboxStats& stats,
-                          std::vector<prometheus::MetricFamily>& families) {
-  // In the order of text::WorkerEnd.
-  constexpr std::array kReasons = {"time", "memory", "crash", "stopped"};
-  std::vector<prometheus::ClientMetric> ends;
-  for (size_t i = 0; i < kReasons.size(); ++i) {
-    ends.push_back(Counted(stats.num_ends[i], {{"reason", kReasons[i]}}));
+SandboxMetrics::SandboxMetrics(prometheus::Registry& registry)
+    : calls_{Add(registry, "lorry:text_worker_calls_total",
+                 "Calls of tokenizers and chat templates that adapters brought")},
+      refused_{Add(registry, "lorry:text_worker_refused_total",
+                   "Such calls that were refused since those before went beyond a limit")},
+      starts_{Add(registry, "lorry:text_worker_starts_total",
+                  "Worker processes that were started for such calls")},
+      // In the order of text::WorkerEnd.
+      ends_{{{Ends(registry, "time")},
+             {Ends(registry, "memory")},
+             {Ends(registry, "crash")},
+             {Ends(registry, "stopped")}}} {}
+
+void SandboxMetrics::Update(const text::SandboxStats& stats) {
+  calls_.RaiseTo(stats.num_calls);
+  refused_.RaiseTo(stats.num_refused);
+  starts_.RaiseTo(stats.num_started);
+  for (size_t i = 0; i < ends_.size(); ++i) ends_[i].RaiseTo(stats.num_ends[i]);
+}
+
+// Two pages may be written at once: each step is added by one of them.
+void SandboxMetrics::Follower::RaiseTo(uint64_t total) {
+  uint64_t counted = num_counted;
+  while (counted < total && !num_counted.compare_exchange_weak(counted, total)) {
   }
-  families.push_back(Family("lorry:text_worker_calls_total",
-                            "Calls of tokenizers and chat templates that adapters brought",
-                            {Counted(stats.num_calls)}));
-  families.push_back(Family("lorry:text_worker_refused_total",
-                            "Such calls that were refused since those before went beyond a limit",
-                            {Counted(stats.num_refused)}));
-  families.push_back(Family("lorry:text_worker_starts_total",
-                            "Worker processes that were started for such calls",
-                            {Counted(stats.num_started)}));
-  families.push_back(Family("lorry:text_worker_ends_total",
-                            "Worker processes that a call ended, by the limit that it went beyond",
-                            std::move(ends)));
+  if (counted < total) counter.Increment(static_cast<double>(total - counted));
 }
 
 }  // namespace lorry::server

@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "request/want_adapters.h"
 #include "server/choose_model.h"
-#include "server/sandbox_metrics.h"
 
 namespace lorry::server {
 namespace {
@@ -78,6 +77,7 @@ Server::Server(ServerOptions options, AdapterService& adapters,
     : options_(std::move(options)),
       adapters_(adapters),
       sandbox_(text::TextSandbox::Create(options_.sandbox)),
+      sandbox_metrics_(registry),
       texts_(std::move(text), *sandbox_, options_.max_adapter_text_bytes),
       planner_(adapters.directory()->max_model_len()),
       limits_(MakeLimits(options_, adapters.directory()->max_model_len())),
@@ -86,9 +86,8 @@ Server::Server(ServerOptions options, AdapterService& adapters,
       admission_(options_, auth_, admin_access_),
       metrics_page_(
           [this, &registry] {
-            std::vector<prometheus::MetricFamily> families = registry.Collect();
-            AppendSandboxMetrics(sandbox_->stats(), families);
-            return families;
+            sandbox_metrics_.Update(sandbox_->stats());
+            return registry.Collect();
           },
           *options_.clock),
       journal_(registry, options_.access_log),
@@ -291,45 +290,46 @@ void Server::DoTextWork(TextTask task) {
     if (!body) return exchange.SendError(body.error());
     exchange.SendJson(std::move(*body));
   };
-  // Calls work(request, target) if the body could be read and its model is at hand.
+  // Calls work(request, chosen) if the body could be read and its model is at hand.
   const auto with_model = [&](auto request, const auto& work) {
     if (!request) {
       exchange.entry().asked_model = PeekModel(task.body);
       return exchange.SendError(request.error());
     }
     exchange.entry().asked_model = AskedModel(*request);
-    std::optional<Target> target = FindModel(*request, task);
-    if (target) work(std::move(*request), std::move(*target));
+    std::optional<ModelWithText> chosen = FindModel(*request, task);
+    if (chosen) work(std::move(*request), std::move(*chosen));
   };
   switch (task.endpoint) {
     case Endpoint::kCompletions:
-      return with_model(openai::ParseCompletion(task.body, limits_), [&](auto request, Target to) {
-        const auto is_wanted = [&] {
-          return !text_threads_.stopping() && !exchange.writer()->closed();
-        };
-        launch(planner_.PlanCompletion(std::move(request), std::move(to.model), std::move(to.text),
-                                       is_wanted));
-      });
+      return with_model(openai::ParseCompletion(task.body, limits_),
+                        [&](auto request, ModelWithText to) {
+                          const auto is_wanted = [&] {
+                            return !text_threads_.stopping() && !exchange.writer()->closed();
+                          };
+                          launch(planner_.PlanCompletion(std::move(request), std::move(to.model),
+                                                         std::move(to.text), is_wanted));
+                        });
     case Endpoint::kChatCompletions:
-      return with_model(openai::ParseChat(task.body, limits_), [&](auto request, Target to) {
+      return with_model(openai::ParseChat(task.body, limits_), [&](auto request, ModelWithText to) {
         launch(planner_.PlanChat(std::move(request), std::move(to.model), std::move(to.text)));
       });
     case Endpoint::kTokenize:
       return with_model(
           openai::ParseTokenize(task.body, limits_),
-          [&](const auto& request, const Target& to) { send(Tokenize(request, *to.text)); });
+          [&](const auto& request, const ModelWithText& to) { send(Tokenize(request, *to.text)); });
     case Endpoint::kDetokenize:
-      return with_model(
-          openai::ParseDetokenize(task.body, limits_), [&](const auto& request, const Target& to) {
-            send(planner_.Detokenize(request, to.model, *to.text).map(openai::FormatDetokenize));
-          });
+      return with_model(openai::ParseDetokenize(task.body, limits_), [&](const auto& request,
+                                                                         const ModelWithText& to) {
+        send(planner_.Detokenize(request, to.model, *to.text).map(openai::FormatDetokenize));
+      });
     default:
       return exchange.SendError({ErrorCode::kInternal, "This is no text work.", ""});
   }
 }
 
-std::optional<Server::Target> Server::FindModel(const openai::ModelRequest& request,
-                                                TextTask& task) {
+std::optional<Server::ModelWithText> Server::FindModel(const openai::ModelRequest& request,
+                                                       TextTask& task) {
   Result<ModelChoice> choice = ChooseModel(request, adapters_);
   if (!choice) {
     task.exchange->SendError(choice.error());
@@ -345,7 +345,7 @@ std::optional<Server::Target> Server::FindModel(const openai::ModelRequest& requ
     task.exchange->SendError(text.error());
     return std::nullopt;
   }
-  return Target{std::move(*choice), std::move(*text)};
+  return ModelWithText{std::move(*choice), std::move(*text)};
 }
 
 // The request waits with its adapters, not on this thread. Its body is parsed again afterwards:

@@ -27,6 +27,7 @@
 #include "server/journal.h"
 #include "server/metrics_page.h"
 #include "server/router.h"
+#include "server/sandbox_metrics.h"
 #include "server/server_options.h"
 #include "server/session.h"
 #include "server/session_thread.h"
@@ -67,13 +68,13 @@ class Server {
   void Answer(const RouteMatch& match, net::HttpRequest request,
               std::unique_ptr<Exchange> exchange);
   void DoTextWork(TextTask task);  // text threads
-  struct Target {
+  struct ModelWithText {
     ModelChoice model;
     TextCache::Text text;
   };
   // The model that a request names, all weights at hand; or the request waits for them or has been
   // answered, and nullopt.
-  std::optional<Target> FindModel(const api::openai::ModelRequest& request, TextTask& task);
+  std::optional<ModelWithText> FindModel(const api::openai::ModelRequest& request, TextTask& task);
   void Park(std::vector<AdapterTerm> adapters, TextTask task);
   void Launch(GenerationPlan plan, std::unique_ptr<Exchange> exchange);
 
@@ -84,6 +85,7 @@ class Server {
   const ServerOptions options_;
   AdapterService& adapters_;
   const std::shared_ptr<text::TextSandbox> sandbox_;
+  SandboxMetrics sandbox_metrics_;
   TextCache texts_;
   const Planner planner_;
   const api::openai::ParseLimits limits_;
