@@ -43,7 +43,7 @@ struct Samples {
   }
 };
 
-struct Target {
+struct ServerUnderTest {
   net::HttpUrl url;
   net::HttpHeaders headers;
   std::string base;
@@ -56,9 +56,10 @@ double Uniform(const HttpLoadOptions& options, uint32_t stream, uint64_t index) 
 }
 constexpr uint32_t kAdapterDraws = 1u << 30, kArrivalDraws = kAdapterDraws + 1;
 
-const std::string& ModelOf(const HttpLoadOptions& options, const Target& target, int request_idx) {
-  const auto& adapters = target.adapters;
-  if (options.mix == "base") return target.base;
+const std::string& ModelOf(const HttpLoadOptions& options, const ServerUnderTest& server,
+                           int request_idx) {
+  const auto& adapters = server.adapters;
+  if (options.mix == "base") return server.base;
   if (options.mix == "same") return adapters.front();
   if (options.mix == "distinct") return adapters[request_idx % adapters.size()];
   double total = 0;
@@ -71,8 +72,8 @@ const std::string& ModelOf(const HttpLoadOptions& options, const Target& target,
   return adapters.back();
 }
 
-std::string BodyOf(const HttpLoadOptions& options, const Target& target, int request_idx) {
-  json::object body{{"model", ModelOf(options, target, request_idx)},
+std::string BodyOf(const HttpLoadOptions& options, const ServerUnderTest& server, int request_idx) {
+  json::object body{{"model", ModelOf(options, server, request_idx)},
                     {"max_tokens", options.output_tokens},
                     {"temperature", 0},
                     {"ignore_eos", true},
@@ -93,16 +94,17 @@ std::string BodyOf(const HttpLoadOptions& options, const Target& target, int req
   return json::serialize(body);
 }
 
-void RunRequest(const HttpLoadOptions& options, const Target& target, net::HttpClient& client,
-                int request_idx, SteadyClock::time_point arrival, Samples& samples) {
+void RunRequest(const HttpLoadOptions& options, const ServerUnderTest& server,
+                net::HttpClient& client, int request_idx, SteadyClock::time_point arrival,
+                Samples& samples) {
   int events = 0;
   SteadyClock::time_point last = arrival;
   std::string stream_error;
   const auto response =
       client.StreamEvents({.method = "POST",
-                           .target = target.url.path + "/v1/completions",
-                           .headers = target.headers,
-                           .body = BodyOf(options, target, request_idx),
+                           .target = server.url.path + "/v1/completions",
+                           .headers = server.headers,
+                           .body = BodyOf(options, server, request_idx),
                            .timeout = std::chrono::minutes(10)},
                           [&](std::string_view data) {
                             if (data == "[DONE]") return true;
@@ -138,15 +140,15 @@ std::vector<double> Arrivals(const HttpLoadOptions& options) {
 }
 
 // Requests [first, first + count), on num_streams connections.
-Samples RunRequests(const HttpLoadOptions& options, const Target& target, int first, int count,
-                    const std::vector<double>& arrivals, bool progress) {
+Samples RunRequests(const HttpLoadOptions& options, const ServerUnderTest& server, int first,
+                    int count, const std::vector<double>& arrivals, bool progress) {
   std::atomic<int> next = 0, done = 0;
   std::vector<Samples> samples(options.num_streams);
   std::vector<std::thread> workers;
   const auto start = SteadyClock::now();
   for (int w = 0; w < options.num_streams; ++w) {
     workers.emplace_back([&, w] {
-      net::HttpClient client(target.url.host, target.url.port);
+      net::HttpClient client(server.url.host, server.url.port);
       for (int i = next++; i < count; i = next++) {
         auto arrival = SteadyClock::now();
         if (!arrivals.empty()) {
@@ -154,7 +156,7 @@ Samples RunRequests(const HttpLoadOptions& options, const Target& target, int fi
                                 std::chrono::duration<double>(arrivals[i]));
           std::this_thread::sleep_until(arrival);
         }
-        RunRequest(options, target, client, first + i, arrival, samples[w]);
+        RunRequest(options, server, client, first + i, arrival, samples[w]);
         const int finished = ++done;
         if (progress && finished % 8 == 0) {
           std::fprintf(stderr, "\r%d of %d requests", finished, count);
@@ -169,15 +171,15 @@ Samples RunRequests(const HttpLoadOptions& options, const Target& target, int fi
   return all;
 }
 
-Result<Target> FindTarget(const HttpLoadOptions& options) {
-  Target target;
-  ASSIGN_OR_RETURN(target.url, net::ParseHttpUrl(options.url));
-  target.headers.Add("Content-Type", "application/json");
-  if (!options.api_key.empty()) target.headers.Add("Authorization", "Bearer " + options.api_key);
-  net::HttpClient client(target.url.host, target.url.port);
+Result<ServerUnderTest> FindServer(const HttpLoadOptions& options) {
+  ServerUnderTest server;
+  ASSIGN_OR_RETURN(server.url, net::ParseHttpUrl(options.url));
+  server.headers.Add("Content-Type", "application/json");
+  if (!options.api_key.empty()) server.headers.Add("Authorization", "Bearer " + options.api_key);
+  net::HttpClient client(server.url.host, server.url.port);
   ASSIGN_OR_RETURN(
       const net::HttpResponse response,
-      client.Send({.target = target.url.path + "/v1/models", .headers = target.headers}));
+      client.Send({.target = server.url.path + "/v1/models", .headers = server.headers}));
   boost::system::error_code error;
   const json::value models = json::parse(response.body, error);
   const auto* data =
@@ -193,17 +195,17 @@ Result<Target> FindTarget(const HttpLoadOptions& options) {
     const std::string id(card->at("id").as_string());
     const json::value* parent = card->if_contains("parent");
     if (parent != nullptr && parent->is_string()) {
-      target.adapters.push_back(id);
-    } else if (target.base.empty()) {
-      target.base = id;
+      server.adapters.push_back(id);
+    } else if (server.base.empty()) {
+      server.base = id;
     }
   }
-  if (!options.adapters.empty()) target.adapters = options.adapters;
-  if (options.mix != "base" && target.adapters.empty()) {
+  if (!options.adapters.empty()) server.adapters = options.adapters;
+  if (options.mix != "base" && server.adapters.empty()) {
     return Fail(ErrorCode::kNotFound,
                 fmt::format("{} lists no adapters; --mix base needs none", options.url));
   }
-  return target;
+  return server;
 }
 
 json::object Quantiles(const char* name, const std::vector<double>& seconds) {
@@ -216,15 +218,15 @@ json::object Quantiles(const char* name, const std::vector<double>& seconds) {
 }  // namespace
 
 Result<json::object> RunHttpLoad(const HttpLoadOptions& options) {
-  ASSIGN_OR_RETURN(const Target target, FindTarget(options));
+  ASSIGN_OR_RETURN(const ServerUnderTest server, FindServer(options));
   // Requests of the warm-up have numbers of their own, so that no prompt comes twice.
-  RunRequests(options, target, options.num_requests, options.num_warmup, {}, false);
-  const auto before = ReadEngineSeconds(target.url, target.headers);
+  RunRequests(options, server, options.num_requests, options.num_warmup, {}, false);
+  const auto before = ReadEngineSeconds(server.url, server.headers);
   const auto start = SteadyClock::now();
   const Samples samples =
-      RunRequests(options, target, 0, options.num_requests, Arrivals(options), true);
+      RunRequests(options, server, 0, options.num_requests, Arrivals(options), true);
   const double wall_s = Seconds(SteadyClock::now() - start);
-  const auto after = ReadEngineSeconds(target.url, target.headers);
+  const auto after = ReadEngineSeconds(server.url, server.headers);
 
   int num_errors = 0;
   for (const auto& [text, count] : samples.errors) num_errors += count;

@@ -21,7 +21,7 @@ Status RefuseWebPages(const net::HttpHeaders& headers) {
 }
 
 // "localhost" of "localhost:8001", "::1" of "[::1]:8001".
-std::string HostOf(std::string_view field) {
+std::string WithoutPort(std::string_view field) {
   if (field.starts_with('[')) return std::string(field.substr(1, field.find(']') - 1));
   return std::string(field.substr(0, field.rfind(':')));
 }
@@ -39,7 +39,7 @@ bool IsLoopback(const std::string& host) {
 Status AdminAccess::CheckHost(const net::HttpHeaders& headers) const {
   const auto field = headers.Find("host");
   if (!options_.key.empty() || !field) return {};
-  const std::string host = HostOf(*field);
+  const std::string host = WithoutPort(*field);
   if (IsLoopback(host) || boost::beast::iequals(host, options_.host)) return {};
   return Fail(ErrorCode::kPermission,
               fmt::format("This listener takes requests for localhost only, not for '{}'; with "

@@ -34,7 +34,7 @@ Result<std::shared_ptr<const TokenizerBackend>> SandboxedTokenizer::FromReply(
     std::shared_ptr<TextSandbox> sandbox, std::shared_ptr<const WorkerObject> object,
     std::string_view fields) {
   auto made = std::make_shared<SandboxedTokenizer>(std::move(sandbox), std::move(object));
-  FieldReader reader(fields);
+  FrameReader reader(fields);
   made->strip_space_ = reader.Number<uint8_t>() != 0;
   made->bytes_ = reader.Numbers<uint8_t>();
   made->offsets_ = reader.Numbers<uint32_t>();
@@ -63,11 +63,11 @@ tk_vocab SandboxedTokenizer::vocab() const {
 }
 
 std::optional<TokenId> SandboxedTokenizer::Find(std::string_view name) const {
-  FieldWriter fields;
+  FrameWriter fields;
   fields.Text(name);
   const auto reply = remote_.Call(WorkerOp::kFind, std::move(fields));
   if (!reply) return std::nullopt;
-  FieldReader reader(reply->fields);
+  FrameReader reader(reply->fields);
   const auto id = reader.Number<int64_t>();
   if (!reader.AtEnd() || id < 0 || id >= size()) return std::nullopt;
   return static_cast<TokenId>(id);
@@ -75,7 +75,7 @@ std::optional<TokenId> SandboxedTokenizer::Find(std::string_view name) const {
 
 Status SandboxedTokenizer::Encode(std::string_view text, uint32_t flags,
                                   std::vector<TokenId>* ids) const {
-  FieldWriter fields;
+  FrameWriter fields;
   fields.Number(flags);
   fields.Text(text);
   return AppendIds(remote_.Call(WorkerOp::kEncode, std::move(fields)), ids);
@@ -83,7 +83,7 @@ Status SandboxedTokenizer::Encode(std::string_view text, uint32_t flags,
 
 Status SandboxedTokenizer::EncodeTyped(std::string_view text, std::span<const uint32_t> typed,
                                        std::vector<TokenId>* ids) const {
-  FieldWriter fields;
+  FrameWriter fields;
   fields.Numbers(typed);
   fields.Text(text);
   return AppendIds(remote_.Call(WorkerOp::kEncodeTyped, std::move(fields)), ids);
@@ -92,7 +92,7 @@ Status SandboxedTokenizer::EncodeTyped(std::string_view text, std::span<const ui
 Status SandboxedTokenizer::AppendIds(const Result<WorkerReply>& reply,
                                      std::vector<TokenId>* ids) const {
   if (!reply) return tl::unexpected(reply.error());
-  FieldReader reader(reply->fields);
+  FrameReader reader(reply->fields);
   const std::vector<TokenId> found = reader.Numbers<TokenId>();
   if (!reader.AtEnd()) return tl::unexpected(Nonsense());
   for (const TokenId id : found) {
@@ -109,7 +109,7 @@ Status SandboxedTokenizer::AppendIds(const Result<WorkerReply>& reply,
 
 Result<Rendering> SandboxedTemplate::Render(const Chat& chat,
                                             const TokenizerBackend* tokens) const {
-  FieldWriter fields;
+  FrameWriter fields;
   fields.Number(static_cast<uint8_t>(tokens != nullptr));
   fields.Text(chat.messages_json);
   fields.Text(chat.tools_json);
@@ -118,7 +118,7 @@ Result<Rendering> SandboxedTemplate::Render(const Chat& chat,
   fields.Number(static_cast<uint8_t>(chat.add_generation_prompt));
   fields.Number(chat.now_unix_s);
   ASSIGN_OR_RETURN(const WorkerReply reply, remote_.Call(WorkerOp::kRender, std::move(fields)));
-  FieldReader reader(reply.fields);
+  FrameReader reader(reply.fields);
   Rendering rendering;
   rendering.text = reader.Text();
   rendering.has_typed = reader.Number<uint8_t>() != 0;

@@ -22,7 +22,7 @@ class Sandboxed {
   Sandboxed& operator=(const Sandboxed&) = delete;
   ~Sandboxed();
 
-  Result<WorkerReply> Call(WorkerOp op, FieldWriter fields) const {
+  Result<WorkerReply> Call(WorkerOp op, FrameWriter fields) const {
     return sandbox_->Call(object_, op, fields.bytes());
   }
 

@@ -23,7 +23,7 @@ Error ShuttingDown() { return {ErrorCode::kUnavailable, "The server is shutting 
 
 // What a worker says of a call that failed; it may say anything.
 Error CallError(const WorkerReply& reply, WorkerOp op) {
-  FieldReader fields(reply.fields);
+  FrameReader fields(reply.fields);
   std::string reason;
   Utf8Stream utf8;
   utf8.Push(fields.Text().substr(0, kMaxReasonBytes), &reason);
@@ -65,7 +65,7 @@ std::shared_ptr<WorkerObject> TextSandbox::NewObject(WorkerOp op, std::string fi
 
 Result<std::shared_ptr<const TokenizerBackend>> TextSandbox::NewTokenizer(
     std::string_view json, std::string_view more_tokens) {
-  FieldWriter fields;
+  FrameWriter fields;
   fields.Text(json);
   fields.Text(more_tokens);
   const auto object = NewObject(WorkerOp::kNewTokenizer, std::move(fields.bytes()));
@@ -80,7 +80,7 @@ Result<std::shared_ptr<const TemplateBackend>> TextSandbox::NewTemplate(
   if (tokens != nullptr) {
     ASSIGN_OR_RETURN(special_tokens, tokens->SpecialTokens());
   }
-  FieldWriter fields;
+  FrameWriter fields;
   fields.Text(source);
   fields.Text(variables);
   fields.Number(limits.base_steps);

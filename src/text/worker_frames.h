@@ -50,7 +50,7 @@ inline constexpr int kExitOutOfMemory = 71;
 // The word by which the program starts as a worker.
 inline constexpr std::string_view kWorkerCommand = "text-worker";
 
-class FieldWriter {
+class FrameWriter {
  public:
   template <typename T>
   void Number(T value) {
@@ -74,9 +74,9 @@ class FieldWriter {
 };
 
 // After a field that is not there all others are empty, and ok() is false.
-class FieldReader {
+class FrameReader {
  public:
-  explicit FieldReader(std::string_view bytes) : rest_(bytes) {}
+  explicit FrameReader(std::string_view bytes) : rest_(bytes) {}
 
   template <typename T>
   T Number() {

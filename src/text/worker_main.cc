@@ -117,10 +117,10 @@ class Worker {
         EndOfCall(/*keeps=*/true);
         continue;
       }
-      FieldWriter reply;
+      FrameWriter reply;
       ReplyHead reply_head;
       const uint64_t bytes_before = idle_bytes_;
-      reply_head.status = Do(head, FieldReader(fields), &reply);
+      reply_head.status = Do(head, FrameReader(fields), &reply);
       fields = {};
       const bool is_new = head.op == WorkerOp::kNewTokenizer || head.op == WorkerOp::kNewTemplate;
       EndOfCall(is_new);
@@ -153,7 +153,7 @@ class Worker {
     if (keeps) idle_bytes_ = memory_.Bytes();
   }
 
-  uint32_t Do(const RequestHead& head, FieldReader fields, FieldWriter* reply) {
+  uint32_t Do(const RequestHead& head, FrameReader fields, FrameWriter* reply) {
     OwnedText reason;
     const uint32_t status = Call(head, fields, reply, &reason);
     if (status != TK_OK) {
@@ -163,7 +163,7 @@ class Worker {
     return status;
   }
 
-  uint32_t Call(const RequestHead& head, FieldReader& fields, FieldWriter* reply,
+  uint32_t Call(const RequestHead& head, FrameReader& fields, FrameWriter* reply,
                 OwnedText* reason) {
     if (head.op == WorkerOp::kNewTokenizer) return NewTokenizer(head, fields, reply, reason);
     if (head.op == WorkerOp::kNewTemplate) return NewTemplate(head, fields, reason);
@@ -182,7 +182,7 @@ class Worker {
     return Encode(*object.tokenizer, head.op, fields, reply, reason);
   }
 
-  uint32_t NewTokenizer(const RequestHead& head, FieldReader& fields, FieldWriter* reply,
+  uint32_t NewTokenizer(const RequestHead& head, FrameReader& fields, FrameWriter* reply,
                         OwnedText* reason) {
     const std::string_view json = fields.Text();
     const std::string_view more_tokens = fields.Text();
@@ -204,7 +204,7 @@ class Worker {
     return TK_OK;
   }
 
-  uint32_t NewTemplate(const RequestHead& head, FieldReader& fields, OwnedText* reason) {
+  uint32_t NewTemplate(const RequestHead& head, FrameReader& fields, OwnedText* reason) {
     const std::string_view source = fields.Text();
     const std::string_view variables = fields.Text();
     tk_limits limits{};
@@ -227,8 +227,8 @@ class Worker {
     return TK_OK;
   }
 
-  static uint32_t Encode(const tk_tokenizer& tokenizer, WorkerOp op, FieldReader& fields,
-                         FieldWriter* reply, OwnedText* reason) {
+  static uint32_t Encode(const tk_tokenizer& tokenizer, WorkerOp op, FrameReader& fields,
+                         FrameWriter* reply, OwnedText* reason) {
     OwnedIds ids;
     tk_status status = TK_OK;
     if (op == WorkerOp::kEncode) {
@@ -243,7 +243,7 @@ class Worker {
     return status;
   }
 
-  static uint32_t Render(const Object& object, FieldReader& fields, FieldWriter* reply,
+  static uint32_t Render(const Object& object, FrameReader& fields, FrameWriter* reply,
                          OwnedText* reason) {
     const bool guards = fields.Number<uint8_t>() != 0;
     tk_chat chat{};

@@ -19,11 +19,11 @@ constexpr Micros kWallPerCpu = 10;
 constexpr size_t kReadBytes = 256 << 10;
 
 // A request on its way to a worker, and the reply on its way back.
-class Exchange {
+class RoundTrip {
  public:
   enum class Step { kGoesOn, kDone, kGone, kNonsense };
 
-  Exchange(int socket, const RequestHead& head, std::string_view fields, size_t max_reply_bytes)
+  RoundTrip(int socket, const RequestHead& head, std::string_view fields, size_t max_reply_bytes)
       : socket_(socket),
         request_head_(reinterpret_cast<const char*>(&head), sizeof(head)),
         fields_(fields),
@@ -108,19 +108,19 @@ tl::expected<WorkerReply, WorkerEnd> WorkerProcess::Call(WorkerOp op, uint64_t o
                             .object = object,
                             .memory_bytes = budget.memory_bytes,
                             .cpu_seconds = static_cast<uint32_t>(budget.cpu_us / 1'000'000 + 2)};
-  Exchange exchange(process_.socket(), head, fields, budget.max_reply_bytes);
+  RoundTrip round_trip(process_.socket(), head, fields, budget.max_reply_bytes);
   const Micros begin_us = Clock::Steady().NowUs();
   const Micros cpu_before_us = process_.CpuTimeUs();
   Micros looked_us = begin_us;
   while (true) {
-    switch (exchange.Go()) {
-      case Exchange::Step::kDone:
-        return exchange.TakeReply();
-      case Exchange::Step::kGone:
+    switch (round_trip.Go()) {
+      case RoundTrip::Step::kDone:
+        return round_trip.TakeReply();
+      case RoundTrip::Step::kGone:
         return End(WhyEnded());
-      case Exchange::Step::kNonsense:
+      case RoundTrip::Step::kNonsense:
         return End(WorkerEnd::kCrash);
-      case Exchange::Step::kGoesOn:
+      case RoundTrip::Step::kGoesOn:
         break;
     }
     const Micros now_us = Clock::Steady().NowUs();
