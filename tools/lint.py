@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import documented_limits
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_LINES = 800
 
@@ -97,6 +99,7 @@ def main():
     for name in names:
         lines = (ROOT / name).read_text().splitlines()
         problems += [f"{name}:{line}: {what}" for line, what in check_code(name, lines, name in tests)]
+    problems += [f"{name}:{line}: {what}" for name, line, what in documented_limits.problems()]
     for problem in problems:
         print(problem, file=sys.stderr)
     if not problems:

@@ -3,10 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
-
-#include "base/testing/source_dir.h"
 #include "formats/json.h"
 #include "formats/test_files.h"
 
@@ -166,19 +162,6 @@ TEST_F(AdapterTextTest, ATemplateForToolsStandsBesideTheBases) {
 TEST_F(AdapterTextTest, ATemplateMayBeAProcessors) {
   adapter_dir_.Write("chat_template.json", R"({"chat_template": "processor"})");
   EXPECT_EQ(Config().at("chat_template"), "processor");
-}
-
-TEST(AdapterTextLimitsTest, AreWhatTheDocsSay) {
-  std::ifstream file(SourcePath("docs/adapters.md"));
-  std::stringstream text;
-  text << file.rdbuf();
-  const auto says = [&](std::string_view name, size_t num_bytes, size_t unit_bytes,
-                        std::string_view unit) {
-    EXPECT_THAT(text.str(),
-                HasSubstr(fmt::format("{} at most {} {}", name, num_bytes / unit_bytes, unit)));
-  };
-  says("(each", kMaxChatTemplateBytes, size_t{1} << 10, "KiB");
-  says("`tokenizer.json`,", kMaxAdapterTokenizerBytes, size_t{1} << 20, "MiB");
 }
 
 }  // namespace
