@@ -5,8 +5,9 @@
 
 `chat_parts.json`: for each template below CHAT_TEMPLATES which roles' contents of several parts it goes
 through, and a digest of what transformers' renderer writes for each conversation: parts as they are where the
-template goes through them, joined by newlines where it does not. `white_space_cases.json`: small templates
-around raw blocks, line ends and white space control, and what Jinja2 writes.
+template goes through them, joined by newlines where it does not. `chat_refusals.json`: what they make of conversations
+that many templates refuse, and of small templates that go wrong: a digest, or the error's type and text.
+`white_space_cases.json`: small templates around raw blocks, line ends and white space control, and what Jinja2 writes.
 """
 
 import copy
@@ -62,6 +63,72 @@ CONVERSATIONS = [
 ]  # fmt: skip
 
 
+# Wrong orders, unknown roles, results and calls without what names them.
+ODD_CONVERSATIONS = [
+    [user("One"), user("two")],
+    [{"role": "assistant", "content": "one"}, user("two")],
+    [user("One"), {"role": "assistant", "content": "two"}, {"role": "assistant", "content": "three"}, user("four")],
+    [{"role": "system", "content": "One."}, {"role": "system", "content": "Two."}, user("three")],
+    [user("One"), {"role": "system", "content": "Two."}, user("three")],
+    [{"role": "system", "content": "One."}],
+    [user("One"), {"role": "assistant", "content": "two"}],
+    [result("one"), user("two")],
+    [user("One"), call("", {"a": 1}), user("two")],
+    [user("One"), call("", {"a": 1}), {"role": "tool", "tool_call_id": "short", "content": "two"}, user("three")],
+    [user("One"), call("", {"a": 1}), {"role": "tool", "content": "two"}, user("three")],
+    [{"role": "narrator", "content": "One"}, user("two")],
+    [user("One"), {"role": "function", "name": "f", "content": "two"}, user("three")],
+    [user("One"), {"role": "developer", "content": "two"}, user("three")],
+]  # fmt: skip
+
+SMALL_MESSAGES = [user("One"), {"role": "assistant", "content": "two"}]
+SMALL_TEMPLATES = [
+    "{{ raise_exception('roles must alternate') }}",
+    "{% for m in messages %}{% if m.role != 'user' %}{{ raise_exception('not ' ~ m.role) }}{% endif %}{% endfor %}",
+    "{% if (messages[0].role == 'user') != (messages | length % 2 == 0) %}{{ raise_exception('order é') }}{% endif %}",
+    "a{% if false %}{{ raise_exception('never') }}{% endif %}b",
+    "{{ raise_exception('') }}", "{{ raise_exception() }}", "{{ raise_exception('a', 'b') }}",
+    "{{ nothing }}", "{{ nothing.more }}", "{{ nothing['more'] }}", "{{ nothing() }}", "{{ nothing ~ 'a' }}",
+    "{{ nothing + 'a' }}", "{{ nothing | length }}", "{{ nothing | upper }}", "{{ nothing | join }}", "{{ nothing | tojson }}",
+    "{% for x in nothing %}{{ x }}{% endfor %}", "{{ nothing is defined }}", "{{ nothing == none }}", "{{ nothing > 1 }}",
+    "{{ 'a' in nothing }}", "{{ nothing in 'a' }}", "{{ nothing[:1] }}", "{{ nothing | default('d') }}", "{{ not nothing }}",
+    "{{ messages[0].nothing }}", "{{ messages[0].nothing.more }}", "{{ messages[0]['nothing']['more'] }}",
+    "{{ messages[0].nothing() }}", "{{ messages[0].content.nothing }}", "{{ messages[0].content.nothing() }}",
+    "{{ messages[0].content.strip().nothing.more }}", "{{ messages[0].nothing + 'a' }}", "{{ 'a' + messages[0].nothing }}",
+    "{{ messages[0].nothing | trim }}", "{{ messages[0].nothing.split('x') }}", "{{ messages[9] }}", "{{ messages[9].role }}",
+    "{{ messages[9]['role'] == 'user' }}", "{{ messages[-9].role }}", "{% for x in messages[0].nothing %}a{% endfor %}",
+    "{% for x in messages[0].nothing.more %}a{% endfor %}", "{{ messages.nothing }}", "{{ messages.nothing.more }}",
+    "{% set ns = namespace(a=1) %}{{ ns.b }}", "{% set ns = namespace(a=1) %}{{ ns.b.c }}",
+    "{{ none.a }}", "{{ none.a.b }}", "{{ none[0] }}", "{{ none + 'a' }}", "{{ none | length }}", "{{ none() }}",
+    "{% for x in none %}a{% endfor %}", "{{ true.a.b }}", "{{ 1 + 'a' }}", "{{ 'a' + 1 }}", "{{ 'a' * 'b' }}", "{{ [] + 'a' }}",
+    "{{ 1 / 0 }}", "{{ 1 // 0 }}", "{{ 1 % 0 }}", "{{ 1 < 'a' }}", "{{ {} < {} }}", "{{ 'a'.b.c }}", "{{ 'a'[5] }}",
+    "{{ 'a'[5].b }}", "{{ {'a': 1}.b }}", "{{ {'a': 1}.b.c }}", "{{ {'a': 1}['b']['c'] }}", "{{ [1][5] }}", "{{ [1][5].a }}",
+    "{{ [1]['a'] }}", "{{ 5 | length }}", "{{ 'a' | int }}", "{{ 'a' | float }}", "{{ [] | first }}", "{{ ([] | first).a }}",
+    "{{ ([] | last).a }}", "{{ messages | selectattr('nothing') | list | length }}",
+    "{{ messages | map(attribute='nothing') | list | length }}", "{{ messages | map(attribute='nothing.more') | list | length }}",
+    "{% for x in 5 %}a{% endfor %}", "{% for a, b in [1] %}a{% endfor %}", "{% set a, b = [1, 2, 3] %}", "{{ messages.append(1) }}",
+    "{{ messages[0].update({'a': 1}) }}", "{{ messages[0].pop('role') }}", "{{ ''.__class__ }}", "{{ ''.__class__.mro() }}",
+    "{{ range(1000000) | length }}", "{{ strftime_now() }}", "{{ namespace(1) }}", "{{ 'a'.join(5) }}", "{{ 'a'.join([1]) }}",
+    "{{ 'a'.replace('a') }}", "{{ 'a'.startswith(1) }}", "{{ messages[0].items(1) }}", "{{ [1, 'a'] | sort }}", "{{ 5 | join }}",
+    "{% macro f(a) %}{{ a.b }}{% endmacro %}{{ f() }}", "{% macro f(a) %}{{ a.b.c }}{% endmacro %}{{ f({}) }}",
+    "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(1, 2) }}", "{% macro f(a) %}{{ a }}{% endmacro %}{{ f(b=1) }}", "{{ loop.index }}",
+    "{% for m in messages %}{{ loop.previtem.role }}{% endfor %}", "{% for m in messages %}{{ loop.nextitem.role }}{% endfor %}",
+]  # fmt: skip
+
+
+def render(source, messages):
+    return chat_utils.render_jinja_template([messages], chat_template=source, add_generation_prompt=True,
+                                            bos_token="<s>", eos_token="</s>")[0][0]  # fmt: skip
+
+
+def outcome(source, messages, form):
+    """The text in that form, or the error's type and text."""
+    try:
+        return form(render(source, messages))
+    except Exception as error:  # whatever a template may raise is its refusal
+        return {"error": type(error).__name__, "message": str(error)}
+
+
 class Template:
     def __init__(self, source):
         self.source = source
@@ -84,8 +151,7 @@ class Template:
 
     def render(self, messages):
         try:
-            return chat_utils.render_jinja_template([messages], chat_template=self.source, add_generation_prompt=True,
-                                                    bos_token="<s>", eos_token="</s>")[0][0]  # fmt: skip
+            return render(self.source, messages)
         except Exception:  # whatever a template may raise is its refusal
             return None
 
@@ -125,9 +191,13 @@ class Template:
                 if self.argument_texts:
                     function["arguments"] = json.dumps(function["arguments"], ensure_ascii=False)
         if not self.system and messages[0]["role"] == "system":
-            system, first = messages[0]["content"], messages[1]
+            system = messages[0]["content"]
             if isinstance(system, list):
                 system = "\n".join(part["text"] for part in system)
+            if len(messages) == 1 or messages[1]["role"] != "user":
+                messages[0] = user(system)
+                return messages
+            first = messages[1]
             if isinstance(first["content"], list):
                 first["content"].insert(0, {"type": "text", "text": system + "\n"})
             else:
@@ -154,6 +224,20 @@ def chat_parts(root):
         }
     return {"versions": "transformers 5.24.0, jinja2 3.1.6", "now_unix_s": NOW_UNIX_S, "conversations": CONVERSATIONS,
             "templates": templates}  # fmt: skip
+
+
+def chat_refusals(root):
+    templates = {}
+    for path in sorted(root.rglob("*.jinja")):
+        template = Template(path.read_text())
+        templates[str(path.relative_to(root))] = [
+            outcome(template.source, template.adapted(conversation), digest)
+            for conversation in CONVERSATIONS + ODD_CONVERSATIONS
+        ]
+    small = [{"template": source, "outcome": outcome(source, SMALL_MESSAGES, str)} for source in SMALL_TEMPLATES]
+    return {"versions": "transformers 5.24.0, jinja2 3.1.6", "now_unix_s": NOW_UNIX_S,
+            "conversations": CONVERSATIONS + ODD_CONVERSATIONS, "templates": templates,
+            "small_messages": SMALL_MESSAGES, "small": small}  # fmt: skip
 
 
 PIECES = [
@@ -199,4 +283,5 @@ def write(path, value):
 if __name__ == "__main__":
     templates_dir, out_dir = map(pathlib.Path, sys.argv[1:])
     write(out_dir / "chat_parts.json", chat_parts(templates_dir))
+    write(out_dir / "chat_refusals.json", chat_refusals(templates_dir))
     write(out_dir / "white_space_cases.json", white_space_cases())
