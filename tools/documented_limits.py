@@ -30,7 +30,7 @@ def in_code(file, path):
         if not found:
             raise NotFound(f"{file} has no {path}")
         at = found.end()
-    found = re.compile(rf"\b{name}\s*(?:=\s*((?:\{{[^}}]*\}}|[^;,{{}}])+)|\{{([^}}]+)\}})").search(text, at)
+    found = re.compile(rf"\b{name}(?::\s*\w+)?\s*(?:=\s*((?:\{{[^}}]*\}}|[^;,{{}}])+)|\{{([^}}]+)\}})").search(text, at)
     if not found:
         raise NotFound(f"{file} sets no {path}")
     line_start = text.rfind("\n", 0, found.start())
@@ -40,8 +40,8 @@ def in_code(file, path):
     expression = re.sub(r"//.*|\s", "", expression)
     if not re.fullmatch(r"[\d.<*+()e-]+", expression):
         raise NotFound(f"{file} {path} = {expression}: no number that can be read here")
-    scale = 1e-6 if name.endswith(("_us", "Us")) else 1
-    return eval(expression) * scale  # digits and operators alone
+    scales = [scale for ending, scale in {"_us": 1e-6, "Us": 1e-6, "_ms": 1e-3}.items() if name.endswith(ending)]
+    return eval(expression) * (scales or [1])[0]  # digits and operators alone
 
 
 def problems():
