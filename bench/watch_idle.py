@@ -22,7 +22,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/e2e"))
-from running_server import RunningServer, binary  # noqa: E402
+from running_server import RunningServer, binary, processor_seconds  # noqa: E402
 
 SQL = ROOT / "demo/adapters/sql"
 
@@ -42,11 +42,6 @@ def in_place(directory: pathlib.Path):
 def by_rename(directory: pathlib.Path):
     shutil.copy(SQL / "adapter_config.json", directory / "new")
     (directory / "new").rename(directory / "adapter_config.json")
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def delay(server: RunningServer, begin_line: int, text: str, limit_s: float) -> float:
@@ -93,9 +88,9 @@ def main() -> int:
                 if "changes may be seen" in line:
                     print(line.strip())
             time.sleep(5)
-            before = cpu_seconds(server.process.pid)
+            before = processor_seconds(server.process.pid)
             time.sleep(arguments.seconds)
-            used = cpu_seconds(server.process.pid) - before
+            used = processor_seconds(server.process.pid) - before
             print(f"idle for {arguments.seconds:.0f} s: {used:.2f} s of processor time, "
                   f"{100 * used / arguments.seconds:.2f} % of a core")
             kinds = {"a file rewritten in place": [], "a file renamed over another": [], "a new directory": [],

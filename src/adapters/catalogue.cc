@@ -101,12 +101,11 @@ void Catalogue::Stop() {
   for (const auto& item : left) item();
   SaveAtTheEnd();
   for (auto& [name, entry] : entries_) {
-    std::vector<StatusCallback> listeners;
-    CancelLoad(entry, &listeners);
+    const LoadOrder order = CancelLoad(entry);
     for (auto& [number, waiter] : TakeWaiters(entry)) {
       waiter.wanting.done(tl::unexpected<Error>(ShuttingDown()));
     }
-    for (StatusCallback& done : listeners) done(tl::unexpected<Error>(ShuttingDown()));
+    for (const StatusCallback& done : order.done) done(tl::unexpected<Error>(ShuttingDown()));
   }
 }
 
@@ -180,12 +179,11 @@ void Catalogue::MakeKnown(Entry& entry) {
 void Catalogue::EraseEntry(Entries::iterator entry, const Error& reason) {
   const auto candidate = entries_.find(CandidateKeyOf(entry->first));
   if (candidate != entries_.end()) EraseEntry(candidate, reason);
-  std::vector<StatusCallback> listeners;
-  CancelLoad(entry->second, &listeners);
+  const LoadOrder order = CancelLoad(entry->second);
   for (auto& [number, waiter] : TakeWaiters(entry->second)) {
     waiter.wanting.done(tl::unexpected<Error>(reason));
   }
-  for (StatusCallback& done : listeners) done(tl::unexpected<Error>(reason));
+  for (const StatusCallback& done : order.done) done(tl::unexpected<Error>(reason));
   const AdapterId id = entry->second.id;
   if (entry->second.is_registered) name_changes_.push_back({entry->first, false});
   if (entry->second.is_requested) requested_.erase(entry->second.requested_at);
@@ -255,6 +253,20 @@ void Catalogue::SyncPin(const AdapterId& id) {
   } else {
     pool_.unpin(id);
   }
+}
+
+// At once; what earlier calls want, whose loads are still under way, does not come after it.
+void Catalogue::SetPin(Entry& entry, bool is_pinned) {
+  for (const std::string& key : {entry.name, CandidateKeyOf(entry.name)}) {
+    const auto found = entries_.find(key);
+    if (found == entries_.end() || !found->second.load) continue;
+    Load& load = *found->second.load;
+    load.order.is_pinned.reset();
+    if (load.repeat) load.repeat->is_pinned.reset();
+  }
+  entry.is_pinned = is_pinned;
+  SyncPin(entry.id);
+  WriteDown(entry.name);
 }
 
 // Whether the pool has changed since.

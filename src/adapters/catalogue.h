@@ -121,10 +121,14 @@ class Catalogue final : public AdapterService {
     std::optional<std::stop_callback<std::function<void()>>> on_gone;
   };
   using Waiters = std::map<uint64_t, Waiter>;  // by number: in the order of arrival and deadlines
-  // How an entry's source is to be read.
+  // How an entry's source is to be read, and what becomes of its name if that goes well.
   struct LoadOrder {
-    bool asks_source = false;  // however good the image in the cache is
+    bool asks_source = false;       // however good the image in the cache is
+    std::optional<bool> is_pinned;  // nullopt: as it was
+    bool writes_down = false;       // the name, as it is then
     std::vector<StatusCallback> done;
+
+    void Add(LoadOrder later);
   };
   // The same under way.
   struct Load {
@@ -133,17 +137,19 @@ class Catalogue final : public AdapterService {
     bool is_fetched = false;  // what is left takes this machine only, and not for long
     LoadOrder order;
     // Asked for again meanwhile: what has been read may be old.
-    bool is_repeated = false;
-    std::vector<StatusCallback> repeat_done;
+    std::optional<LoadOrder> repeat;
     // While nobody wants it. Who comes before the loader has seen it takes it back.
     std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
     LoaderThreads* threads = nullptr;  // where it stands in line, as
     uint64_t job_number = 0;
+
+    LoadOrder& Repeat() {
+      return repeat ? *repeat : repeat.emplace(LoadOrder{.asks_source = true});
+    }
   };
   // Of what a name is to stand for: the name moves there once it has been read, and becomes this.
   struct Candidacy {
     std::string name;
-    std::optional<bool> is_pinned;  // nullopt: as it was
     bool is_static = false;
   };
   // A name, or a candidate for one, or a source that a request has named with the token that came
@@ -234,6 +240,7 @@ class Catalogue final : public AdapterService {
   bool IsNamed(const AdapterId& id, bool by_pinned) const;
   void DropContentIfUnnamed(const AdapterId& id);
   void SyncPin(const AdapterId& id);
+  void SetPin(Entry& entry, bool is_pinned);
   static std::string CandidateKeyOf(const std::string& name);
   void DropCandidate(const std::string& name);
   void MoveOnceRead(const Target& target, Candidacy candidacy, LoadOrder order);
@@ -264,7 +271,7 @@ class Catalogue final : public AdapterService {
   void ServeGated();
 
   void StartLoad(Entry& entry, LoadOrder order);
-  void CancelLoad(Entry& entry, std::vector<StatusCallback>* done);
+  static LoadOrder CancelLoad(Entry& entry);
   void CancelUnwantedLoad(Entry& entry);
   void BeginLoad(Entry& entry);
   void BeginNextOf(const std::string& source_digest);

@@ -14,11 +14,17 @@ Micros NowUs() { return Clock::Steady().NowUs(); }
 
 }  // namespace
 
+void Catalogue::LoadOrder::Add(LoadOrder later) {
+  asks_source |= later.asks_source;
+  if (later.is_pinned) is_pinned = later.is_pinned;
+  writes_down |= later.writes_down;
+  std::ranges::move(later.done, std::back_inserter(done));
+}
+
 void Catalogue::StartLoad(Entry& entry, LoadOrder order) {
   if (entry.load) {
-    auto& listeners = order.asks_source ? entry.load->repeat_done : entry.load->order.done;
-    std::move(order.done.begin(), order.done.end(), std::back_inserter(listeners));
-    entry.load->is_repeated |= order.asks_source;
+    LoadOrder& joined = order.asks_source ? entry.load->Repeat() : entry.load->order;
+    joined.Add(std::move(order));
     *entry.load->cancelled = false;
     return;
   }
@@ -29,20 +35,21 @@ void Catalogue::StartLoad(Entry& entry, LoadOrder order) {
   busy->second.push_back({entry.name, entry.load->number});
 }
 
-// Who waits for it is added to `done`.
-void Catalogue::CancelLoad(Entry& entry, std::vector<StatusCallback>* done) {
-  if (!entry.load) return;
+// Returns what it was for.
+Catalogue::LoadOrder Catalogue::CancelLoad(Entry& entry) {
+  if (!entry.load) return {};
   *entry.load->cancelled = true;
-  for (auto* listeners : {&entry.load->order.done, &entry.load->repeat_done}) {
-    std::move(listeners->begin(), listeners->end(), std::back_inserter(*done));
-  }
+  LoadOrder order = std::move(entry.load->order);
+  if (entry.load->repeat) order.Add(std::move(*entry.load->repeat));
   entry.load.reset();
+  return order;
 }
 
 // It was for requests, and the last one has gone.
 void Catalogue::CancelUnwantedLoad(Entry& entry) {
   if (!entry.load || entry.load->is_fetched || entry.is_pinned || !entry.waiters.empty()) return;
-  if (!entry.load->order.done.empty() || !entry.load->repeat_done.empty()) return;
+  if (!entry.load->order.done.empty()) return;
+  if (entry.load->repeat && !entry.load->repeat->done.empty()) return;
   *entry.load->cancelled = true;
 }
 
@@ -187,15 +194,19 @@ void Catalogue::OnLoaded(Entries::iterator found, const Loaded& loaded) {
   auto image = HostImage(loaded.image->id);
   if (image == nullptr) image = loaded.image;
   KeepOnHost(image);
-  entry.is_stale = load.is_repeated || (entry.is_stale && !load.has_asked);
+  entry.is_stale = load.repeat || (entry.is_stale && !load.has_asked);
   entry.revision = loaded.revision;
   entry.max_rank = image->max_rank;
   entry.num_modules = image->num_modules;
   entry.num_bytes = image->blob.size();
   if (!loaded.from_cache) entry.warnings = loaded.warnings;
   if (load.has_asked) OnRead(entry);
+  if (!entry.candidacy) {
+    entry.is_pinned = load.order.is_pinned.value_or(entry.is_pinned);
+    if (load.order.writes_down) WriteDown(entry.name);
+  }
   if (before != entry.id) DropContentIfUnnamed(before);
-  if (before != entry.id || entry.is_pinned) SyncPin(entry.id);
+  if (before != entry.id || entry.is_pinned || load.order.is_pinned) SyncPin(entry.id);
   if (!loaded.from_cache) {
     for (const std::string& warning : loaded.warnings) {
       log::Warning("adapter {}: {}", ShownNameOf(entry), warning);
@@ -219,9 +230,7 @@ void Catalogue::OnLoaded(Entries::iterator found, const Loaded& loaded) {
   ServeWaiters(entry, image);
   for (StatusCallback& done : load.order.done) done(StatusOf(entry));
   WriteToDisk(image, loaded.times);
-  if (load.is_repeated) {
-    StartLoad(entry, {.asks_source = true, .done = std::move(load.repeat_done)});
-  }
+  if (load.repeat) StartLoad(entry, std::move(*load.repeat));
 }
 
 // From its source, that is.
@@ -251,9 +260,7 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   if (error.param.empty()) error.param = "source";
   log::Warning("{}", error.message);
   for (StatusCallback& done : load.order.done) done(tl::unexpected<Error>(error));
-  if (load.is_repeated) {  // asked for again meanwhile
-    return StartLoad(entry, {.asks_source = true, .done = std::move(load.repeat_done)});
-  }
+  if (load.repeat) return StartLoad(entry, std::move(*load.repeat));
   if (!entry.is_registered && !entry.is_requested) return EraseEntry(found, error);
   const int doublings = std::min(entry.num_failures++, 20);
   entry.failed_until_us = options_.clock->NowUs() +
@@ -264,11 +271,7 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
 
 // Nobody wanted it. Since then somebody may have come: the loader did not see that.
 void Catalogue::OnLoadCancelled(Entry& entry) {
-  Load load = std::move(*entry.load);
-  entry.load.reset();
-  LoadOrder& order = load.order;
-  std::move(load.repeat_done.begin(), load.repeat_done.end(), std::back_inserter(order.done));
-  order.asks_source |= load.is_repeated;
+  LoadOrder order = CancelLoad(entry);
   if (!entry.waiters.empty() || !order.done.empty() || entry.is_pinned) {
     StartLoad(entry, std::move(order));
   }

@@ -1,5 +1,7 @@
 // The operator's side of the catalogue: names that come, move and go.
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "adapters/catalogue.h"
@@ -50,11 +52,11 @@ void Catalogue::AddStatic(const std::string& name, const SourceUri& uri, bool pi
           Fail(ErrorCode::kConflict, fmt::format("adapter name `{}` is given twice: {} and {}",
                                                  name, given->second.uri.text, uri.text)));
     }
-    LoadOrder order = {.asks_source = true, .done = {std::move(ready)}};
+    LoadOrder order = {.asks_source = true, .is_pinned = pin, .done = {std::move(ready)}};
     if (found != entries_.end()) {
       // One registered in an earlier run gives way to the configuration, if that is good.
       return MoveOnceRead({.uri = uri, .token = {}, .id = {}, .revision = {}},
-                          {.name = name, .is_pinned = pin, .is_static = true}, std::move(order));
+                          {.name = name, .is_static = true}, std::move(order));
     }
     Entry& entry = AddEntry(name, uri);
     entry.is_static = true;
@@ -94,7 +96,7 @@ void Catalogue::SyncWatched(const std::string& name, const std::string& dir) {
     entry.is_stale = true;
     entry.error.reset();
     // What is being read may be half of the old and half of the new.
-    if (entry.load) entry.load->is_repeated = true;
+    if (entry.load) entry.load->Repeat();
   });
 }
 
@@ -132,24 +134,21 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
   if (found != entries_.end() && found->second.is_static) {
     return done(tl::unexpected<Error>(IsStatic(registration.name)));
   }
-  LoadOrder order = {.asks_source = true, .done = {std::move(done)}};
+  LoadOrder order = {.asks_source = true, .writes_down = true, .done = {std::move(done)}};
+  if (registration.is_pinned) order.is_pinned = true;
   if (found != entries_.end() && found->second.is_registered) {
     Entry& entry = found->second;
     if (!IsSameSource(entry.uri, uri) || entry.token != registration.token) {
-      Candidacy candidacy = {.name = registration.name, .is_pinned = {}};
-      if (registration.is_pinned) candidacy.is_pinned = true;
       return MoveOnceRead(
           {.uri = uri, .token = std::move(registration.token), .id = {}, .revision = {}},
-          std::move(candidacy), std::move(order));
+          {.name = registration.name}, std::move(order));
     }
     DropCandidate(registration.name);
-    entry.is_pinned |= registration.is_pinned;
-    WriteDown(registration.name);
     return StartLoad(entry, std::move(order));
   }
   // One that is being read for the first time is known to nobody yet: the later call goes on.
   if (found != entries_.end()) {
-    CancelLoad(found->second, &order.done);
+    std::ranges::move(CancelLoad(found->second).done, std::back_inserter(order.done));
     EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});
   }
   Entry& entry = AddEntry(registration.name, uri);
@@ -201,22 +200,23 @@ void Catalogue::DoUpdate(const std::string& name, const AdapterUpdate& update,
     if (&target != &entry && (!is_at_hand || update.reload)) {
       return MoveOnceRead(
           {.uri = target.uri, .token = target.token, .id = target.id, .revision = target.revision},
-          {.name = name, .is_pinned = update.is_pinned},
-          {.asks_source = update.reload || target.is_stale, .done = {std::move(done)}});
+          {.name = name},
+          {.asks_source = update.reload || target.is_stale,
+           .is_pinned = update.is_pinned,
+           .done = {std::move(done)}});
     }
     DropCandidate(name);
     if (&target != &entry) MoveTo(entry, target);
   }
-  if (update.is_pinned) {
-    entry.is_pinned = *update.is_pinned;
-    SyncPin(entry.id);
-    WriteDown(name);
-  }
-  const bool is_missing = entry.is_pinned && HostImage(entry.id) == nullptr;
+  const bool is_missing =
+      update.is_pinned.value_or(entry.is_pinned) && HostImage(entry.id) == nullptr;
   if (update.reload || is_missing) {
-    return StartLoad(
-        entry, {.asks_source = update.reload || MustAskSource(entry), .done = {std::move(done)}});
+    return StartLoad(entry, {.asks_source = update.reload || MustAskSource(entry),
+                             .is_pinned = update.is_pinned,
+                             .writes_down = update.is_pinned.has_value(),
+                             .done = {std::move(done)}});
   }
+  if (update.is_pinned) SetPin(entry, *update.is_pinned);
   done(StatusOf(entry));
 }
 

@@ -6,6 +6,8 @@
 //
 // And a source that is read again and has become bad leaves its name what it held before, while
 // that is on the host or in the disk cache.
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "adapters/catalogue.h"
@@ -22,7 +24,7 @@ void Catalogue::MoveOnceRead(const Target& target, Candidacy candidacy, LoadOrde
                         found->second.token == target.token;
   if (found != entries_.end() && !is_there) {
     // The later call goes on: who waits for the earlier one learns what becomes of the name.
-    CancelLoad(found->second, &order.done);
+    std::ranges::move(CancelLoad(found->second).done, std::back_inserter(order.done));
     EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});
   }
   Entry& candidate = is_there ? found->second : AddEntry(key, target.uri);
@@ -46,8 +48,7 @@ void Catalogue::DropCandidate(const std::string& name) {
 
 // The name stands for what `target` stands for, from the next request on.
 void Catalogue::MoveTo(Entry& entry, const Entry& target) {
-  std::vector<StatusCallback> listeners;
-  CancelLoad(entry, &listeners);  // it is for the old source
+  LoadOrder order = CancelLoad(entry);  // it is for the old source
   const AdapterId before = entry.id;
   entry.uri = target.uri;
   entry.token = target.token;
@@ -66,13 +67,16 @@ void Catalogue::MoveTo(Entry& entry, const Entry& target) {
   names_changed_ = true;
   WriteDown(entry.name);
   if (before != entry.id) DropContentIfUnnamed(before);
-  SyncPin(entry.id);
   const Image image = HostImage(entry.id);
-  if (image != nullptr && !entry.is_stale) {
+  const bool is_at_hand = image != nullptr && !entry.is_stale;
+  if (is_at_hand) entry.is_pinned = order.is_pinned.value_or(entry.is_pinned);
+  SyncPin(entry.id);
+  if (is_at_hand) {
     ServeWaiters(entry, image);
-    for (const StatusCallback& done : listeners) done(StatusOf(entry));
-  } else if (!entry.waiters.empty() || !listeners.empty()) {
-    StartLoad(entry, {.asks_source = entry.is_stale, .done = std::move(listeners)});
+    for (const StatusCallback& done : order.done) done(StatusOf(entry));
+  } else if (!entry.waiters.empty() || !order.done.empty()) {
+    order.asks_source = entry.is_stale;
+    StartLoad(entry, std::move(order));
   }
 }
 
@@ -81,14 +85,12 @@ void Catalogue::MoveToCandidate(Entries::iterator candidate, Load load) {
   const Candidacy candidacy = *candidate->second.candidacy;
   Entry& entry = entries_.find(candidacy.name)->second;
   entry.is_static = candidacy.is_static;
-  entry.is_pinned = candidacy.is_pinned.value_or(entry.is_pinned);
   MoveTo(entry, candidate->second);
+  if (load.order.is_pinned) SetPin(entry, *load.order.is_pinned);
   EraseEntry(candidate, {});
   PublishIfChanged();  // whoever is told may ask for the name at once
   for (const StatusCallback& done : load.order.done) done(StatusOf(entry));
-  if (load.is_repeated) {
-    StartLoad(entry, {.asks_source = true, .done = std::move(load.repeat_done)});
-  }
+  if (load.repeat) StartLoad(entry, std::move(*load.repeat));
 }
 
 // ---- sources that have become bad

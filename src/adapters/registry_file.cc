@@ -138,15 +138,14 @@ Result<bool> RegistryFile::Change(const std::function<void(RegistryContent&)>& c
   if (path_.empty()) return true;
   // Whoever holds it for long has been stopped, or its disk has: callers are waiting for their
   // answers.
-  constexpr Micros kMaxWaitUs = 10'000'000;
-  const Micros give_up_us = Clock::Steady().NowUs() + kMaxWaitUs;
+  const Micros give_up_us = Clock::Steady().NowUs() + max_wait_us_;
   std::atomic<bool> is_late = false;
   const auto look = [&] { is_late = Clock::Steady().NowUs() > give_up_us; };
   const auto lock = formats::FileLock::Acquire(path_ + ".lock", &is_late, look);
   if (!lock && is_late) {
     return Fail(ErrorCode::kUnavailable,
                 fmt::format("{}: another process has held its lock for over {} s", path_,
-                            kMaxWaitUs / 1'000'000));
+                            max_wait_us_ / 1'000'000));
   }
   if (!lock) return tl::unexpected(lock.error());
   bool was_there = false;

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
 
@@ -55,13 +56,16 @@ struct RegistryChange {
 
 class RegistryFile {
  public:
-  explicit RegistryFile(std::string path) : path_(std::move(path)) {}  // empty: nothing is kept
+  // An empty path: nothing is kept.
+  explicit RegistryFile(std::string path, Micros max_wait_us = 10'000'000)
+      : path_(std::move(path)), max_wait_us_(max_wait_us) {}
 
   // A missing file is empty. kDataLoss: it is broken. kUnsupported: a newer version wrote it.
   Result<RegistryContent> Read() const;
   // Reads, changes and writes it while nobody else does; it is on the disk then, and outlasts a
   // loss of power. False: there was none, or a broken one, which is put aside under another name;
-  // the change is all that the file has now.
+  // the change is all that the file has now. kUnavailable: others hold its lock for longer than it
+  // is waited for.
   Result<bool> Change(const std::function<void(RegistryContent&)>& change) const;
 
  private:
@@ -69,6 +73,7 @@ class RegistryFile {
   Status Write(const RegistryContent& content) const;
 
   std::string path_;
+  Micros max_wait_us_;  // for the lock
 };
 
 }  // namespace lorry::adapters

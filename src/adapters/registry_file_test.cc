@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "formats/file_lock.h"
 #include "formats/test_files.h"
 
 namespace lorry::adapters {
@@ -115,6 +116,21 @@ TEST_F(RegistryFileTest, ChangesOfManyTakeTurns) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(file_.Read()->sources, SizeIs(20));
+}
+
+TEST_F(RegistryFileTest, WhoeverHoldsTheLockForLongIsNotWaitedForForEver) {
+  const auto add = [](RegistryContent& content) { content.adapters.push_back({"a", "/"}); };
+  const RegistryFile impatient(path_, 0);
+  {
+    const auto held = formats::FileLock::Acquire(path_ + ".lock");
+    ASSERT_TRUE(held);
+    const auto changed = impatient.Change(add);
+    ASSERT_FALSE(changed);
+    EXPECT_EQ(changed.error().code, ErrorCode::kUnavailable);
+    EXPECT_THAT(changed.error().message, HasSubstr("another process has held its lock"));
+    EXPECT_THAT(file_.Read()->adapters, IsEmpty());
+  }
+  EXPECT_TRUE(impatient.Change(add)) << "a free one is taken without waiting";
 }
 
 TEST_F(RegistryFileTest, WithoutAPathNothingIsKept) {

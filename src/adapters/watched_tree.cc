@@ -99,9 +99,13 @@ WatchedTree::Listing WatchedTree::Listing::Of(const std::string& path, bool look
   }
   listing.error = errno;
   std::ranges::sort(listing.files);
+  // No other directory's files are looked at one by one.
+  if (!listing.Has(kConfig) && !listing.Has(kSafetensors) && !listing.Has(kTorch)) {
+    listing.links.clear();
+    ::closedir(dir);
+    return listing;
+  }
   for (const std::string& file : listing.files) {
-    // No other directory's files are looked at one by one.
-    if (!listing.Has(kConfig) && !listing.Has(kSafetensors) && !listing.Has(kTorch)) break;
     if (::fstatat(fd, file.c_str(), &status, 0) != 0) continue;
     // The inode and its own time tell files that were put in the place of others, whatever time
     // they were given.
@@ -185,7 +189,7 @@ void WatchedTree::LookAtDue(Micros now_us) {
 // The node may be gone afterwards.
 void WatchedTree::Look(Node& node, Micros now_us, bool with_children) {
   // Before it is listed: what changes from now on is told of.
-  if (node.watches.empty()) Follow(node, {});
+  if (node.watches.empty() || with_children) AddWatch(node, node.path);
   const Listing listing = Listing::Of(node.path, node.depth == kMaxDepth);
   if (listing.error == ENOENT || listing.error == ENOTDIR) return LookWhereNothingIs(node, now_us);
   if (listing.error != 0) {
@@ -197,7 +201,7 @@ void WatchedTree::Look(Node& node, Micros now_us, bool with_children) {
     const bool is_new = node.inode == 0;
     if (!is_new || node.parent == nullptr) {
       Unfollow(node);
-      Follow(node, {});
+      AddWatch(node, node.path);
     }
     if (!is_new) Due(node, now_us + kSettleUs);  // it may have changed before it was followed
     if (is_new && node.parent == nullptr) node.said.clear();
@@ -205,6 +209,8 @@ void WatchedTree::Look(Node& node, Micros now_us, bool with_children) {
   if (node.parent == nullptr) node.missing_us = kNever;
   node.device = listing.device;
   node.inode = listing.inode;
+  const bool may_differ = with_children || listing.state != node.state;
+  if (may_differ && (node.watches.size() != 1 || !listing.links.empty())) Follow(node, listing);
   FollowChildren(node, listing, now_us, with_children || is_another);
   Judge(node, listing, now_us);
 }
@@ -294,7 +300,6 @@ void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
     node.state = listing.state;
     node.changed_us = now_us;
     node.said.clear();
-    Follow(node, listing);
   }
   if (node.is_told && node.told_state == node.state) {
     node.missing_us = kNever;
@@ -358,33 +363,37 @@ void WatchedTree::Release(Node& node) {
   }
 }
 
-// The directory, and the files elsewhere that links in it lead to.
+void WatchedTree::AddWatch(Node& node, const std::string& path) {
+  const int watch = hooks_.follow(path);
+  if (watch < 0) return;
+  auto& followers = followers_[watch];
+  if (std::ranges::find(followers, &node) != followers.end()) return;
+  followers.push_back(&node);
+  node.watches.push_back(watch);
+}
+
+// The directory, and the files elsewhere that links in it lead to; nothing else any more.
 void WatchedTree::Follow(Node& node, const Listing& listing) {
-  std::vector<std::string> paths = {node.path};
-  for (const std::string& link : listing.links) paths.push_back(node.path + "/" + link);
+  if (hooks_.follow(node.path) < 0) return;  // as long as it cannot, what there is stays
   const std::vector<int> before = std::exchange(node.watches, {});
-  for (const std::string& path : paths) {
-    const int watch = hooks_.follow(path);
-    if (watch < 0) continue;
-    node.watches.push_back(watch);
-    auto& followers = followers_[watch];
-    if (std::ranges::find(followers, &node) == followers.end()) followers.push_back(&node);
-  }
-  for (const int watch : before) {
-    if (std::ranges::find(node.watches, watch) != node.watches.end()) continue;
-    node.watches.push_back(watch);  // for Unfollow alone
-  }
+  for (const int watch : before) std::erase(followers_[watch], &node);
+  AddWatch(node, node.path);
+  for (const std::string& link : listing.links) AddWatch(node, node.path + "/" + link);
+  for (const int watch : before) DropIfUnused(watch);
 }
 
 void WatchedTree::Unfollow(Node& node) {
   for (const int watch : std::exchange(node.watches, {})) {
-    const auto found = followers_.find(watch);
-    if (found == followers_.end()) continue;
-    std::erase(found->second, &node);
-    if (!found->second.empty()) continue;
-    followers_.erase(found);
-    hooks_.unfollow(watch);
+    std::erase(followers_[watch], &node);
+    DropIfUnused(watch);
   }
+}
+
+void WatchedTree::DropIfUnused(int watch) {
+  const auto found = followers_.find(watch);
+  if (found == followers_.end() || !found->second.empty()) return;
+  followers_.erase(found);
+  hooks_.unfollow(watch);
 }
 
 void WatchedTree::SayOnce(Node& node, const std::string& line) {

@@ -48,7 +48,7 @@ class WatchedTree {
 
   // What is there at start needs no time to settle.
   void Begin(Micros now_us);
-  void LookAtAll(Micros now_us);
+  void LookAtAll(Micros now_us);    // and follows it anew, as watches may have gone unheard
   void LookAtRoots(Micros now_us);  // whether they are other directories now
   void OnEvent(int watch, const std::string& name, Micros now_us);
   void OnWatchGone(int watch);
@@ -70,7 +70,9 @@ class WatchedTree {
   void Judge(Node& node, const Listing& listing, Micros now_us);
   void Tell(Node& node);
   void Release(Node& node);
+  void AddWatch(Node& node, const std::string& path);
   void Follow(Node& node, const Listing& listing);
+  void DropIfUnused(int watch);
   void Unfollow(Node& node);
   void SayOnce(Node& node, const std::string& line);
 

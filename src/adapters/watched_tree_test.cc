@@ -5,9 +5,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <thread>
 
-#include "adapters/file_events.h"
 #include "formats/test_files.h"
 
 namespace lorry::adapters {
@@ -43,10 +43,12 @@ class WatchedTreeTest : public ::testing::Test {
             .say = [this](const std::string& line) { said_.push_back(line); },
             .follow =
                 [this](const std::string& path) {
-                  followed_.push_back(path);
-                  return has_events_ ? static_cast<int>(followed_.size()) : -1;
+                  if (!has_events_) return -1;
+                  const auto [watch, is_new] = watches_.try_emplace(path, next_watch_);
+                  next_watch_ += is_new;
+                  return watch->second;
                 },
-            .unfollow = [](int) {}};
+            .unfollow = [this](int watch) { unfollowed_.push_back(watch); }};
   }
   void Begin(const std::vector<std::string>& roots = {"a"}) {
     std::vector<std::string> dirs;
@@ -72,7 +74,10 @@ class WatchedTreeTest : public ::testing::Test {
   formats::TempDir dir_;
   Micros now_us_ = kSecondUs;
   bool has_events_ = false;
-  std::vector<std::string> told_, said_, followed_;
+  std::map<std::string, int> watches_;  // by path
+  int next_watch_ = 1;
+  std::vector<int> unfollowed_;
+  std::vector<std::string> told_, said_;
   std::unique_ptr<WatchedTree> tree_;
 };
 
@@ -228,10 +233,7 @@ TEST_F(WatchedTreeTest, AnEventMakesItsDirectoryDue) {
   Begin();
   Told();
   ASSERT_EQ(tree_->next_us(), WatchedTree::kNever);
-  const auto watch_of = [&](const std::string& path) {
-    const auto last = std::find(followed_.rbegin(), followed_.rend(), Path(path));
-    return static_cast<int>(followed_.rend() - last);
-  };
+  const auto watch_of = [&](const std::string& path) { return watches_.at(Path(path)); };
   Write("a/y", "[]");
   Write("a/x", "[]");
   tree_->OnEvent(watch_of("a/y"), "adapter_config.json", now_us_);
@@ -247,27 +249,34 @@ TEST_F(WatchedTreeTest, AnEventMakesItsDirectoryDue) {
   EXPECT_EQ(tree_->next_us(), WatchedTree::kNever);
 }
 
-TEST(FileEventsTest, SaysWhatChangesAndHasABound) {
-  formats::TempDir dir;
-  fs::create_directories(dir.Path("x"));
-  fs::create_directories(dir.Path("y"));
-  FileEvents events(1);
-  if (!events.works()) GTEST_SKIP() << events.reason();
-  const int x = events.Add(dir.Path("x"));
-  ASSERT_GE(x, 0);
-  EXPECT_LT(events.Add(dir.Path("nowhere")), 0);
-  EXPECT_LT(events.Add(dir.Path("y")), 0);
-  EXPECT_TRUE(events.is_full());
-  dir.Write("x/file", "text");
-  bool is_seen = false;
-  for (const FileEvent& event : events.Wait(std::chrono::seconds(10))) {
-    is_seen |= event.watch == x && event.name == "file";
-  }
-  EXPECT_TRUE(is_seen);
-  events.Remove(x);
-  EXPECT_GE(events.Add(dir.Path("y")), 0);
-  events.Wake();
-  events.Wait(std::chrono::hours(1));
+TEST_F(WatchedTreeTest, AWatchThatWentUnheardIsSetAnew) {
+  has_events_ = true;
+  Write("a/x");
+  fs::create_directories(Path("elsewhere"));
+  std::ofstream(Path("elsewhere/config")) << "{}";
+  fs::create_directories(Path("a/linked"));
+  fs::create_symlink(Path("elsewhere/config"), Path("a/linked/adapter_config.json"));
+  std::ofstream(Path("a/linked/adapter_model.bin")) << "weights";
+  Begin();
+  Told();
+  ASSERT_THAT(watches_, SizeIs(4));
+  watches_.clear();
+  unfollowed_.clear();
+  Look();
+  EXPECT_THAT(unfollowed_, SizeIs(4)) << "those that are of no use any more";
+  Write("a/x", "[]");
+  tree_->OnEvent(watches_.at(Path("a/x")), "adapter_config.json", now_us_);
+  tree_->LookAtDue(now_us_ + kSecondUs);
+  tree_->LookAtDue(now_us_ + 2 * kSecondUs);
+  EXPECT_THAT(Told(), ElementsAre(Found("x")));
+  std::ofstream(Path("elsewhere/config")) << "[]";
+  const int link = watches_.at(Path("a/linked/adapter_config.json"));
+  tree_->OnEvent(link, "", now_us_ + 3 * kSecondUs);
+  tree_->LookAtDue(now_us_ + 4 * kSecondUs);
+  tree_->LookAtDue(now_us_ + 5 * kSecondUs);
+  EXPECT_THAT(Told(), ElementsAre(Found("linked")));
+  Look();
+  EXPECT_THAT(unfollowed_, SizeIs(4)) << "the others stay";
 }
 
 }  // namespace

@@ -125,6 +125,12 @@ class RunningServer:
         return found
 
 
+def processor_seconds(pid: int) -> float:
+    """That a process has used so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def eventually(condition, limit_s: float = 20.0) -> bool:
     """True once the condition holds."""
     deadline = time.monotonic() + limit_s
