@@ -81,8 +81,9 @@ void RegisterAdapterTiers(config::Registry& registry, StackOptions* stack) {
   registry.Group("Adapter tiers", kLoading);
   registry.List({.name = "adapter-dir",
                  .value_name = "DIR",
-                 .help = "A directory that is watched: each directory in it is an adapter of that "
-                         "name, while it is there."},
+                 .help = "A directory that is watched: each directory below it that holds an "
+                         "adapter, three deep at most, is served while it is there, under the "
+                         "name of its path (`run/step/adapter`)."},
                 &stack->adapter_dirs);
   registry.Bytes({.name = "adapter-host-bytes",
                   .help = "Of adapters that are kept in memory beside the page pool.",
@@ -202,8 +203,13 @@ void RegisterEngine(config::Registry& registry, StackOptions* stack) {
 
 void RegisterServerLimits(config::Registry& registry, server::ServerOptions& server) {
   registry.Group("Server limits", kServing);
-  registry.Integer({.name = "max-connections", .help = "Clients at once; beyond, 503."},
-                   &server.http.max_connections, 1, 1 << 20);
+  registry.Integer(
+      {.name = "max-connections",
+       .help = "Connections at once that have sent a request which was let in; beyond, 503. As "
+               "many again that have not make room for each other, the oldest first. Fewer of "
+               "both where the system does not allow that many file descriptors.",
+       .when = "Raise it, and ulimit -n, for more clients."},
+      &server.http.max_connections, 1, 1 << 20);
   registry.Bytes({.name = "max-body", .help = "Longest request body; beyond, 413."},
                  &server.http.max_body_bytes);
   registry.Bytes({.name = "max-header", .help = "Longest request header; beyond, 431."},
@@ -217,8 +223,12 @@ void RegisterServerLimits(config::Registry& registry, server::ServerOptions& ser
       &server.max_pending_requests, 1, 1 << 20);
   registry.Bytes(
       {.name = "max-pending-bytes",
-       .help = "Bodies of requests that wait to be tokenised, together; beyond, 429 with "
-               "Retry-After.",
+       .help = "Bodies of requests, together, until they are tokenised. One half is for those "
+               "still arriving, an eighth of it at the admin listener if there is one: beyond, "
+               "the oldest gets a 503. A quarter each is for those above 32 KiB that wait to be "
+               "tokenised and that wait for adapters or an adapter's own tokenizer: beyond, 429 "
+               "with Retry-After. Shorter ones that wait do not count "
+               "(--max-pending-requests).",
        .when = "Lower it where memory is short."},
       &server.max_pending_bytes);
   registry.Bytes({.name = "adapter-text-bytes",

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "config/value.h"
 #include "net/http_server.h"
+#include "server/descriptor_shares.h"
 #include "server/exchange.h"
 #include "server/server.h"
 
@@ -45,21 +46,34 @@ std::string Url(const std::string& host, int port) {
                  : fmt::format("http://{}:{}", host, port);
 }
 
-// Each connection is a file descriptor, and so is much else; the usual limit of 1,024 is a limit of
-// select(2), which is not used here.
-void AllowFileDescriptors(int max_connections) {
-  constexpr rlim_t kOthers = 2560;  // the admin listener's connections, files, text workers
-  const rlim_t wanted = 2 * static_cast<rlim_t>(max_connections) + kOthers;
+// Connections, as many as file descriptors allow; the usual limit of 1,024 is a limit of select(2),
+// which is not used here.
+Status ShareConnections(int num_fetchers, server::ServerOptions& http) {
+  const server::DescriptorNeeds needs = {.max_connections = http.http.max_connections,
+                                         .num_fetchers = num_fetchers,
+                                         .has_admin = http.admin.port >= 0};
+  const rlim_t wanted = server::WantedDescriptors(needs);
   rlimit limit = {};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
-  limit.rlim_cur = std::min(wanted, limit.rlim_max);
-  setrlimit(RLIMIT_NOFILE, &limit);
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) limit = {wanted, wanted};
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = std::min(wanted, limit.rlim_max);
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  ASSIGN_OR_RETURN(const server::DescriptorShares shares,
+                   server::ShareDescriptors(needs, limit.rlim_cur));
   if (limit.rlim_cur < wanted) {
     log::Warning(
         "the system allows {} file descriptors, fewer than the {} that --max-connections {} may "
-        "need",
-        limit.rlim_cur, wanted, max_connections);
+        "need: at most {} connections, and {} that have not shown a key",
+        limit.rlim_cur, wanted, needs.max_connections, shares.clients.max_connections,
+        shares.clients.max_newcomers);
   }
+  http.http.max_connections = shares.clients.max_connections;
+  http.http.max_newcomers = shares.clients.max_newcomers;
+  if (!needs.has_admin) return {};
+  http.admin.max_connections = shares.admin.max_connections;
+  http.admin.max_newcomers = shares.admin.max_newcomers;
+  return {};
 }
 
 // Holds the port while the model loads, so that a port in use is known at once: alive, but not
@@ -159,7 +173,7 @@ Status ServeUntilStopped(const Options& options) {
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);  // a file over the limit is an error of whoever writes it
   server::ServerOptions http = options.serve.http;
-  AllowFileDescriptors(http.http.max_connections);
+  RETURN_IF_ERROR(ShareConnections(options.stack.adapter_fetchers, http));
   http.version = LORRY_VERSION;
   http.sandbox = AdapterTextLimits();
 

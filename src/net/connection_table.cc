@@ -3,12 +3,6 @@
 #include "net/http_connection.h"
 
 namespace lorry::net {
-namespace {
-
-constexpr size_t kMaxLeaving = 256;  // that are told why they have to go
-
-}  // namespace
-
 std::optional<ConnectionTable::Departure> ConnectionTable::Add(
     const std::shared_ptr<HttpConnection>& connection) {
   std::lock_guard lock(mutex_);
@@ -44,7 +38,7 @@ std::optional<ConnectionTable::Departure> ConnectionTable::DismissFirst() {
     entry.standing = Standing::kLeaving;
     ++num_leaving_;
     if (auto connection = entry.connection.lock()) {
-      return Departure{std::move(connection), num_leaving_ > kMaxLeaving};
+      return Departure{std::move(connection), num_leaving_ > max_leaving_};
     }
   }
   return std::nullopt;

@@ -4,6 +4,7 @@
 // Owns: the table, no connection. Thread: any.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <list>
@@ -21,7 +22,8 @@ class ConnectionTable {
  public:
   ConnectionTable(int max_admitted, int max_newcomers)
       : max_admitted_(static_cast<size_t>(max_admitted)),
-        max_newcomers_(static_cast<size_t>(max_newcomers)) {}
+        max_newcomers_(static_cast<size_t>(max_newcomers)),
+        max_leaving_(std::min<size_t>(max_newcomers_ / 4 + 1, 256)) {}
 
   struct Departure {
     std::shared_ptr<HttpConnection> connection;
@@ -52,6 +54,7 @@ class ConnectionTable {
 
   const size_t max_admitted_;
   const size_t max_newcomers_;
+  const size_t max_leaving_;  // that are told why they have to go
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable none_left_;
   std::unordered_map<HttpConnection*, Entry> entries_;

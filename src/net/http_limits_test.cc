@@ -1,5 +1,9 @@
 // Every limit of the server, and bytes that are not HTTP.
 #include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "net/http_test_server.h"
 
@@ -129,6 +133,30 @@ TEST(HttpLimitsTest, TooManyConnectionsAreToldSo) {
   clients.pop_back();
   EXPECT_TRUE(Eventually([&] { return test.server().num_connections() == 2; }));
   EXPECT_EQ(test.Client().Send({.target = "/hello"})->status, 200);
+}
+
+TEST(HttpLimitsTest, WithoutFileDescriptorsEveryListenerGoesOnLater) {
+  TestServer test({.host = "localhost"});  // at an address of IPv4, and one of IPv6
+  const auto port = htons(static_cast<uint16_t>(test.port()));
+  const int v4 = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int v6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {.sin_family = AF_INET, .sin_port = port};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  sockaddr_in6 address6 = {.sin6_family = AF_INET6, .sin6_port = port};
+  address6.sin6_addr = in6addr_loopback;
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  EXPECT_EQ(connect(v4, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  const bool has_v6 = connect(v6, reinterpret_cast<sockaddr*>(&address6), sizeof(address6)) == 0;
+  std::this_thread::sleep_for(150ms);
+  EXPECT_EQ(test.server().num_connections(), 0);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(Eventually([&] { return test.server().num_connections() == 1 + has_v6; }));
+  close(v4);
+  close(v6);
 }
 
 struct Hostile {

@@ -25,6 +25,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr std::chrono::milliseconds kAcceptRetry{100};  // after running out of file descriptors
+constexpr std::chrono::seconds kSilence{10};            // between two lines of the log about that
 
 Error ListenError(const error_code& error, const HttpServerOptions& options) {
   const std::string where = fmt::format("{}:{}", options.host, options.port);
@@ -54,23 +55,27 @@ struct HttpServer::Core {
                                            asio::wait_traits<std::chrono::steady_clock>,
                                            HttpConnection::Strand>;
 
+  struct Listener {
+    Acceptor acceptor;
+    Timer retry;  // its own: to wait for one would end the wait of another
+  };
+
   explicit Core(std::shared_ptr<HttpServerContext> context)
-      : context(std::move(context)),
-        strand(asio::make_strand(this->context->io)),
-        retry_timer(strand) {}
+      : context(std::move(context)), strand(asio::make_strand(this->context->io)) {}
 
   Result<int> Listen();
   error_code ListenAt(tcp::endpoint endpoint, bool one_of_many);
-  void AcceptNext(Acceptor& acceptor);
-  void OnAccept(Acceptor& acceptor, const error_code& error, HttpConnection::Socket socket);
+  void AcceptNext(Listener& listener);
+  void OnAccept(Listener& listener, const error_code& error, HttpConnection::Socket socket);
+  void AcceptLater(Listener& listener, const error_code& error);
   static void Dismiss(const std::optional<ConnectionTable::Departure>& departure);
   void CloseAcceptors();
   void RunIo();
 
   const std::shared_ptr<HttpServerContext> context;
-  const HttpConnection::Strand strand;  // of the acceptors
-  std::list<Acceptor> acceptors;
-  Timer retry_timer;
+  const HttpConnection::Strand strand;  // of the listeners
+  std::list<Listener> listeners;
+  std::chrono::steady_clock::time_point silent_until;
   std::vector<std::thread> threads;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
 };
@@ -97,9 +102,9 @@ Result<int> HttpServer::Core::Listen() {
       if (!first_error) first_error = error;
       continue;
     }
-    port = acceptors.back().local_endpoint(error).port();
+    port = listeners.back().acceptor.local_endpoint(error).port();
   }
-  if (acceptors.empty()) return tl::unexpected(ListenError(first_error, options));
+  if (listeners.empty()) return tl::unexpected(ListenError(first_error, options));
   return port;
 }
 
@@ -114,36 +119,43 @@ error_code HttpServer::Core::ListenAt(tcp::endpoint endpoint, bool one_of_many) 
   }
   if (acceptor.bind(endpoint, error)) return error;
   if (acceptor.listen(tcp::acceptor::max_listen_connections, error)) return error;
-  acceptors.push_back(std::move(acceptor));
+  listeners.push_back({std::move(acceptor), Timer(strand)});
   return error;
 }
 
-void HttpServer::Core::AcceptNext(Acceptor& acceptor) {
-  acceptor.async_accept(asio::make_strand(context->io),
-                        [this, &acceptor](const error_code& error, HttpConnection::Socket socket) {
-                          OnAccept(acceptor, error, std::move(socket));
-                        });
+void HttpServer::Core::AcceptNext(Listener& listener) {
+  listener.acceptor.async_accept(
+      asio::make_strand(context->io),
+      [this, &listener](const error_code& error, HttpConnection::Socket socket) {
+        OnAccept(listener, error, std::move(socket));
+      });
 }
 
-void HttpServer::Core::OnAccept(Acceptor& acceptor, const error_code& error,
+void HttpServer::Core::OnAccept(Listener& listener, const error_code& error,
                                 HttpConnection::Socket socket) {
-  if (!acceptor.is_open()) return;
-  if (error == asio::error::no_descriptors || error == asio::error::no_buffer_space ||
-      error == asio::error::no_memory) {
-    log::Warning("cannot accept a connection: {}", error.message());
-    Dismiss(context->connections.DismissOldestNewcomer());
-    retry_timer.expires_after(kAcceptRetry);
-    retry_timer.async_wait([this, &acceptor](const error_code& cancelled) {
-      if (!cancelled && acceptor.is_open()) AcceptNext(acceptor);
-    });
-    return;
-  }
+  if (!listener.acceptor.is_open()) return;
+  if (error && error != asio::error::connection_aborted) return AcceptLater(listener, error);
   if (!error) {
     auto connection = std::make_shared<HttpConnection>(context, std::move(socket));
     Dismiss(context->connections.Add(connection));
     connection->Serve();
   }
-  AcceptNext(acceptor);
+  AcceptNext(listener);
+}
+
+// No descriptors or no memory, of the process or of the whole system: whoever waits is still there
+// when there are some again.
+void HttpServer::Core::AcceptLater(Listener& listener, const error_code& error) {
+  const auto now = std::chrono::steady_clock::now();
+  if (now >= silent_until) {
+    log::Warning("cannot accept a connection: {}", error.message());
+    silent_until = now + kSilence;
+  }
+  Dismiss(context->connections.DismissOldestNewcomer());
+  listener.retry.expires_after(kAcceptRetry);
+  listener.retry.async_wait([this, &listener](const error_code& cancelled) {
+    if (!cancelled && listener.acceptor.is_open()) AcceptNext(listener);
+  });
 }
 
 void HttpServer::Core::Dismiss(const std::optional<ConnectionTable::Departure>& departure) {
@@ -155,8 +167,10 @@ void HttpServer::Core::CloseAcceptors() {
   std::promise<void> closed;
   asio::post(strand, [this, &closed] {
     error_code ignored;
-    for (Acceptor& acceptor : acceptors) acceptor.close(ignored);
-    retry_timer.cancel();
+    for (Listener& listener : listeners) {
+      listener.acceptor.close(ignored);
+      listener.retry.cancel();
+    }
     closed.set_value();
   });
   closed.get_future().wait();
@@ -192,7 +206,7 @@ Result<int> HttpServer::Start() {
     });
   }
   asio::post(core_->strand, [core = core_.get()] {
-    for (Core::Acceptor& acceptor : core->acceptors) core->AcceptNext(acceptor);
+    for (Core::Listener& listener : core->listeners) core->AcceptNext(listener);
   });
   return port;
 }

@@ -24,7 +24,8 @@ struct HttpServerOptions {
   int port = 0;                    // 0: any free one
   int num_io_threads = 1;          // one carries thousands of streamed events a second
   int max_connections = 4096;      // that were admitted (HttpVerdict); beyond: 503 and close
-  int max_newcomers = 4096;        // that were not, yet; beyond: the oldest of them is closed
+  int max_newcomers = 4096;        // that were not, yet; beyond: the oldest of them is closed,
+                                   // and a quarter of them (256 at most) may be on their way out
   size_t max_header_bytes = 64 << 10;
   size_t max_body_bytes = 32 << 20;
   size_t max_queued_bytes =

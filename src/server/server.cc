@@ -4,17 +4,12 @@
 #include "base/log.h"
 #include "request/want_adapters.h"
 #include "server/choose_model.h"
+#include "server/listener_options.h"
 
 namespace lorry::server {
 namespace {
 
 namespace openai = api::openai;
-
-constexpr int kMaxAdminConnections = 64;
-// On their way to a key: so many that a flood of them takes a while to push one out.
-constexpr int kMaxAdminNewcomers = 1024;
-// Its part of what newcomers may hold of both listeners.
-constexpr size_t kAdminShare = 8;
 
 openai::ParseLimits MakeLimits(const ServerOptions& options, int max_model_len) {
   openai::ParseLimits limits;
@@ -24,15 +19,6 @@ openai::ParseLimits MakeLimits(const ServerOptions& options, int max_model_len) 
   limits.max_logprobs = options.max_logprobs;
   limits.default_sampling = options.default_sampling;
   return limits;
-}
-
-net::HttpServerOptions HttpOptions(const ServerOptions& options) {
-  net::HttpServerOptions http = options.http;
-  http.max_newcomers = http.max_connections;
-  http.max_unfinished_header_bytes -= http.max_unfinished_header_bytes / kAdminShare;
-  http.max_unread_newcomer_bytes -= http.max_unread_newcomer_bytes / kAdminShare;
-  http.max_unfinished_body_bytes = options.max_pending_bytes;
-  return http;
 }
 
 Error ShuttingDown() { return {ErrorCode::kUnavailable, "The server is shutting down.", ""}; }
@@ -94,11 +80,11 @@ Server::Server(ServerOptions options, AdapterService& adapters,
       session_context_{generator, session_thread_.mailbox(), large_answer_thread_.mailbox()},
       text_threads_({.num_threads = options_.num_text_threads,
                      .max_pending = options_.max_pending_requests,
-                     .max_pending_bytes = options_.max_pending_bytes},
+                     .max_pending_bytes = WaitingBodyBytes(options_)},
                     [this](TextTask task) { DoTextWork(std::move(task)); }),
       admin_(adapters),
       http_(
-          HttpOptions(options_),
+          ListenerOptions(options_, Listener::kClients),
           [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
             Handle(std::move(request), std::move(writer), Listener::kClients);
           },
@@ -130,16 +116,8 @@ Status Server::StartAdmin() {
         fmt::format("--admin-host {}: others can reach it, so --admin-key is needed", admin.host),
         "admin-host");
   }
-  net::HttpServerOptions http = HttpOptions(options_);
-  http.host = admin.host;
-  http.port = admin.port;
-  http.num_io_threads = 1;
-  http.max_connections = kMaxAdminConnections;
-  http.max_newcomers = kMaxAdminNewcomers;
-  http.max_unfinished_header_bytes = options_.http.max_unfinished_header_bytes / kAdminShare;
-  http.max_unread_newcomer_bytes = options_.http.max_unread_newcomer_bytes / kAdminShare;
   admin_http_.emplace(
-      http,
+      ListenerOptions(options_, Listener::kAdmin),
       [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {
         Handle(std::move(request), std::move(writer), Listener::kAdmin);
       },

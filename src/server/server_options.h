@@ -16,7 +16,9 @@ struct AdminOptions {
   std::string key;                 // of management alone; empty: there is none
   std::string host = "127.0.0.1";  // of a listener for management and the open routes, with
   int port = -1;                   // 0: any free one; -1: there is no such listener
-  bool vllm_for_clients = false;   // who may generate may also load and unload, by vLLM's routes
+  int max_connections = 64;        // of that listener, as in net::HttpServerOptions
+  int max_newcomers = 1024;
+  bool vllm_for_clients = false;  // who may generate may also load and unload, by vLLM's routes
 };
 
 // Who may read /metrics.
@@ -33,8 +35,11 @@ struct ServerOptions {
       api_keys;  // any of them opens /v1, /tokenize and /detokenize; empty: no key is needed
   int num_text_threads =
       1;  // that parse, template and tokenise; more when prompts are long and many
-  int max_pending_requests = 1024;       // that wait in one of text's lanes; beyond: 429
-  size_t max_pending_bytes = 256 << 20;  // of their bodies, together; beyond: 429
+  int max_pending_requests = 1024;  // that wait in one of text's lanes; beyond: 429
+  // Of all bodies that are not tokenised yet. One half for those that are still arriving, of which
+  // the listener for managing has an eighth, if there is one (beyond: the oldest gets a 503); the
+  // other for long ones that wait (text_threads.h; beyond: 429).
+  size_t max_pending_bytes = 512 << 20;
   // Files of adapters' own tokenizers and templates that are kept parsed.
   size_t max_adapter_text_bytes = 128 << 20;
   text::SandboxOptions sandbox;  // where these run

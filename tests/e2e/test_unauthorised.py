@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from adapter_proof import admin
 from commands import Commands
-from running_server import RunningServer
-from unauthorised_flood import BODY, KINDS, Flood, allow_descriptors, resident_bytes
+from running_server import ROOT, RunningServer, binary, processor_seconds
+from unauthorised_flood import BODY, KINDS, UNFINISHED_HEADER, Flood, allow_descriptors, resident_bytes
 
 KEY = {"Authorization": "Bearer key"}
 
@@ -92,6 +93,35 @@ def test_small_flood_of_all_kinds(guarded):
             flood.close()
     assert max(highest.values()) <= 64 << 20, {name: over >> 20 for name, over in highest.items()}  # as 4,096 may
     assert slowest < 10, slowest
+
+
+def test_with_few_descriptors_what_is_acknowledged_holds(tmp_path, monkeypatch):
+    script = tmp_path / "lorry-limited"
+    script.write_text(f'#!/bin/sh\nulimit -n 700\nexec {binary()} "$@"\n', encoding="ascii")
+    script.chmod(0o755)
+    monkeypatch.setenv("LORRY_BINARY", str(script))
+    allow_descriptors(1200)
+    with RunningServer("--api-key", "key", "--admin-key", "admin", "--admin-port", "0", "--adapter-cache",
+                       str(tmp_path / "cache")) as server:
+        assert any("the system allows 700 file descriptors" in line for line in server.log)
+        floods = [Flood(server.port, 500, [b"", UNFINISHED_HEADER]), Flood(admin_port(server), 300, [b""])]
+        for i in range(6):
+            for flood in floods:
+                flood.run(0.2)
+            status, answer = admin(server, "POST", "/v1/adapters",
+                                   {"name": f"a{i}", "source": str(ROOT / "demo/adapters/sql")})
+            assert status == 201, answer
+            body = {"model": f"a{i}", "prompt": "abc", "max_tokens": 1}
+            assert server.request("POST", "/v1/completions", body, KEY)[0] == 200
+        assert not any("cannot accept" in line for line in server.log)
+        begin = processor_seconds(server.process.pid)
+        time.sleep(1)
+        assert processor_seconds(server.process.pid) - begin < 0.5, "it spins"
+        for flood in floods:
+            flood.close()
+    with RunningServer("--admin-key", "admin", "--adapter-cache", str(tmp_path / "cache")) as server:
+        _, answer = admin(server, "GET", "/v1/adapters")
+        assert {f"a{i}" for i in range(6)} <= {adapter["name"] for adapter in answer["data"]}
 
 
 def test_a_closed_half_is_not_a_hang_up(guarded):
