@@ -1,6 +1,7 @@
 // The operator's side of the catalogue: names that come, move and go.
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <iterator>
 #include <utility>
 
@@ -116,7 +117,9 @@ void Catalogue::Register(AdapterRegistration registration, StatusCallback done) 
   }
   auto uri = ParseSourceUri(registration.source);
   if (!uri) return done(Fail(uri.error().code, uri.error().message, "source"));
-  Post([this, registration = std::move(registration), uri = std::move(*uri),
+  std::error_code error;
+  const std::string here = std::filesystem::current_path(error).string();
+  Post([this, registration = std::move(registration), uri = Anchored(std::move(*uri), here),
         done = std::move(done)]() mutable {
     DoRegister(std::move(registration), uri, OnceSaved(std::move(done)));
   });

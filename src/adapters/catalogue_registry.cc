@@ -34,13 +34,20 @@ void Catalogue::RestoreRegistered() {
     return;
   }
   known_sources_ = content->sources;
+  std::error_code error;
+  const std::string here = fs::current_path(error).string();
   for (const RegisteredAdapter& adapter : content->adapters) {
-    const auto uri = ParseSourceUri(adapter.source);
+    auto uri = ParseSourceUri(adapter.source);
     const Status name_status = CheckName(adapter.name);
     if (!uri || !name_status) {
       log::Warning("an adapter registered earlier is passed over: {}",
                    uri ? name_status.error().message : uri.error().message);
       continue;
+    }
+    *uri = Anchored(std::move(*uri), here);
+    if (uri->kind == SourceKind::kDirectory && uri->text != adapter.source) {
+      log::Warning("adapter {}: the relative directory {} is taken to be {}", adapter.name,
+                   adapter.source, uri->text);
     }
     Entry& entry = AddEntry(adapter.name, *uri);
     MakeKnown(entry);

@@ -144,6 +144,16 @@ TEST_F(CatalogueTest, WhatWasRegisteredSurvivesARestart) {
   EXPECT_EQ(static_cast<const AdapterImage&>(*Want("lazy").Value()).max_rank, 3);
 }
 
+TEST_F(CatalogueTest, ARelativeDirectoryIsWrittenDownWhole) {
+  Start();
+  const std::string source = Source("rslora-r3", "a");
+  const std::string relative = "./" + std::filesystem::relative(source).string();
+  ASSERT_TRUE(Register("r", relative).Get());
+  EXPECT_EQ(StatusOf("r").source, source);
+  Restart();
+  EXPECT_EQ(StatusOf("r").source, source);
+}
+
 TEST_F(CatalogueTest, ABrokenImageIsMadeAnew) {
   Start();
   const AdapterId id = Register("a", Source("all-linear-r8", "a")).Value().id;

@@ -3,8 +3,9 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <atomic>
+#include <cstdint>
+#include <optional>
 
 namespace lorry::log {
 namespace {
@@ -36,13 +37,25 @@ spdlog::level::level_enum ToSpdlog(Level level) {
   return spdlog::level::info;
 }
 
-// The bytes of the control character that `text` begins with: one of ASCII's or, in UTF-8, U+0080
-// to U+009F; 0: it begins with another.
-size_t ControlLength(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text[0]);
-  if (first < 0x20 || first == 0x7f) return 1;
-  const auto second = static_cast<unsigned char>(text.size() > 1 ? text[1] : 0);
-  return first == 0xc2 && second >= 0x80 && second < 0xa0 ? 2 : 0;
+struct Character {
+  uint32_t code;
+  size_t num_bytes;
+};
+
+// The character that `text` begins with where a line must not have it: a control (ASCII's, or
+// U+0080 to U+009F), a line or paragraph separator, a mark that turns the direction of text.
+std::optional<Character> LeadingControl(std::string_view text) {
+  const auto byte = [&](size_t i) -> uint32_t {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
+  };
+  if (byte(0) < 0x20 || byte(0) == 0x7f) return Character{byte(0), 1};
+  if (byte(0) == 0xc2 && byte(1) >= 0x80 && byte(1) < 0xa0) return Character{byte(1), 2};
+  if (byte(0) != 0xe2 || (byte(1) != 0x80 && byte(1) != 0x81)) return std::nullopt;
+  const uint32_t code = 0x2000 | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f);
+  const bool is_hidden = code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
+                         (code >= 0x2066 && code <= 0x2069);
+  if (!is_hidden || byte(2) < 0x80 || byte(2) >= 0xc0) return std::nullopt;
+  return Character{code, 3};
 }
 
 // A line stays one line, and no terminal obeys it, whatever names and paths of others say.
@@ -50,15 +63,14 @@ std::string Escaped(std::string_view text, bool for_json) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    const size_t length = ControlLength(text);
-    if (length > 0) {
-      const auto code = static_cast<unsigned char>(text[length - 1]);
-      out += fmt::format("\\u{:04x}", code);
+    const std::optional<Character> control = LeadingControl(text);
+    if (control) {
+      out += fmt::format("\\u{:04x}", control->code);
     } else {
       if (for_json && (text[0] == '"' || text[0] == '\\')) out += '\\';
       out += text[0];
     }
-    text.remove_prefix(std::max<size_t>(length, 1));
+    text.remove_prefix(control ? control->num_bytes : 1);
   }
   return out;
 }
@@ -84,7 +96,9 @@ void Write(Level level, std::string_view message) {
 }
 
 void WriteFields(Level level, std::string_view text, std::string_view json_members) {
-  Logger().log(ToSpdlog(level), "{}", g_format == Format::kJson ? json_members : text);
+  const std::string_view line = g_format == Format::kJson ? json_members : text;
+  Logger().log(ToSpdlog(level), "{}",
+               Escaped(line, false));  // JSON's strings may hold "\u009b" too
 }
 
 void Flush() { Logger().flush(); }

@@ -32,5 +32,37 @@ TEST(LogTest, NobodysTextForgesALineOrSteersATerminal) {
   EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 1);
 }
 
+std::string LoggedFields(log::Format format, std::string_view text, std::string_view json) {
+  CaptureStderr();
+  log::Configure({.level = log::Level::kInfo, .format = format});
+  log::WriteFields(log::Level::kInfo, text, json);
+  log::Flush();
+  log::Configure({});
+  return GetCapturedStderr();
+}
+
+TEST(LogTest, FieldsForgeNothingEither) {
+  EXPECT_THAT(LoggedFields(log::Format::kText,
+                           "GET /\xc2\x9b"
+                           "2J\xc2\x85x\n",
+                           ""),
+              HasSubstr("GET /\\u009b2J\\u0085x\\u000a\n"));
+  EXPECT_THAT(LoggedFields(log::Format::kJson, "",
+                           "\"path\":\"/\xc2\x9b"
+                           "2J ä\""),
+              HasSubstr("{\"time\""));
+  EXPECT_THAT(LoggedFields(log::Format::kJson, "",
+                           "\"path\":\"/\xc2\x9b"
+                           "2J ä\""),
+              HasSubstr("\"path\":\"/\\u009b2J ä\"}"));
+}
+
+TEST(LogTest, MarksThatTurnOrBreakTextAreShown) {
+  EXPECT_THAT(Logged(log::Format::kText, "a\u2028b\u202ec\u2066d\u200fe"),
+              HasSubstr("a\\u2028b\\u202ec\\u2066d\\u200fe\n"));
+  EXPECT_THAT(Logged(log::Format::kText, "\u2026 \u20ac \u2064 \xe2\x80"),
+              HasSubstr("\u2026 \u20ac \u2064 \xe2\x80\n"));
+}
+
 }  // namespace
 }  // namespace lorry

@@ -160,7 +160,7 @@ TEST(Archive, WhatIsNoArchiveSaysSo) {
   EXPECT_EQ(code(dir.Write("text", "adapter_config.json")), ErrorCode::kDataLoss);
   EXPECT_EQ(code(dir.Write("gzipped text", Gzip("adapter_config.json"))), ErrorCode::kDataLoss);
   EXPECT_EQ(code(dir.Path("absent")), ErrorCode::kNotFound);
-  EXPECT_EQ(code(dir.path()), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code(dir.path()), ErrorCode::kUnfit);
   EXPECT_NE(code(dir.Write("empty", "")), ErrorCode::kInternal);
   EXPECT_FALSE(std::filesystem::exists(dir.Path("target")));
 }

@@ -32,9 +32,9 @@ TEST(FileBytesTest, AnEmptyFileHasNoBytes) {
 TEST(FileBytesTest, RefusesWhatIsNoRegularFile) {
   TempDir dir;
   EXPECT_EQ(FileBytes::Read(dir.Path("absent")).error().code, ErrorCode::kNotFound);
-  EXPECT_EQ(FileBytes::Read(dir.path()).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(FileBytes::Read(dir.path()).error().code, ErrorCode::kUnfit);
   ASSERT_EQ(::mkfifo(dir.Path("pipe").c_str(), 0600), 0);
-  EXPECT_EQ(FileBytes::Read(dir.Path("pipe")).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(FileBytes::Read(dir.Path("pipe")).error().code, ErrorCode::kUnfit);
   EXPECT_EQ(FileBytes::Read(std::string("a\0b", 3)).error().code, ErrorCode::kInvalidArgument);
 }
 

@@ -18,8 +18,9 @@ ErrorCode CodeOf(int reason) {
   switch (reason) {
     case ENOENT:
     case ENOTDIR:
-    case ELOOP:
       return ErrorCode::kNotFound;
+    case ELOOP:
+      return ErrorCode::kUnfit;
     case EACCES:
     case EPERM:
     case EROFS:
@@ -65,7 +66,7 @@ Result<OpenedFile> OpenRegular(const std::string& path) {
   struct stat status;
   if (::fstat(fd.get(), &status) != 0) return SystemFailure(path, errno);
   if (!S_ISREG(status.st_mode)) {
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: not a regular file", path));
+    return Fail(ErrorCode::kUnfit, fmt::format("{}: not a regular file", path));
   }
   constexpr uint64_t kBlockBytes = 512;  // of st_blocks, whatever the file system's are
   return OpenedFile{std::move(fd), static_cast<uint64_t>(status.st_size), ModifiedNs(status),

@@ -43,6 +43,11 @@ void AdminCall::SendError(const Error& error) {
   Send(ErrorResponse(error));
 }
 
+void AdminCall::SendError(const Error& error, int status, std::string body) {
+  exchange_->NoteError(error);
+  SendJson(status, std::move(body));
+}
+
 void AdminCall::Send(net::HttpResponse response) {
   if (exchange_->writer()->closed()) return exchange_->Abandon();
   exchange_->Send(std::move(response));

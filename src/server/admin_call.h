@@ -43,7 +43,8 @@ class AdminCall : public std::enable_shared_from_this<AdminCall> {
   // The answer; whichever comes first.
   void SendJson(int status, std::string body);
   void SendText(std::string text);
-  void SendError(const Error& error);  // in OpenAI's shape
+  void SendError(const Error& error);                                // in OpenAI's shape
+  void SendError(const Error& error, int status, std::string body);  // in a dialect's own
 
   // What the service says comes with the params of error_map: "source" where it is about one.
   void Register(AdapterRegistration adapter, std::function<void(Result<AdapterStatus>)> done);

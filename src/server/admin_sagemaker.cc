@@ -15,7 +15,7 @@ constexpr std::string_view kAliasHeader = "x-amzn-sagemaker-adapter-alias";
 constexpr std::string_view kUpdateSuffix = "/update";
 
 void SendError(const Call& call, const Error& error) {
-  call->SendJson(api::HttpErrorOf(error).status, sagemaker::FormatError(error));
+  call->SendError(error, api::HttpErrorOf(error).status, sagemaker::FormatError(error));
 }
 
 void SendChange(const Call& call, Change change, const std::string& name) {

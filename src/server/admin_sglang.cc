@@ -9,26 +9,34 @@ namespace sglang = api::sglang;
 
 using Call = std::shared_ptr<AdminCall>;
 
-// No message: it went well. Every answer says what is loaded then.
-void SendResult(const Call& call, std::string error_message) {
-  call->List([call, message = std::move(error_message)](std::vector<AdapterStatus> adapters) {
-    call->SendJson(message.empty() ? 200 : 400, sglang::FormatResult(message, std::move(adapters)));
+// Every answer says what is loaded then.
+void SendDone(const Call& call) {
+  call->List([call](std::vector<AdapterStatus> adapters) {
+    call->SendJson(200, sglang::FormatResult("", std::move(adapters)));
+  });
+}
+
+void SendError(const Call& call, const Error& error, std::string message) {
+  call->List([call, error, message = std::move(message)](std::vector<AdapterStatus> adapters) {
+    call->SendError(error, 400, sglang::FormatResult(message, std::move(adapters)));
   });
 }
 
 void HandleLoad(const Call& call) {
   Result<AdapterRegistration> adapter = sglang::ParseLoad(call->request().body);
-  if (!adapter) return SendResult(call, adapter.error().message);
+  if (!adapter) return SendError(call, adapter.error(), adapter.error().message);
   call->Register(*adapter, [call, name = adapter->name](const Result<AdapterStatus>& status) {
-    SendResult(call, status ? "" : sglang::LoadErrorText(status.error(), name));
+    if (status) return SendDone(call);
+    SendError(call, status.error(), sglang::LoadErrorText(status.error(), name));
   });
 }
 
 void HandleUnload(const Call& call) {
   const Result<std::string> name = sglang::ParseUnload(call->request().body);
-  if (!name) return SendResult(call, name.error().message);
+  if (!name) return SendError(call, name.error(), name.error().message);
   call->Remove(*name, [call, name = *name](const Status& status) {
-    SendResult(call, status ? "" : sglang::UnloadErrorText(status.error(), name));
+    if (status) return SendDone(call);
+    SendError(call, status.error(), sglang::UnloadErrorText(status.error(), name));
   });
 }
 

@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 #include <future>
 
+#include "base/log.h"
 #include "server/testing/fake_adapter_service.h"
 
 namespace lorry::server {
@@ -33,7 +34,9 @@ class RecordingWriter final : public net::ResponseWriter {
 
 class AdminApiTest : public testing::Test {
  protected:
-  AdminApiTest() : journal_(registry_, /*access_log=*/false) { api_.emplace(service_).Start(); }
+  explicit AdminApiTest(bool access_log = false) : journal_(registry_, access_log) {
+    api_.emplace(service_).Start();
+  }
 
   std::future<net::HttpResponse> Begin(const std::string& method, const std::string& target,
                                        std::string body, net::HttpHeaders headers = {}) {
@@ -192,6 +195,29 @@ TEST_F(AdminApiTest, SglangsResults) {
   EXPECT_EQ(Call("POST", "/unload_lora_adapter", R"({"lora_name":"a"})").body,
             R"({"success":true,"error_message":"","loaded_adapters":{}})");
   EXPECT_EQ(StatusOf("POST", "/unload_lora_adapter", R"({"lora_name":"a"})"), 400);
+}
+
+class AdminAccessLineTest : public AdminApiTest {
+ protected:
+  AdminAccessLineTest() : AdminApiTest(/*access_log=*/true) {}
+
+  std::string LineOf(const std::string& method, const std::string& target, std::string body = "") {
+    testing::internal::CaptureStderr();
+    Call(method, target, std::move(body));
+    log::Flush();
+    return testing::internal::GetCapturedStderr();
+  }
+};
+
+TEST_F(AdminAccessLineTest, SaysWhyInEveryDialect) {
+  EXPECT_THAT(LineOf("POST", "/v1/adapters", "{}"), HasSubstr(", param name: "));
+  EXPECT_THAT(LineOf("POST", "/v1/load_lora_adapter", "{}"), HasSubstr(": Both 'lora_name'"));
+  EXPECT_THAT(LineOf("POST", "/load_lora_adapter", "{}"), HasSubstr(", param lora_name: "));
+  EXPECT_THAT(LineOf("POST", "/adapters", "{}"), HasSubstr(", param name: "));
+  for (const char* target : {"/v1/unload_lora_adapter", "/unload_lora_adapter"}) {
+    EXPECT_THAT(LineOf("POST", target, R"({"lora_name":"x"})"),
+                HasSubstr(" not_found, param name: There is no adapter `x`."));
+  }
 }
 
 TEST_F(AdminApiTest, Sagemaker) {

@@ -9,24 +9,28 @@ namespace vllm = api::vllm;
 
 using Call = std::shared_ptr<AdminCall>;
 
-void SendAnswer(const Call& call, vllm::ErrorAnswer answer) {
-  call->SendJson(answer.status, std::move(answer.body));
+void SendError(const Call& call, const Error& error, vllm::ErrorAnswer answer) {
+  call->SendError(error, answer.status, std::move(answer.body));
 }
 
 void HandleLoad(const Call& call) {
   const Result<AdapterRegistration> adapter = vllm::ParseLoad(call->request().body);
-  if (!adapter) return SendAnswer(call, vllm::FormatBadRequest(adapter.error()));
+  if (!adapter) return SendError(call, adapter.error(), vllm::FormatBadRequest(adapter.error()));
   call->Register(*adapter, [call, adapter = *adapter](const Result<AdapterStatus>& status) {
-    if (!status) return SendAnswer(call, vllm::FormatLoadError(status.error(), adapter));
+    if (!status) {
+      return SendError(call, status.error(), vllm::FormatLoadError(status.error(), adapter));
+    }
     call->SendText(vllm::LoadedText(adapter.name));
   });
 }
 
 void HandleUnload(const Call& call) {
   const Result<std::string> name = vllm::ParseUnload(call->request().body);
-  if (!name) return SendAnswer(call, vllm::FormatBadRequest(name.error()));
+  if (!name) return SendError(call, name.error(), vllm::FormatBadRequest(name.error()));
   call->Remove(*name, [call, name = *name](const Status& status) {
-    if (!status) return SendAnswer(call, vllm::FormatUnloadError(status.error(), name));
+    if (!status) {
+      return SendError(call, status.error(), vllm::FormatUnloadError(status.error(), name));
+    }
     call->SendText(vllm::UnloadedText(name));
   });
 }

@@ -19,8 +19,10 @@ bool IsGoodRequestId(std::string_view id) {
   });
 }
 
-// 32 hex digits that nobody can guess from those before.
-std::string NewRequestId(uint64_t counter) {
+// 32 hex digits that nobody can guess from those before: one count for all listeners.
+std::string NewRequestId() {
+  static std::atomic<uint64_t> last = 0;
+  const uint64_t counter = ++last;
   static const std::array<uint32_t, 2> key = [] {
     std::random_device device;
     return std::array<uint32_t, 2>{device(), device()};
@@ -33,7 +35,7 @@ std::string NewRequestId(uint64_t counter) {
 std::string RequestIdOf(const net::HttpRequest& request) {
   const auto given = request.headers.Find(kRequestIdHeader);
   if (given && IsGoodRequestId(*given)) return std::string(*given);
-  return NewRequestId(request.id);
+  return NewRequestId();
 }
 
 // What of a text is short enough for a line of the log.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -181,6 +182,15 @@ Result<SourceUri> ParseSourceUri(std::string_view text) {
   if (is_path) return ParseDirectory(text, text);
   if (std::count(text.begin(), text.end(), '/') == 1) return ParseHub(text, text);
   return Bad(text, "is neither a path (/dir, ./dir), organisation/name of the Hub, nor a URL");
+}
+
+SourceUri Anchored(SourceUri uri, std::string_view working_directory) {
+  if (uri.kind != SourceKind::kDirectory || uri.location.starts_with('/')) return uri;
+  uri.location =
+      (std::filesystem::path(working_directory) / uri.location).lexically_normal().string();
+  if (uri.location.size() > 1 && uri.location.ends_with('/')) uri.location.pop_back();
+  uri.text = uri.location;
+  return uri;
 }
 
 std::string HostOf(const SourceUri& uri) {

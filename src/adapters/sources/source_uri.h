@@ -33,6 +33,10 @@ struct SourceUri {
 // where the server was started. A Hub revision with slashes writes them as %2F.
 Result<SourceUri> ParseSourceUri(std::string_view text);
 
+// A relative directory becomes one below `working_directory`, which is absolute: what is written
+// down must mean the same to a server that is started elsewhere.
+SourceUri Anchored(SourceUri uri, std::string_view working_directory);
+
 // Who is waited for when it is fetched: a host, a bucket, the Hub. Sources of one host may all be
 // slow together.
 std::string HostOf(const SourceUri& uri);

@@ -24,6 +24,17 @@ TEST(SourceUriTest, Directories) {
   EXPECT_EQ(Parsed("/odd/a://b").location, "/odd/a://b");
 }
 
+TEST(SourceUriTest, ARelativeDirectoryIsAnchored) {
+  const auto anchored = [](std::string_view text) { return Anchored(Parsed(text), "/srv/run"); };
+  EXPECT_EQ(anchored("./dir").location, "/srv/run/dir");
+  EXPECT_EQ(anchored("./dir").text, "/srv/run/dir");
+  EXPECT_EQ(anchored("../dir").text, "/srv/dir");
+  EXPECT_EQ(anchored(".").text, "/srv/run");
+  EXPECT_EQ(anchored("/a/../b").text, "/a/../b");
+  EXPECT_EQ(anchored("org/name").text, "hf://org/name");
+  EXPECT_EQ(anchored("s3://bucket/key").text, "s3://bucket/key");
+}
+
 TEST(SourceUriTest, ANameWithoutSchemeIsTheHubs) {
   const SourceUri uri = Parsed("org/name");
   EXPECT_EQ(uri.kind, SourceKind::kHub);

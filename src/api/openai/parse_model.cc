@@ -16,32 +16,34 @@ enum class Reading {
   kRefused,  // it says what cannot be done here
 };
 
-// The fields by which other servers' requests choose an adapter. Whoever sends one wants that
-// adapter: to pass it over would be an answer by the base, in silence.
+// The fields by which other servers' requests choose an adapter, in the body itself or in TGI's
+// "parameters". Whoever sends one wants that adapter: to pass it over would be an answer by the
+// base, in silence.
 struct AdapterField {
-  std::string_view object;  // "": the body itself
   std::string_view name;
   std::string_view server;
   Reading reading;
 };
 constexpr std::array kAdapterFields = {
-    AdapterField{"", "adapter_id", "LoRAX", Reading::kSource},
-    AdapterField{"parameters", "adapter_id", "TGI and LoRAX", Reading::kSource},
-    AdapterField{"lora_request", "lora_name", "TensorRT-LLM", Reading::kName},
-    AdapterField{"", "lora_path", "SGLang", Reading::kName},
-    AdapterField{"", "adapters", "DJL", Reading::kName},  // a text; a list is Lorry's own
-    AdapterField{"", "lora_name", "Triton", Reading::kName},
-    AdapterField{"parameters", "lora_name", "Triton", Reading::kName},
-    AdapterField{"", "adapter_name", "OpenLLM", Reading::kName},
-    AdapterField{"", "lora", "llama.cpp", Reading::kRefused},  // [{id, scale}]: places in a list
-    AdapterField{"", "lora_id", "SGLang", Reading::kRefused},
-    AdapterField{"", "lora_int_id", "vLLM", Reading::kRefused},
-    AdapterField{"", "lora_dir", "LightLLM", Reading::kRefused},
-    AdapterField{"parameters", "lora_dir", "LightLLM", Reading::kRefused},
-    AdapterField{"", "lora_task_id", "Triton", Reading::kRefused},
-    AdapterField{"", "lora_weights", "Triton", Reading::kRefused},
-    AdapterField{"", "lora_config", "Triton", Reading::kRefused},
+    AdapterField{"adapter_id", "LoRAX and TGI", Reading::kSource},
+    AdapterField{"lora_path", "SGLang", Reading::kName},
+    AdapterField{"adapters", "DJL", Reading::kName},  // a text; a list is Lorry's own
+    AdapterField{"lora_name", "Triton", Reading::kName},
+    AdapterField{"adapter_name", "OpenLLM", Reading::kName},
+    AdapterField{"lora", "llama.cpp", Reading::kRefused},  // [{id, scale}]: places in a list
+    AdapterField{"lora_id", "SGLang", Reading::kRefused},
+    AdapterField{"lora_int_id", "vLLM", Reading::kRefused},
+    AdapterField{"lora_dir", "LightLLM", Reading::kRefused},
+    AdapterField{"lora_task_id", "Triton", Reading::kRefused},
+    AdapterField{"lora_weights", "Triton", Reading::kRefused},
+    AdapterField{"lora_config", "Triton", Reading::kRefused},
+    AdapterField{"lora_modules", "vLLM", Reading::kRefused},
+    AdapterField{"lora_adapter", "a client", Reading::kRefused},
+    AdapterField{"loras", "a client", Reading::kRefused},
+    AdapterField{"adapter", "a client", Reading::kRefused},
+    AdapterField{"adapter_names", "PEFT", Reading::kRefused},
 };
+constexpr std::array<std::string_view, 2> kObjects = {"", "parameters"};
 
 constexpr std::string_view kHowToName =
     R"(name a registered adapter in 'model', or several as "adapters": [{"name": "a"}])";
@@ -78,6 +80,11 @@ void ReadAdapter(FieldReader& fields, const std::string& path, const json::value
   FieldReader item(value.get_object(), path + ".");
   item.String("name", term.name);
   item.Number("weight", {-kMaxAdapterWeight, kMaxAdapterWeight}, term.weight);
+  for (const auto& [key, unused] : value.get_object()) {
+    if (key == "name" || key == "weight") continue;
+    item.Fail(ErrorCode::kInvalidArgument, key,
+              fmt::format("'{}' may have a name and a weight and nothing else.", path));
+  }
   if (item.ok() && term.name.empty()) {
     item.Fail(ErrorCode::kInvalidArgument, "name", fmt::format("'{}.name' is missing.", path));
   }
@@ -99,6 +106,10 @@ void ReadAdapters(FieldReader& fields, ModelRequest& request) {
   for (size_t i = 0; i < items.size(); ++i) {
     ReadAdapter(fields, fmt::format("adapters[{}]", i), items[i], request.adapters[i]);
   }
+}
+
+std::string PathIn(std::string_view object, std::string_view name) {
+  return object.empty() ? std::string(name) : fmt::format("{}.{}", object, name);
 }
 
 const json::value* FindIn(const FieldReader& fields, std::string_view object,
@@ -142,50 +153,46 @@ void TakeField(FieldReader& fields, const AdapterField& field, const std::string
   request.is_adapter_name = field.reading == Reading::kName;
 }
 
-void ReadAdapterFields(FieldReader& fields, ModelRequest& request) {
-  for (const AdapterField& field : kAdapterFields) {
-    const json::value* value = FindIn(fields, field.object, field.name);
-    if (value == nullptr || IsEmpty(*value)) continue;
-    if (field.name == "adapters" && !value->is_string()) continue;
-    const std::string path = field.object.empty() ? std::string(field.name)
-                                                  : fmt::format("{}.{}", field.object, field.name);
-    TakeField(fields, field, path, *value, request);
+// TensorRT-LLM's object: it is there to choose an adapter, so it must name one.
+void ReadLoraRequest(FieldReader& fields, std::string_view object, ModelRequest& request) {
+  constexpr AdapterField kField = {"lora_name", "TensorRT-LLM", Reading::kName};
+  const json::value* value = FindIn(fields, object, "lora_request");
+  if (value == nullptr || IsEmpty(*value)) return;
+  const std::string path = PathIn(object, "lora_request");
+  const json::object* members = value->if_object();
+  const json::value* name = members == nullptr ? nullptr : members->if_contains(kField.name);
+  if (name != nullptr && !IsEmpty(*name)) {
+    return TakeField(fields, kField, PathIn(path, kField.name), *name, request);
   }
-  // An object that is there to choose an adapter and names none.
-  const json::value* lora = fields.Find("lora_request");
-  if (lora == nullptr || IsEmpty(*lora)) return;
-  const json::value* name = FindIn(fields, "lora_request", "lora_name");
-  if (name != nullptr && !IsEmpty(*name)) return;
-  fields.Fail(ErrorCode::kUnsupported, "lora_request",
-              fmt::format("'lora_request' must be an object with the 'lora_name' of a registered "
-                          "adapter: its number and path mean nothing here; {}.",
-                          kHowToName));
-}
-
-// Where what adapter_id names lies.
-void ReadSource(FieldReader& fields, ModelRequest& request) {
-  const auto read = [&](std::string_view name, std::string& out) {
-    for (const std::string_view object : {"", "parameters"}) {
-      const json::value* value = FindIn(fields, object, name);
-      if (value == nullptr || value->is_null()) continue;
-      const std::string prefix = object.empty() ? "" : fmt::format("{}.", object);
-      ReadSecret(fields, prefix + std::string(name), *value, out);
-    }
-  };
-  read("adapter_source", request.adapter_source);
-  read("api_token", request.api_token);
+  fields.Fail(ErrorCode::kUnsupported, path,
+              fmt::format("'{}' must be an object with the 'lora_name' of a registered adapter: "
+                          "its number and path mean nothing here; {}.",
+                          path, kHowToName));
 }
 
 void RefuseMergedAdapters(FieldReader& fields, std::string_view object) {
   const json::value* value = FindIn(fields, object, "merged_adapters");
   if (value == nullptr || IsEmpty(*value)) return;
-  const std::string path = object.empty() ? "merged_adapters" : "parameters.merged_adapters";
+  const std::string path = PathIn(object, "merged_adapters");
   if (!value->is_object()) return fields.Wrong(path, "an object", *value);
   FieldReader merged(value->get_object(), path + ".");
   std::string strategy = "linear";
   merged.String("merge_strategy", strategy);
   Error error = merged.ok() ? lorax::RefuseMerged(strategy) : merged.status().error();
   fields.Fail(error.code, error.param, std::move(error.message));
+}
+
+// Where what adapter_id names lies.
+void ReadSource(FieldReader& fields, ModelRequest& request) {
+  const auto read = [&](std::string_view name, std::string& out) {
+    for (const std::string_view object : kObjects) {
+      const json::value* value = FindIn(fields, object, name);
+      if (value == nullptr || value->is_null()) continue;
+      ReadSecret(fields, PathIn(object, name), *value, out);
+    }
+  };
+  read("adapter_source", request.adapter_source);
+  read("api_token", request.api_token);
 }
 
 }  // namespace
@@ -200,10 +207,22 @@ void ReadModel(FieldReader& fields, ModelRequest& request) {
         fmt::format("'model' has {} bytes; the limit is {}.", request.model.size(), kMaxBytes));
   }
   ReadAdapters(fields, request);
-  ReadAdapterFields(fields, request);
+  RefuseUnsupported(fields, {{"extra_body", ""}});  // its members belong into the body itself
+  if (const json::value* parameters = fields.Find("parameters");
+      parameters != nullptr && !parameters->is_object()) {
+    fields.Wrong("parameters", "an object", *parameters);
+  }
+  for (const std::string_view object : kObjects) {
+    for (const AdapterField& field : kAdapterFields) {
+      const json::value* value = FindIn(fields, object, field.name);
+      if (value == nullptr || IsEmpty(*value)) continue;
+      if (object.empty() && field.name == "adapters" && !value->is_string()) continue;
+      TakeField(fields, field, PathIn(object, field.name), *value, request);
+    }
+    ReadLoraRequest(fields, object, request);
+    RefuseMergedAdapters(fields, object);
+  }
   ReadSource(fields, request);
-  RefuseMergedAdapters(fields, "");
-  RefuseMergedAdapters(fields, "parameters");
 }
 
 }  // namespace lorry::api::openai
