@@ -101,7 +101,9 @@ void ChoiceStream::TakeEnd(const TokenEvent& event) {
 
 void ChoiceStream::AddLogprobRow(const TokenOutput& output, int64_t text_offset, bool has_logprob) {
   const auto text_of = [this](TokenId token, float logprob) {
-    return TokenText{std::string(tokenizer_.TokenBytes(token)), logprob};
+    const std::string_view bytes = tokenizer_.TokenBytes(token);
+    row_bytes_ += bytes.size();
+    return TokenText{std::string(bytes), logprob};
   };
   LogprobRow row;
   row.token = text_of(output.token, output.logprob);
@@ -131,6 +133,7 @@ void ChoiceStream::ClearPending() {
   if (plan_.wants_logprobs()) sent_characters_ += text::NumCharacters(text_);
   text_.clear();
   rows_.clear();
+  row_bytes_ = 0;
   token_ids_.clear();
 }
 

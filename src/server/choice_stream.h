@@ -31,6 +31,10 @@ class ChoiceStream {
   bool HasPending() const;
   void ClearPending();
 
+  // Bytes of text that wait to be sent: its own, and that of the tokens in the rows of log
+  // probabilities.
+  size_t pending_bytes() const { return text_.size() + row_bytes_; }
+
   bool is_finished() const { return finish_.has_value(); }
   int64_t completion_tokens() const { return completion_tokens_; }
   int choice_idx() const { return choice_idx_; }
@@ -62,6 +66,7 @@ class ChoiceStream {
   std::string text_;
   std::string piece_;  // scratch: one token's text
   std::vector<api::openai::LogprobRow> rows_;
+  size_t row_bytes_ = 0;  // of the texts in rows_
   std::vector<TokenId> token_ids_;
   std::optional<FinishReason> finish_;
   api::openai::StopReason stop_reason_;

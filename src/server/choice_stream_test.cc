@@ -276,5 +276,16 @@ TEST_F(ChoiceStreamTest, LaterChoicesTakeTheirOwnPrompt) {
   EXPECT_EQ(Taken(choice), "second");
 }
 
+TEST_F(ChoiceStreamTest, CountsTheBytesThatWait) {
+  sampling().num_logprobs = 1;
+  ChoiceStream choice = Make();
+  TokenEvent event = Event("ab");
+  for (TokenOutput& output : event.tokens) output.top = {{kUserToken, -1.0f}};
+  choice.Take(std::move(event));
+  EXPECT_EQ(choice.pending_bytes(), 2 + 2 + 2 * std::string_view("<|user|>").size());
+  choice.ClearPending();
+  EXPECT_EQ(choice.pending_bytes(), 0u);
+}
+
 }  // namespace
 }  // namespace lorry::server

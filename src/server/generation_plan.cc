@@ -141,7 +141,14 @@ Status Planner::CheckTextSize(size_t num_bytes, std::string_view param) const {
 bool GenerationPlan::MayAnswerLarge() const {
   constexpr int64_t kTokensPerItem = 16;  // of text; a logprob is written in the time of so many
   constexpr int64_t kMaxItems = int64_t{1} << 16;  // 10 ms
+  constexpr int64_t kUsualBytes = 256;  // of the longest tokens of tokenizers that people use
+  // An adapter's tokenizer may have tokens of kilobytes: each is written in the time of many.
+  const int64_t items_per_token =
+      std::max<int64_t>(1, static_cast<int64_t>(text->max_token_bytes) / kUsualBytes);
   int64_t num_items = 0;
+  for (const Echo& echo : echoes) {
+    num_items += n() * static_cast<int64_t>(echo.text.size()) / (kTokensPerItem * 4);
+  }
   for (const GenerateRequest& request : requests) {
     const int64_t num_sequences = request.num_sequences;
     const int64_t num_tokens = num_sequences * request.sampling.max_tokens;
@@ -152,7 +159,7 @@ bool GenerationPlan::MayAnswerLarge() const {
         num_tokens + (request.sampling.prompt_logprobs ? num_prompt_tokens : 0);
     num_items += num_rows * (2 + request.sampling.num_logprobs);
   }
-  return num_items > kMaxItems;
+  return num_items * items_per_token > kMaxItems;
 }
 
 // Tokenising megabytes only to find that they do not fit would keep others waiting.
@@ -171,10 +178,14 @@ Status Planner::CheckFits(size_t num_bytes, const text::ModelText& text,
 Status Planner::CheckPrompts(const CompletionRequest& request, const text::ModelText& text) const {
   size_t num_bytes = 0;
   for (const api::openai::Prompt& prompt : request.prompts) {
-    const auto* written = std::get_if<std::string>(&prompt);
-    if (written == nullptr) continue;
-    RETURN_IF_ERROR(CheckFits(written->size(), text, "prompt"));
-    num_bytes += written->size();
+    if (const auto* written = std::get_if<std::string>(&prompt)) {
+      RETURN_IF_ERROR(CheckFits(written->size(), text, "prompt"));
+      num_bytes += written->size();
+    } else if (request.echo) {  // the answer has the text of the ids
+      for (const TokenId id : std::get<std::vector<TokenId>>(prompt)) {
+        num_bytes += text.tokenizer.TokenBytes(id).size();
+      }
+    }
   }
   if (num_bytes <= max_request_text_bytes()) return {};
   return Fail(ErrorCode::kTooLarge,
@@ -196,6 +207,9 @@ Result<std::vector<TokenId>> Planner::EncodeChat(const ChatPrompt& chat,
   rendered_from.tools_json = chat.tools_json;
   rendered_from.variables_json = chat.template_kwargs_json;
   rendered_from.add_generation_prompt = chat.add_generation_prompt;
+  // What a template writes around the messages is less than they are, or it is no honest one.
+  constexpr size_t kTextsWritten = 2;
+  rendered_from.max_rendered_bytes = kTextsWritten * max_text_bytes();
   ASSIGN_OR_RETURN(text::RenderedChat rendered,
                    text.chat_template->RenderAndEncode(rendered_from, text.tokenizer));
   if (!chat.continue_final_message) return std::move(rendered.ids);

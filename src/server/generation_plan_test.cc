@@ -162,6 +162,29 @@ TEST_F(PlannerTest, AnswersOfManyLogprobsAreLarge) {
   EXPECT_TRUE(is_large(1, 1, 5, 20'000));
 }
 
+TEST_F(PlannerTest, AnswersOfLongTokensAreLarge) {
+  auto text = std::make_shared<text::ModelText>(*text_);
+  CompletionRequest request = Completion("x");
+  request.n = 128;
+  request.max_tokens = 40;
+  EXPECT_FALSE(planner_.PlanCompletion(request, kBase, text)->MayAnswerLarge());
+  text->max_token_bytes = size_t{1} << 16;
+  EXPECT_TRUE(planner_.PlanCompletion(request, kBase, text)->MayAnswerLarge());
+}
+
+TEST_F(PlannerTest, WhatATemplateWritesHasALimitBeforeItIsTokenised) {
+  const std::string template_text =
+      "{% for i in range(2100) %}" + std::string(1000, 'x') + "{% endfor %}";
+  auto writes = text::ChatTemplate::FromSource(template_text, {}, "test");
+  ASSERT_TRUE(writes) << writes.error().message;
+  const auto text = std::make_shared<text::ModelText>(MakeByteTokenizer(), std::move(*writes));
+  const auto plan = planner_.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"), kBase, text);
+  ASSERT_FALSE(plan);
+  EXPECT_EQ(plan.error().code, ErrorCode::kTooLarge);
+  EXPECT_EQ(plan.error().message,
+            "The chat template wrote 2100000 bytes of text; the limit is 2097152.");
+}
+
 TEST_F(PlannerTest, ChatGoesThroughTheTemplate) {
   const GenerationPlan plan =
       *planner_.PlanChat(Chat(R"([{"role":"user","content":"hi"}])"), kBase, text_);

@@ -114,7 +114,9 @@ void Session::TakeEvent(TokenEvent event) {
   const RequestId request = event.request;
   const int seq_idx = event.seq_idx;
   const bool is_last = event.finish.has_value();
-  choice->Take(std::move(event));
+  if (const Status taken = TakeTokens(*choice, std::move(event)); !taken) {
+    return FailWith(taken.error());
+  }
   if (choice->is_finished()) {
     ++num_finished_;
     if (!is_last) context_.generator.Complete(request, seq_idx);  // a stop string ended it
@@ -126,6 +128,19 @@ void Session::TakeEvent(TokenEvent event) {
   } else {
     SendAnswer();
   }
+}
+
+Status Session::TakeTokens(ChoiceStream& choice, TokenEvent event) {
+  // 128 choices of 2,000 tokens with 20 alternatives of 5 bytes each have 27 MB.
+  constexpr size_t kMaxAnswerBytes = size_t{64} << 20;
+  const size_t before = choice.pending_bytes();
+  choice.Take(std::move(event));
+  pending_bytes_ += choice.pending_bytes() - before;
+  if (pending_bytes_ <= kMaxAnswerBytes) return {};
+  return Fail(ErrorCode::kInvalidArgument,
+              fmt::format("The answer has over {} bytes of text and of tokens with log "
+                          "probabilities. Ask for fewer of them, or for a stream.",
+                          kMaxAnswerBytes));
 }
 
 void Session::Flush() {
@@ -164,6 +179,7 @@ void Session::AppendChunk(ChoiceStream& choice) {
   }
   chunks_.AppendChoice(chunk_, pending);
   AppendEvent();
+  pending_bytes_ -= choice.pending_bytes();
   choice.ClearPending();
 }
 

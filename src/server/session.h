@@ -44,6 +44,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void Submit();
   void TakeEvent(TokenEvent event);
+  // kInvalidArgument: what is kept for one whole answer has more text than a server should hold.
+  Status TakeTokens(ChoiceStream& choice, TokenEvent event);
   void FailWith(const Error& error);
   void HangUp();
   void CancelAll();
@@ -66,6 +68,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const api::openai::AnswerHead head_;
   const api::openai::ChunkWriter chunks_;
   std::vector<ChoiceStream> choices_;
+  size_t pending_bytes_ = 0;    // of all choices
   std::vector<bool> is_begun_;  // by choice: its first chunk has been written
   std::string chunk_;           // scratch
   size_t num_finished_ = 0;

@@ -118,6 +118,12 @@ Result<RenderedChat> ChatTemplate::RenderAndEncode(const Chat& chat,
                                                    const Tokenizer& tokenizer) const {
   const TokenizerBackend* tokens = chat.guard_special_tokens ? &tokenizer.backend() : nullptr;
   ASSIGN_OR_RETURN(Rendering rendering, For(chat).Render(chat, tokens));
+  if (rendering.text.size() > chat.max_rendered_bytes) {
+    return Fail(ErrorCode::kTooLarge,
+                fmt::format("The chat template wrote {} bytes of text; the limit is {}.",
+                            rendering.text.size(), chat.max_rendered_bytes),
+                "messages");
+  }
   ASSIGN_OR_RETURN(std::vector<TokenId> ids, tokenizer.EncodeRendering(rendering));
   return RenderedChat{.text = std::move(rendering.text), .ids = std::move(ids)};
 }

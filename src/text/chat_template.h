@@ -27,6 +27,8 @@ struct Chat {
   // The text of a special token in a message stays text: nobody can type a turn of the chat.
   bool guard_special_tokens = true;
   int64_t now_unix_s = 0;  // for templates that write the date; 0: the clock
+  // What is longer is kTooLarge and not tokenised, which takes 100 times its memory.
+  size_t max_rendered_bytes = size_t{64} << 20;
 };
 
 struct RenderedChat {

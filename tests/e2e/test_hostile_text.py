@@ -4,6 +4,8 @@ answers, and the server ends when it is told to."""
 import concurrent.futures
 import json
 import os
+import pathlib
+import re
 import shutil
 import signal
 import time
@@ -41,6 +43,13 @@ def adapters(tmp_path_factory):
     write_adapter(root / "own", {"normalizer": replace("never there", "x")})
     write_adapter(root / "chat", template="{% for m in messages %}{{ m.content }}{% endfor %}")
     write_adapter(root / "loops", template="{% for i in range(99999) %}{% for j in range(99999) %}x{% endfor %}{% endfor %}")
+    # 64 MiB of text from one word, in the server's own process if nobody stops it.
+    doubled = "{% set ns.a = ns.a ~ ns.a %}"
+    write_adapter(root / "writes", template="{% set ns = namespace(a='abcdefgh') %}{% for i in range(17) %}" + doubled +
+                  "{% endfor %}{% for i in range(31) %}{{ ns.a }}{% endfor %}")
+    # Every token but those of "hi" stands for 8 kB.
+    vocab = {(word if word in "hi" else word * 8000 + word): id_ for word, id_ in base["model"]["vocab"].items()}
+    write_adapter(root / "longtokens", {"model": {**base["model"], "vocab": vocab}})
     return {path.name: path for path in root.iterdir()}
 
 
@@ -152,3 +161,26 @@ def test_workers_that_are_killed_are_replaced(server):
         for worker in children(server.process.pid):
             os.kill(worker, signal.SIGKILL)
         assert tokenize(server, "own", "hello there") == want
+
+
+def peak_bytes(server) -> int:
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) << 10
+
+
+CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+LARGE_ANSWERS = {
+    "a template that writes": ("chat/completions", {"model": "writes", "max_tokens": 1, **CHAT}),
+    "tokens with logprobs": ("chat/completions", {"model": "longtokens", "max_tokens": 1500, "n": 8, "ignore_eos": True,
+                                                  "logprobs": True, "top_logprobs": 20, **CHAT}),
+    "an echo": ("completions", {"model": "longtokens", "prompt": [[5, 6, 7] * 600] * 24, "max_tokens": 0, "echo": True}),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_ANSWERS)
+def test_an_adapters_text_does_not_multiply_in_memory(server, name):
+    path, body = LARGE_ANSWERS[name]
+    before = peak_bytes(server)
+    status, _, text = server.request("POST", "/v1/" + path, body)
+    assert status == 400 and re.search("limit is [24]|over 67108864 bytes", text), text[:200]
+    assert peak_bytes(server) - before < 700 << 20
