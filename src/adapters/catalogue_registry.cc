@@ -13,6 +13,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Sources that nobody names spare a registration the reading of what is in the cache. More of them
+// than this only make the file larger.
+constexpr size_t kMaxUnnamedSources = 1024;
+
 // Sources that nobody names and whose image is gone are of no use to anyone. `named`: by names of
 // this server, whose images may be on their way to the disk.
 void Prune(RegistryContent& content, const DiskCache& cache, std::set<std::string> named) {
@@ -23,6 +27,7 @@ void Prune(RegistryContent& content, const DiskCache& cache, std::set<std::strin
     std::error_code error;
     return !named.contains(source.first) && !fs::exists(cache.PathOf(source.second.id), error);
   });
+  ForgetUnnamed(content.sources, named, kMaxUnnamedSources);
 }
 
 }  // namespace
@@ -98,7 +103,8 @@ RegistryChange Catalogue::TakeUnsaved() {
     change.adapters[name] = RegisteredNow(name);
   }
   for (const std::string& key : std::exchange(unsaved_sources_, {})) {
-    change.sources[key] = known_sources_[key];
+    const auto known = known_sources_.find(key);
+    if (known != known_sources_.end()) change.sources.insert(*known);
   }
   registry_changed_ = false;
   return change;
@@ -127,6 +133,7 @@ void Catalogue::SaveRegistry() {
     for (const auto& [name, entry] : entries_) pruned_but->insert(SourceKey(entry.uri));
   }
   saving_ = std::make_shared<const RegistryChange>(TakeUnsaved());
+  if (pruned_but) ForgetUnnamed(known_sources_, *pruned_but, kMaxUnnamedSources);
   saving_answers_.swap(unsaved_answers_);
   registrar_.Add(
       [this, change = saving_, pruned_but = std::move(pruned_but)] {

@@ -98,6 +98,14 @@ Result<RegistryContent> Parse(const std::string& text, const std::string& path) 
 
 }  // namespace
 
+void ForgetUnnamed(std::map<std::string, KnownSource>& sources, const std::set<std::string>& named,
+                   size_t max_unnamed) {
+  size_t num_unnamed = 0;
+  std::erase_if(sources, [&](const auto& source) {
+    return !named.contains(source.first) && ++num_unnamed > max_unnamed;
+  });
+}
+
 void RegistryChange::ApplyTo(RegistryContent& content) const {
   std::erase_if(content.adapters,
                 [&](const RegisteredAdapter& adapter) { return adapters.contains(adapter.name); });
@@ -141,6 +149,8 @@ Result<bool> RegistryFile::Change(const std::function<void(RegistryContent&)>& c
   const Micros give_up_us = Clock::Steady().NowUs() + max_wait_us_;
   std::atomic<bool> is_late = false;
   const auto look = [&] { is_late = Clock::Steady().NowUs() > give_up_us; };
+  std::error_code made;  // if it cannot be, the lock says so
+  std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), made);
   const auto lock = formats::FileLock::Acquire(path_ + ".lock", &is_late, look);
   if (!lock && is_late) {
     return Fail(ErrorCode::kUnavailable,

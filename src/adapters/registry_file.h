@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,10 @@ struct RegistryContent {
   std::map<std::string, KnownSource> sources;  // by their text
 };
 
+// Erases sources that are not in `named` until at most `max_unnamed` of those are left.
+void ForgetUnnamed(std::map<std::string, KnownSource>& sources, const std::set<std::string>& named,
+                   size_t max_unnamed);
+
 struct RegistryChange {
   std::map<std::string, std::optional<RegisteredAdapter>> adapters;  // by name; nullopt: removed
   std::map<std::string, KnownSource> sources;
@@ -62,10 +67,10 @@ class RegistryFile {
 
   // A missing file is empty. kDataLoss: it is broken. kUnsupported: a newer version wrote it.
   Result<RegistryContent> Read() const;
-  // Reads, changes and writes it while nobody else does; it is on the disk then, and outlasts a
-  // loss of power. False: there was none, or a broken one, which is put aside under another name;
-  // the change is all that the file has now. kUnavailable: others hold its lock for longer than it
-  // is waited for.
+  // Reads, changes and writes it while nobody else does, with its directory where that is gone; it
+  // is on the disk then, and outlasts a loss of power. False: there was none, or a broken one,
+  // which is put aside under another name; the change is all that the file has now. kUnavailable:
+  // others hold its lock for longer than it is waited for.
   Result<bool> Change(const std::function<void(RegistryContent&)>& change) const;
 
  private:

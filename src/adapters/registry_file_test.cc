@@ -133,6 +133,24 @@ TEST_F(RegistryFileTest, WhoeverHoldsTheLockForLongIsNotWaitedForForEver) {
   EXPECT_TRUE(impatient.Change(add)) << "a free one is taken without waiting";
 }
 
+TEST_F(RegistryFileTest, ADirectoryThatIsGoneIsMadeAgain) {
+  const RegistryFile file(dir_.Path("cache/base/registry.json"));
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(file.Change([](RegistryContent& content) { content.adapters = {{"a", "/a"}}; }));
+    EXPECT_THAT(file.Read()->adapters, SizeIs(1));
+    std::filesystem::remove_all(dir_.Path("cache"));
+  }
+}
+
+TEST(ForgetUnnamedTest, KeepsWhatIsNamedAndAFewMore) {
+  std::map<std::string, KnownSource> sources;
+  for (const char* key : {"a", "b", "c", "d", "e"}) sources[key];
+  ForgetUnnamed(sources, {"b", "e"}, 2);
+  std::vector<std::string> left;
+  for (const auto& [key, source] : sources) left.push_back(key);
+  EXPECT_EQ(left, (std::vector<std::string>{"a", "b", "c", "e"}));
+}
+
 TEST_F(RegistryFileTest, WithoutAPathNothingIsKept) {
   const RegistryFile none("");
   EXPECT_TRUE(
