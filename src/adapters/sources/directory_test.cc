@@ -85,7 +85,7 @@ TEST_F(DirectoryTest, WhatElseLiesThereIsNotListed) {
 TEST_F(DirectoryTest, WhatCannotBeLookedAtIsAnErrorOfTheSource) {
   request_.uri.location = dir_ + "/loop";
   std::filesystem::create_symlink("loop", dir_ + "/loop");
-  EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kUnfit);
   request_.uri.location = dir_ + "/" + std::string(5'000, 'x');
   EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kSourceFailed);
   request_.uri.location = dir_ + "/pipe";
