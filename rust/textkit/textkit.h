@@ -184,6 +184,9 @@ typedef struct tk_fetch {
   size_t num_settings;
   const tk_view* allowed_hosts;  // "host", "host:port", an address, a block: not refused as private
   size_t num_allowed_hosts;
+  // All that an adapter may consist of, as paths in its directory; nothing else is fetched of one.
+  const tk_view* adapter_files;
+  size_t num_adapter_files;
   uint64_t max_bytes;
   uint32_t connect_timeout_ms;
   uint32_t idle_timeout_ms;   // without a byte

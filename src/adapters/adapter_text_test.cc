@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 
 #include "adapters/catalogue_testing.h"
+#include "formats/archive_testing.h"
+#include "formats/torch_file_testing.h"
 
 namespace lorry::adapters {
 namespace {
@@ -55,6 +57,32 @@ TEST_F(OwnTextTest, IsAPartOfTheContent) {
   const Handle other = Load("other", With("other", {{"tokenizer.json", kOwnTokenizer}}));
   EXPECT_EQ(other->text.tokenizer_json, kOwnTokenizer);
   EXPECT_NE(other->text.id, own->text.id);
+}
+
+// Whatever the adapter is packed in.
+TEST_F(OwnTextTest, ATemplateForToolsComesFromWhereItLies) {
+  Start();
+  const std::string file = "additional_chat_templates/tool_use.jinja";
+  const std::string plain = With("plain", {{file, "tools"}});
+  const Handle expected = Load("plain", plain);
+  EXPECT_THAT(expected->text.config_json, HasSubstr(R"({"name":"tool_use","template":"tools"})"));
+
+  const std::string config = formats::ReadWhole(plain + "/adapter_config.json");
+  const std::string weights = plain + "/adapter_model.safetensors";
+  const std::string torch = formats::pickle::TorchZipOf(weights);
+  dir_.Write("torch/adapter_config.json", config);
+  dir_.Write("torch/adapter_model.bin", torch);
+  dir_.Write("torch/" + file, "tools");
+  EXPECT_EQ(Load("torch", dir_.Path("torch"))->id, expected->id);
+  using formats::TestFormat;
+  for (const TestFormat format : {TestFormat::kTar, TestFormat::kTarGz, TestFormat::kZip}) {
+    const std::string name = formats::FormatName(format);
+    formats::MakeArchive(dir_.Path(name + ".zip"), format,
+                         {{"x/adapter_config.json", config},
+                          {"x/" + file, "tools"},
+                          {"x/adapter_model.bin", torch}});
+    EXPECT_EQ(Load(name, dir_.Path(name + ".zip"))->id, expected->id) << name;
+  }
 }
 
 TEST_F(OwnTextTest, ComesBackFromTheDiskCache) {

@@ -62,6 +62,21 @@ TEST_F(DirectoryWatchTest, AChangedOneIsReadAgainAndAGoneOneForgotten) {
   EXPECT_EQ(Want("a").Code(), ErrorCode::kNotFound);
 }
 
+TEST_F(DirectoryWatchTest, ATemplateThatChangesAloneIsReadAgain) {
+  formats::TempDir base;
+  base.Write("tokenizer.json", R"({"model": {"vocab": {"a": 0}}})");
+  options_.base.text =
+      std::make_shared<const formats::BaseText>(formats::BaseText::Read(base.path()).value());
+  Source("all-linear-r8", "run/step/a");
+  StartWatch();
+  AdapterId before = Want("run/step/a").Value()->id;
+  for (const std::string text : {"one", "two"}) {
+    dir_.Write("sources/run/step/a/additional_chat_templates/tool_use.jinja", text);
+    EXPECT_TRUE(Eventually([&] { return Want("run/step/a").Value()->id != before; })) << text;
+    before = Want("run/step/a").Value()->id;
+  }
+}
+
 TEST_F(DirectoryWatchTest, LinksThatLeadInACircleEnd) {
   Source("all-linear-r8", "tree/a");
   fs::create_directory_symlink(dir_.Path("sources"), dir_.Path("sources/tree/up"));

@@ -67,14 +67,14 @@ bool NeedsConversion(const fs::path& dir) {
 Result<std::string> Convert(const fs::path& from, const FetchRequest& request, uint64_t max_bytes) {
   const std::string target = request.staging_dir + "/converted";
   RETURN_IF_ERROR(MakeEmpty(target));
-  std::error_code error;
   for (const std::string_view name : formats::AdapterFileNames()) {
-    std::error_code ignored;
+    std::error_code error, ignored;
     if (name == formats::kAdapterTorchFile || !fs::exists(from / name, ignored)) continue;
-    fs::create_symlink(fs::absolute(from / name, error), fs::path(target) / name, error);
-    if (error) break;
+    const fs::path link = fs::path(target) / name;
+    fs::create_directories(link.parent_path(), error);
+    if (!error) fs::create_symlink(fs::absolute(from / name, ignored), link, error);
+    if (error) return formats::SystemFailure(link, error.value());
   }
-  if (error) return formats::SystemFailure(target, error.value());
   RETURN_IF_ERROR(formats::ConvertTorchFile(from / formats::kAdapterTorchFile,
                                             fs::path(target) / formats::kAdapterWeightsFile,
                                             {.max_bytes = max_bytes}));

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "adapters/sources/source_uri.h"
+#include "formats/adapter_files.h"
 #include "formats/file_descriptor.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
@@ -18,17 +19,18 @@
 namespace lorry::adapters {
 namespace {
 
-constexpr size_t kMaxFiles = 4096;  // of a directory, whose state counts
-constexpr size_t kMaxSaid = 64;     // lines about one directory
+using formats::kAdapterConfigFile;
+using formats::kAdapterTorchFile;
+using formats::kAdapterWeightsFile;
 
-constexpr char kConfig[] = "adapter_config.json";
-constexpr char kSafetensors[] = "adapter_model.safetensors";
-constexpr char kTorch[] = "adapter_model.bin";
+constexpr size_t kMaxArchives = 64;  // of a directory
+constexpr size_t kMaxSaid = 64;      // lines about one directory
 
 // A file that is still being copied is shorter than its header says.
 bool IsComplete(const std::string& dir, bool has_safetensors) {
   return !has_safetensors ||
-         formats::SafetensorsHeader::Read(fmt::format("{}/{}", dir, kSafetensors)).has_value();
+         formats::SafetensorsHeader::Read(fmt::format("{}/{}", dir, kAdapterWeightsFile))
+             .has_value();
 }
 
 }  // namespace
@@ -56,12 +58,16 @@ struct WatchedTree::Listing {
   int error = 0;
   dev_t device = 0;
   ino_t inode = 0;
-  std::vector<std::string> files, links, dirs;  // links: those of the files that are
-  std::vector<std::string> deep;                // of dirs, those with an adapter
-  std::string state;                            // of its files
+  std::vector<std::string> dirs, archives;
+  std::vector<std::string> deep;  // of dirs, those with an adapter
+  bool has_config = false, has_safetensors = false, has_torch = false;
+  // Of an adapter's files, which are looked at where there are some of them.
+  std::string state;
+  std::vector<std::string> elsewhere;  // what tells of changes to them: links, and their folders
 
-  bool Has(const char* file) const { return std::ranges::find(files, file) != files.end(); }
   static Listing Of(const std::string& path, bool looks_deeper);
+  void Take(int dir_fd, const dirent& entry, bool looks_deeper);
+  void LookAtFiles(int dir_fd);
 };
 
 WatchedTree::Listing WatchedTree::Listing::Of(const std::string& path, bool looks_deeper) {
@@ -78,44 +84,57 @@ WatchedTree::Listing WatchedTree::Listing::Of(const std::string& path, bool look
   const int fd = ::dirfd(dir);
   errno = 0;
   while (const dirent* entry = ::readdir(dir)) {
-    const std::string name = entry->d_name;
-    if (name == "." || name == "..") continue;
-    bool is_dir = entry->d_type == DT_DIR;
-    if (entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN) {
-      is_dir = ::fstatat(fd, name.c_str(), &status, 0) == 0 && S_ISDIR(status.st_mode);
-    }
-    if (is_dir) {
-      listing.dirs.push_back(name);
-      const std::string config = name + "/" + kConfig;
-      if (looks_deeper && ::faccessat(fd, config.c_str(), F_OK, 0) == 0) {
-        listing.deep.push_back(name);
-      }
-    } else if (listing.files.size() < kMaxFiles || name == kConfig || name == kSafetensors ||
-               name == kTorch) {
-      listing.files.push_back(name);
-      if (entry->d_type == DT_LNK) listing.links.push_back(name);
-    }
+    listing.Take(fd, *entry, looks_deeper);
     errno = 0;
   }
   listing.error = errno;
-  std::ranges::sort(listing.files);
-  // No other directory's files are looked at one by one.
-  if (!listing.Has(kConfig) && !listing.Has(kSafetensors) && !listing.Has(kTorch)) {
-    listing.links.clear();
-    ::closedir(dir);
-    return listing;
-  }
-  for (const std::string& file : listing.files) {
-    if (::fstatat(fd, file.c_str(), &status, 0) != 0) continue;
-    // The inode and its own time tell files that were put in the place of others, whatever time
-    // they were given.
-    listing.state +=
-        fmt::format("{} {} {}.{} {}.{} {} {}\n", file, status.st_size, status.st_mtim.tv_sec,
-                    status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec,
-                    status.st_ino, status.st_dev);
-  }
+  std::ranges::sort(listing.archives);
+  if (listing.has_config || listing.has_safetensors || listing.has_torch) listing.LookAtFiles(fd);
   ::closedir(dir);
   return listing;
+}
+
+void WatchedTree::Listing::Take(int dir_fd, const dirent& entry, bool looks_deeper) {
+  const std::string name = entry.d_name;
+  if (name == "." || name == "..") return;
+  bool is_dir = entry.d_type == DT_DIR;
+  if (entry.d_type == DT_LNK || entry.d_type == DT_UNKNOWN) {
+    struct stat status;
+    is_dir = ::fstatat(dir_fd, name.c_str(), &status, 0) == 0 && S_ISDIR(status.st_mode);
+  }
+  if (is_dir) {
+    dirs.push_back(name);
+    const std::string config = fmt::format("{}/{}", name, kAdapterConfigFile);
+    if (looks_deeper && ::faccessat(dir_fd, config.c_str(), F_OK, 0) == 0) deep.push_back(name);
+    return;
+  }
+  has_config |= name == kAdapterConfigFile;
+  has_safetensors |= name == kAdapterWeightsFile;
+  has_torch |= name == kAdapterTorchFile;
+  if (archives.size() < kMaxArchives && !ArchiveSuffix(name).empty()) archives.push_back(name);
+}
+
+void WatchedTree::Listing::LookAtFiles(int dir_fd) {
+  struct stat status;
+  for (const std::string_view name : formats::AdapterFileNames()) {
+    const std::string folder(formats::AdapterFileFolder(name));
+    if (!folder.empty() && std::ranges::find(elsewhere, folder) == elsewhere.end()) {
+      if (::fstatat(dir_fd, folder.c_str(), &status, 0) != 0) continue;
+      elsewhere.push_back(folder);
+      state += fmt::format("{} {} {}\n", folder, status.st_ino, status.st_dev);
+    }
+    const std::string file(name);
+    if (::fstatat(dir_fd, file.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (S_ISLNK(status.st_mode)) {
+      elsewhere.push_back(file);
+      if (::fstatat(dir_fd, file.c_str(), &status, 0) != 0) continue;
+    }
+    // The inode and its own time tell files that were put in the place of others, whatever time
+    // they were given.
+    state += fmt::format("{} {} {}.{} {}.{} {} {}\n", file, status.st_size, status.st_mtim.tv_sec,
+                         status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec,
+                         status.st_ino, status.st_dev);
+  }
 }
 
 WatchedTree::WatchedTree(std::vector<std::string> dirs, WatchHooks hooks)
@@ -153,12 +172,9 @@ void WatchedTree::OnEvent(int watch, const std::string& name, Micros now_us) {
   if (found == followers_.end()) return;
   for (Node* node : found->second) {
     Due(*node, now_us + kFirstLookUs);
-    // Another directory may be there under its name; and templates lie in one of an adapter's own.
+    // Another directory may be there under its name.
     const auto child = node->children.find(name);
     if (child != node->children.end()) Due(*child->second, now_us + kFirstLookUs);
-    if (node->parent != nullptr && node->parent->is_told) {
-      Due(*node->parent, now_us + kFirstLookUs);
-    }
   }
 }
 
@@ -210,7 +226,7 @@ void WatchedTree::Look(Node& node, Micros now_us, bool with_children) {
   node.device = listing.device;
   node.inode = listing.inode;
   const bool may_differ = with_children || listing.state != node.state;
-  if (may_differ && (node.watches.size() != 1 || !listing.links.empty())) Follow(node, listing);
+  if (may_differ && (node.watches.size() != 1 || !listing.elsewhere.empty())) Follow(node, listing);
   FollowChildren(node, listing, now_us, with_children || is_another);
   Judge(node, listing, now_us);
 }
@@ -280,10 +296,10 @@ void WatchedTree::Forget(Node& node) {
 
 // What its files are, and since when.
 void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
-  const bool has_config = listing.Has(kConfig), has_safetensors = listing.Has(kSafetensors);
-  const bool has_weights = has_safetensors || listing.Has(kTorch);
-  for (const std::string& file : listing.files) {
-    if (has_config || ArchiveSuffix(file).empty()) continue;
+  const bool has_config = listing.has_config;
+  const bool has_weights = listing.has_safetensors || listing.has_torch;
+  for (const std::string& file : listing.archives) {
+    if (has_config) break;
     SayOnce(node, fmt::format("{} is passed over: archives are not looked into here; unpack it, or "
                               "register it by its path",
                               formats::Quoted(file)));
@@ -307,7 +323,7 @@ void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
   }
   const Micros unchanged_us = is_first_ ? kAbandonedUs : now_us - node.changed_us;
   if (unchanged_us < kSettleUs) return Due(node, node.changed_us + kSettleUs);
-  const bool is_whole = has_config && has_weights && IsComplete(node.path, has_safetensors);
+  const bool is_whole = has_config && has_weights && IsComplete(node.path, listing.has_safetensors);
   if (is_whole) {
     node.missing_us = kNever;
     return Tell(node);
@@ -319,10 +335,10 @@ void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
   const Micros since_us = std::max(node.missing_us, node.changed_us);
   if (!is_first_ && now_us - since_us < kAbandonedUs) return Due(node, since_us + kAbandonedUs);
   if (is_part) {
-    SayOnce(node, !has_config ? fmt::format("is passed over: it has no {}", kConfig)
+    SayOnce(node, !has_config ? fmt::format("is passed over: it has no {}", kAdapterConfigFile)
                   : !has_weights
-                      ? fmt::format("is passed over: it has no {}", kSafetensors)
-                      : fmt::format("is passed over until {} is complete", kSafetensors));
+                      ? fmt::format("is passed over: it has no {}", kAdapterWeightsFile)
+                      : fmt::format("is passed over until {} is complete", kAdapterWeightsFile));
   }
   // Half-written weights are no reason to take away what was there.
   if (!has_config || !has_weights) Release(node);
@@ -372,13 +388,14 @@ void WatchedTree::AddWatch(Node& node, const std::string& path) {
   node.watches.push_back(watch);
 }
 
-// The directory, and the files elsewhere that links in it lead to; nothing else any more.
+// The directory, the folders in it that an adapter's files lie in, and the files elsewhere that
+// links lead to; nothing else any more.
 void WatchedTree::Follow(Node& node, const Listing& listing) {
   if (hooks_.follow(node.path) < 0) return;  // as long as it cannot, what there is stays
   const std::vector<int> before = std::exchange(node.watches, {});
   for (const int watch : before) std::erase(followers_[watch], &node);
   AddWatch(node, node.path);
-  for (const std::string& link : listing.links) AddWatch(node, node.path + "/" + link);
+  for (const std::string& file : listing.elsewhere) AddWatch(node, node.path + "/" + file);
   for (const int watch : before) DropIfUnused(watch);
 }
 

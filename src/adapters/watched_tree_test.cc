@@ -8,6 +8,7 @@
 #include <map>
 #include <thread>
 
+#include "formats/adapter_files.h"
 #include "formats/test_files.h"
 
 namespace lorry::adapters {
@@ -15,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -132,6 +134,56 @@ TEST_F(WatchedTreeTest, ChangesInsideAreSeenWhateverTheirTime) {
   fs::create_directory_symlink(Path("v2"), Path("a/moved"));
   Look();
   EXPECT_THAT(Told(), ElementsAre(Found("moved")));
+}
+
+// Each file by itself, come, changed and gone; below "a" as deep as adapters lie.
+TEST_F(WatchedTreeTest, EveryFileOfAnAdapterCounts) {
+  for (const std::string name : {"x", "run/step/adapter"}) {
+    Write("a/" + name);
+    Begin();
+    Told();
+    for (const std::string_view file : formats::AdapterFileNames()) {
+      if (file == formats::kAdapterConfigFile || file.starts_with("adapter_model.")) continue;
+      const fs::path path = Path("a/" + name + "/" + std::string(file));
+      fs::create_directories(path.parent_path());
+      for (const std::string content : {"", "more"}) {
+        std::ofstream(path) << content;
+        Look();
+        EXPECT_THAT(Told(), ElementsAre(Found(name))) << path;
+      }
+      fs::remove(path);
+      Look();
+      EXPECT_THAT(Told(), ElementsAre(Found(name))) << path;
+    }
+    std::ofstream(Path("a/" + name + "/notes.txt")) << "no file of an adapter's";
+    std::ofstream(Path("a/" + name + "/additional_chat_templates/notes.txt")) << "nor this";
+    Look();
+    EXPECT_THAT(Told(), IsEmpty());
+    fs::remove_all(Path("a"));
+  }
+}
+
+// Links and folders, which an event in the directory itself does not tell of.
+TEST_F(WatchedTreeTest, WhatLiesElsewhereIsFollowed) {
+  has_events_ = true;
+  for (const std::string name : {"x", "run/step/adapter"}) {
+    Write("a/" + name);
+    Begin();
+    Told();
+    const std::string folder = "a/" + name + "/additional_chat_templates";
+    fs::create_directories(Path(folder));
+    Look();
+    ASSERT_TRUE(watches_.contains(Path(folder)));
+    Told();
+    std::ofstream(Path("elsewhere")) << "template";
+    fs::create_symlink(Path("elsewhere"), Path(folder + "/tool_use.jinja"));
+    tree_->OnEvent(watches_.at(Path(folder)), "tool_use.jinja", now_us_);
+    while (tree_->next_us() != WatchedTree::kNever) tree_->LookAtDue(now_us_ = tree_->next_us());
+    EXPECT_THAT(Told(), Contains(Found(name)));
+    EXPECT_TRUE(watches_.contains(Path(folder + "/tool_use.jinja")));
+    fs::remove_all(Path("a"));
+    fs::remove(Path("elsewhere"));
+  }
 }
 
 TEST_F(WatchedTreeTest, WhatIsWrittenAnewIsNotGoneMeanwhile) {

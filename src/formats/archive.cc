@@ -46,7 +46,7 @@ class TemporaryDirectory {
 
 struct EntryName {
   std::string folder;  // "a/b", or "." for the top
-  std::string file;    // empty if the path names the top itself
+  std::string file;    // in that folder, as an adapter has it; empty: none of an adapter's files
 };
 
 // Takes a path apart, or says why nobody who meant well would have written it.
@@ -65,9 +65,15 @@ Result<EntryName> ParseName(std::string_view path) {
     begin = end + 1;
   }
   EntryName name{.folder = kTop};
-  if (parts.empty()) return name;
-  name.file = parts.back();
-  parts.pop_back();
+  // Some of an adapter's files lie in a folder of its directory.
+  for (size_t num_last = 1; num_last <= std::min(parts.size(), size_t{2}); ++num_last) {
+    const auto first = parts.end() - static_cast<ptrdiff_t>(num_last);
+    std::string file = fmt::format("{}", fmt::join(first, parts.end(), "/"));
+    if (!IsAdapterFile(file)) continue;
+    name.file = std::move(file);
+    parts.erase(first, parts.end());
+    break;
+  }
   if (!parts.empty()) name.folder = fmt::format("{}", fmt::join(parts, "/"));
   return name;
 }
@@ -115,6 +121,10 @@ Status Unpacked::Take(const EntryName& name, ArchiveReader& reader) {
                             Quoted(fmt::format("{}/{}", name.folder, name.file))));
   }
   folder->files.push_back(name.file);
+  if (const std::string_view inner = AdapterFileFolder(name.file); !inner.empty()) {
+    const std::string dir = fmt::format("{}/{}", folder->dir, inner);
+    if (::mkdir(dir.c_str(), 0777) != 0 && errno != EEXIST) return SystemFailure(dir, errno);
+  }
   return Copy(fmt::format("{}/{}", folder->dir, name.file), reader, &folder->bytes);
 }
 
@@ -186,7 +196,7 @@ Status TakeAll(ArchiveReader& reader, const ExtractOptions& options, std::string
     if (entry->kind == ArchiveEntry::Kind::kOther) {
       return Fail(ErrorCode::kPermission, fmt::format("{} is {}", where, entry->kind_name));
     }
-    if (entry->kind != ArchiveEntry::Kind::kFile || !IsAdapterFile(name->file)) continue;
+    if (entry->kind != ArchiveEntry::Kind::kFile || name->file.empty()) continue;
     if (!folder.empty() && name->folder != folder) continue;
     if (entry->size_bytes > options.limits.max_bytes) {
       return Fail(ErrorCode::kTooLarge, fmt::format("{} has {} bytes, the limit is {}", where,
@@ -199,7 +209,7 @@ Status TakeAll(ArchiveReader& reader, const ExtractOptions& options, std::string
 // As ParseName writes folders; empty stays empty.
 Result<std::string> NormalFolder(std::string_view subfolder) {
   if (subfolder.empty()) return std::string();
-  Result<EntryName> name = ParseName(fmt::format("{}/x", subfolder));
+  Result<EntryName> name = ParseName(fmt::format("{}/{}", subfolder, kAdapterConfigFile));
   if (!name) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("{} is not a folder of an archive", Quoted(subfolder)));

@@ -2,9 +2,10 @@
 // Owns: a temporary directory beside the target while it works. Thread: any. Never: lets a name
 // from the archive reach the file system, writes outside the target, or leaves half an adapter.
 //
-// Only regular files whose names an adapter has (adapter_files.h) are written, each folder of the
-// archive into a numbered directory of our own; so `..`, absolute names and links have nothing to
-// act on. They are refused all the same: whoever put them there meant no good.
+// Only regular files that an adapter has (adapter_files.h) are written, under the list's names,
+// each folder of the archive into a numbered directory of our own; so `..`, absolute names and
+// links have nothing to act on. They are refused all the same: whoever put them there meant no
+// good.
 #pragma once
 
 #include <atomic>

@@ -71,6 +71,28 @@ TEST_P(ArchiveTest, TheAdapterAndNothingElseIsTaken) {
                                   "target/vocab.txt"));
 }
 
+TEST_P(ArchiveTest, TemplatesLieInAFolderOfTheAdapters) {
+  const std::string templates = "additional_chat_templates/";
+  const auto entries =
+      Together(AdapterAt("a/", "a"), {{{"a/" + templates, "", AE_IFDIR},
+                                       {"a/" + templates + "tool_use.jinja", "tools"},
+                                       {"a/" + templates + "other.jinja", "passed over"},
+                                       {"a/more/" + templates + "tool_use.jinja", "too deep"},
+                                       {"a/" + templates + "more/tool_use.jinja", "too deep"},
+                                       {templates + "tool_use.jinja", "of no adapter"},
+                                       {templates + "tokenizer.json", "of no adapter"},
+                                       {"a/tool_use.jinja", "has no such place"}}});
+  const auto adapter = Extract(entries);
+  ASSERT_TRUE(adapter) << adapter.error().message;
+  EXPECT_THAT(adapter->files, ElementsAre("adapter_config.json", "adapter_model.safetensors",
+                                          templates + "tool_use.jinja"));
+  EXPECT_EQ(ReadWhole(dir_.Path("target/" + templates + "tool_use.jinja")), "tools");
+  EXPECT_THAT(Left(),
+              ElementsAre("target", "target/adapter_config.json",
+                          "target/adapter_model.safetensors", "target/additional_chat_templates",
+                          "target/additional_chat_templates/tool_use.jinja"));
+}
+
 TEST_P(ArchiveTest, AnAdapterLiesAtTheTopOrDeep) {
   const auto top = Extract(AdapterAt("./", "top"));
   ASSERT_TRUE(top) << top.error().message;

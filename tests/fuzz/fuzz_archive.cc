@@ -21,9 +21,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       formats::ExtractArchive(input.path(), (dir / "target").string(),
                               {.limits = {.max_bytes = 1 << 20, .max_entries = 100}});
   if (adapter) {
-    for (const auto& entry : fs::directory_iterator(dir / "target")) {
-      if (!entry.is_regular_file()) std::abort();
-      if (!formats::IsAdapterFile(entry.path().filename().string())) std::abort();
+    for (const auto& entry : fs::recursive_directory_iterator(dir / "target")) {
+      if (entry.is_directory() && !entry.is_symlink()) continue;
+      if (!entry.is_regular_file() || entry.is_symlink()) std::abort();
+      if (!formats::IsAdapterFile(entry.path().lexically_relative(dir / "target").string())) {
+        std::abort();
+      }
     }
     fs::remove_all(dir / "target");
   }

@@ -78,11 +78,22 @@ FILES = {
     "adapter_model.safetensors": WEIGHTS,
     "tokenizer_config.json": b'{"model_max_length": 2048}',
     "chat_template.jinja": b"{{ messages }}",
+    "additional_chat_templates/tool_use.jinja": b"{{ tools }}",
+    "additional_chat_templates/other.jinja": b"nobody asks for it",
     "README.md": b"# not needed",
     "training_args.bin": b"not needed either",
 }
-NEEDED = ["adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer_config.json"]
+TOOLS = "additional_chat_templates/tool_use.jinja"
+NEEDED = ["adapter_config.json", "adapter_model.safetensors", TOOLS, "chat_template.jinja", "tokenizer_config.json"]
 
 
 def read_dir(path) -> dict[str, bytes]:
-    return {entry.name: entry.read_bytes() for entry in pathlib.Path(path).iterdir()}
+    """By path."""
+    root = pathlib.Path(path)
+    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if not file.is_dir()}
+
+
+def write_dir(root: pathlib.Path, files: dict[str, bytes]):
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)

@@ -214,6 +214,10 @@ class Buckets(Site):
         here = [key for key in keys if key.startswith(prefix) and "/" not in key[len(prefix):]]
         files = {key: self.files[f"/{bucket}/{key}"] for key in here}
         entries = [entry.format(key, len(file.content), file.etag, date) for key, file in files.items()]
+        deeper = {key[: key.index("/", len(prefix)) + 1] for key in keys
+                  if key.startswith(prefix) and "/" in key[len(prefix):]}
+        name = "BlobPrefix><Name>{}</Name></BlobPrefix" if "Blobs" in page else "CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes"
+        entries += [f"<{name.format(folder)}>" for folder in sorted(deeper)]
         if self.endless:  # there is always one more page
             self.num_pages += 1
             entries = [entry.format(f"{prefix}x-{self.num_pages}-{i}", 1, '"x"', date) for i in range(1000)]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import FILES, WEIGHTS
+from conftest import FILES, WEIGHTS, write_dir
 from servers import Fault, Site
 
 
@@ -92,8 +92,7 @@ def test_what_is_no_source_is_refused(fetch):
 
 
 def test_a_directory_is_used_where_it_is(fetch, tmp_path):
-    for name, content in FILES.items():
-        (tmp_path / name).write_bytes(content)
+    write_dir(tmp_path, FILES)
     first = fetch(f"file://{tmp_path}")
     assert first["code"] == "ok" and first["dir"] == str(tmp_path)
     assert fetch(str(tmp_path), known_revision=first["revision"])["unchanged"]

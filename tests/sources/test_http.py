@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from conftest import CONFIG, FILES, NEEDED, WEIGHTS, kill, read_dir
+from conftest import CONFIG, FILES, NEEDED, TOOLS, WEIGHTS, kill, read_dir
 from servers import Fault, File, tag
 
 MODEL = "/a/adapter_model.safetensors"
@@ -56,12 +56,13 @@ def test_unchanged_is_said_without_fetching(adapter, fetch, allowed):
     assert not adapter.asked("GET", "")
 
 
-def test_another_version_replaces_what_was_staged(adapter, fetch, allowed):
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", TOOLS])
+def test_another_version_replaces_what_was_staged(adapter, fetch, allowed, name):
     first = fetch(adapter.url + "/a", **allowed)
-    adapter.put(MODEL, b"new")
+    adapter.put(f"/a/{name}", b"new")
     second = fetch(adapter.url + "/a", known_revision=first["revision"], **allowed)
     assert not second["unchanged"] and second["revision"] != first["revision"]
-    assert read_dir(second["dir"])["adapter_model.safetensors"] == b"new"
+    assert read_dir(second["dir"])[name] == b"new"
     assert len(list(fetch.staging.iterdir())) == 1
 
 
@@ -180,9 +181,9 @@ def test_killed_at_any_moment_leaves_nothing_wrong(adapter, fetch, allowed):
         process = fetch.start(adapter.url + "/a", **allowed)
         time.sleep(delay_ms / 1000)
         kill(process)
-        for path in fetch.staging.glob("*/*"):
-            if not path.name.endswith(".incomplete"):
-                assert path.read_bytes() == FILES[path.name]
+        for dir in fetch.staging.glob("*"):
+            for path, content in read_dir(dir).items():
+                assert path.endswith(".incomplete") or content == FILES[path]
     expect_whole(fetch(adapter.url + "/a", **allowed))
 
 

@@ -267,10 +267,15 @@ def test_an_etag_cannot_lead_out_of_the_cache(hub, repo, cache, fetch, at_hub, e
     assert outcome["code"] == "source_failed" and "ETag" in outcome["message"]
 
 
+HOSTILE = ["../../../../tokenizer.json", "/tokenizer.json", "../additional_chat_templates/tool_use.jinja",
+           "/additional_chat_templates/tool_use.jinja", "additional_chat_templates/../tokenizer.json",
+           "additional_chat_templates/more/tool_use.jinja", "deeper/additional_chat_templates/tool_use.jinja"]
+
+
 def test_names_from_the_hub_cannot_lead_out_of_the_snapshot(hub, fetch, cache, at_hub):
-    hub.add("org/name", Repo({**FILES, "../../../../tokenizer.json": b"evil", "/tokenizer.json": b"evil"}, set()))
+    hub.add("org/name", Repo({**FILES, **{name: b"evil" for name in HOSTILE}}, set()))
     outcome = fetch("org/name", **at_hub)
-    assert sorted(read_dir(outcome["dir"])) == NEEDED
+    assert read_dir(outcome["dir"]) == {name: FILES[name] for name in NEEDED}
 
 
 def test_a_redirect_to_a_forbidden_host(hub, repo, fetch, at_hub, site):

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/adapter_files.h"
+
 namespace lorry::adapters {
 namespace {
 
@@ -20,7 +22,9 @@ class DirectoryTest : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(dir_); }
 
   void Write(const std::string& name, const std::string& content) {
-    std::ofstream(dir_ + "/" + name) << content;
+    const std::filesystem::path path = dir_ + "/" + name;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path) << content;
   }
 
   std::string dir_;
@@ -44,6 +48,18 @@ TEST_F(DirectoryTest, IsUsedWhereItIs) {
   EXPECT_TRUE(Fetch(request_, options_)->unchanged);
   Write("tokenizer.json", "{}");
   EXPECT_FALSE(Fetch(request_, options_)->unchanged);
+}
+
+TEST_F(DirectoryTest, EveryFileOfAnAdapterCountsInItsRevision) {
+  Write("adapter_config.json", "{}");
+  Write("adapter_model.safetensors", "weights");
+  for (const std::string_view name : formats::AdapterFileNames()) {
+    for (const std::string content : {"", "more"}) {
+      const std::string before = Fetch(request_, options_)->revision;
+      Write(std::string(name), content);
+      EXPECT_NE(Fetch(request_, options_)->revision, before) << name;
+    }
+  }
 }
 
 TEST_F(DirectoryTest, AnArchiveIsOneFile) {

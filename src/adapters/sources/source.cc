@@ -4,6 +4,7 @@
 
 #include "adapters/sources/directory.h"
 #include "base/log.h"
+#include "formats/adapter_files.h"
 #include "textkit/textkit.h"
 
 namespace lorry::adapters {
@@ -107,9 +108,10 @@ struct Arguments {
       settings.push_back({View(key), View(value)});
     }
     for (const std::string& host : options.allow_private_hosts) hosts.push_back(View(host));
+    for (const std::string_view name : formats::AdapterFileNames()) files.push_back(View(name));
   }
   std::vector<tk_setting> settings;
-  std::vector<tk_view> hosts;
+  std::vector<tk_view> hosts, files;
 };
 
 Result<Fetched> FetchRemote(const FetchRequest& request, const SourceOptions& options) {
@@ -134,6 +136,8 @@ Result<Fetched> FetchRemote(const FetchRequest& request, const SourceOptions& op
       .num_settings = arguments.settings.size(),
       .allowed_hosts = arguments.hosts.data(),
       .num_allowed_hosts = arguments.hosts.size(),
+      .adapter_files = arguments.files.data(),
+      .num_adapter_files = arguments.files.size(),
       .max_bytes = options.max_bytes,
       .connect_timeout_ms = options.connect_timeout_ms,
       .idle_timeout_ms = options.idle_timeout_ms,

@@ -35,6 +35,8 @@ pub struct FetchView {
     num_settings: usize,
     allowed_hosts: *const View,
     num_allowed_hosts: usize,
+    adapter_files: *const View,
+    num_adapter_files: usize,
     max_bytes: u64,
     connect_timeout_ms: u32,
     idle_timeout_ms: u32,
@@ -60,6 +62,10 @@ pub struct FetchedTexts {
 
 unsafe fn utf8<'a>(view: View, what: &str) -> Result<&'a str> {
     text(view, what).map_err(|e| Failure::invalid(e.text))
+}
+
+unsafe fn all_utf8<'a>(views: *const View, count: usize, what: &str) -> Result<Vec<&'a str>> {
+    bytes(views, count).iter().map(|&view| utf8(view, what)).collect()
 }
 
 unsafe fn source<'a>(view: &FetchView, token: &'a str, known: &'a str) -> Result<Source<'a>> {
@@ -94,17 +100,14 @@ unsafe fn request<'a>(view: &FetchView) -> Result<Request<'a>> {
         let key = utf8(setting.key, "a setting's name")?;
         settings.push((key.to_owned(), utf8(setting.value, "a setting")?.to_owned()));
     }
-    let mut allowed_hosts = Vec::new();
-    for &host in bytes(view.allowed_hosts, view.num_allowed_hosts) {
-        allowed_hosts.push(utf8(host, "an allowed host")?);
-    }
     Ok(Request {
         source: source(view, token, known_revision)?,
+        adapter_files: all_utf8(view.adapter_files, view.num_adapter_files, "a file's name")?,
         token,
         staging_dir: Path::new(utf8(view.staging_dir, "the staging directory")?),
         known_revision,
         settings,
-        allowed_hosts,
+        allowed_hosts: all_utf8(view.allowed_hosts, view.num_allowed_hosts, "an allowed host")?,
         limits: Limits {
             connect: ms(view.connect_timeout_ms),
             idle: ms(view.idle_timeout_ms),

@@ -1,4 +1,5 @@
-//! Which files make an adapter, and what identifies one version of them.
+//! Which files make an adapter, and what identifies one version of them. The list of their names comes from
+//! the caller: paths in the adapter's directory, none of which leads out of it.
 
 use ring::digest;
 use std::fmt::Write;
@@ -6,28 +7,10 @@ use std::fmt::Write;
 pub const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter_model.bin"];
 
-/// Asked for one by one where a source cannot list; CONFIG and WEIGHTS come first.
-pub const KNOWN: [&str; 14] = [
-    CONFIG,
-    WEIGHTS[0],
-    WEIGHTS[1],
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-];
-
 /// A file as its source describes it before a byte of it is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RemoteFile {
-    /// The name it gets, one segment.
+    /// Its path in the adapter's directory; of a Hub's, in the repository.
     pub name: String,
     /// Where it is: a URL, or an object's key.
     pub location: String,
@@ -40,7 +23,6 @@ pub struct RemoteFile {
 }
 
 impl RemoteFile {
-    /// `name` may have folders.
     pub fn is_config(&self) -> bool {
         self.last_segment() == CONFIG
     }
@@ -65,24 +47,12 @@ impl RemoteFile {
     }
 }
 
-/// Whether a source that lists its files has this one for us.
-pub fn is_wanted(name: &str) -> bool {
-    // It becomes a name on our disk: one segment, nothing hidden.
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    let begins = |start: &str, ends: &[&str]| {
-        name.starts_with(start) && ends.iter().any(|end| name.ends_with(end))
-    };
-    KNOWN.contains(&name)
-        || (name.len() <= 100
-            && name.chars().all(plain)
-            && (begins("tokenizer", &[".json"]) || begins("chat_template", &[".jinja", ".json"])))
-}
-
-/// The files to fetch out of those that are there, or the name of what is missing. Pickled weights are
-/// left where the same weights are also there in the safe form.
-pub fn choose(mut found: Vec<RemoteFile>) -> Result<Vec<RemoteFile>, &'static str> {
+/// The files to fetch out of those that are there, or the name of what is missing. A name becomes one on our
+/// disk, so it must be `known`, letter for letter. Pickled weights are left where the same weights are also
+/// there in the safe form.
+pub fn choose(known: &[&str], mut found: Vec<RemoteFile>) -> Result<Vec<RemoteFile>, &'static str> {
     let has = |found: &[RemoteFile], name: &str| found.iter().any(|file| file.name == name);
-    found.retain(|file| is_wanted(&file.name));
+    found.retain(|file| known.contains(&file.name.as_str()));
     if !has(&found, CONFIG) {
         return Err(CONFIG);
     }
@@ -93,6 +63,11 @@ pub fn choose(mut found: Vec<RemoteFile>) -> Result<Vec<RemoteFile>, &'static st
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// The folder that a file lies in; empty: the adapter's directory itself.
+pub fn folder_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// The archive's ending, if the location names one.
@@ -118,6 +93,15 @@ pub fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const KNOWN: [&str; 6] = [
+        CONFIG,
+        WEIGHTS[1],
+        WEIGHTS[0],
+        "more/tool_use.jinja",
+        "chat_template.jinja",
+        "tokenizer.json",
+    ];
+
     fn files(names: &[&str]) -> Vec<RemoteFile> {
         names.iter().map(|&name| RemoteFile { name: name.into(), ..Default::default() }).collect()
     }
@@ -135,25 +119,35 @@ mod tests {
             "optimizer.pt",
             "model.safetensors",
             "tokenizer_extra.json",
+            "more/tool_use.jinja",
+            "more/other.jinja",
+            "more/tool_use.jinja/adapter_config.json",
+            "more/../tokenizer.json",
+            "more//tool_use.jinja",
+            "../more/tool_use.jinja",
+            "/more/tool_use.jinja",
+            "deeper/more/tool_use.jinja",
+            "tool_use.jinja",
             "../adapter_config.json",
             "tokenizer/../../evil.json",
             "tokenizer/evil.json",
             "tokenizer\0.json",
         ]);
-        let names: Vec<String> = choose(found).unwrap().into_iter().map(|file| file.name).collect();
+        let names: Vec<String> =
+            choose(&KNOWN, found).unwrap().into_iter().map(|file| file.name).collect();
         assert_eq!(
             names,
             [
                 "adapter_config.json",
                 "adapter_model.safetensors",
                 "chat_template.jinja",
+                "more/tool_use.jinja",
                 "tokenizer.json",
-                "tokenizer_extra.json"
             ]
         );
-        assert!(choose(files(&[CONFIG, "adapter_model.bin"])).is_ok());
-        assert_eq!(choose(files(&["adapter_model.bin"])), Err(CONFIG));
-        assert_eq!(choose(files(&[CONFIG])), Err("adapter_model.safetensors"));
+        assert!(choose(&KNOWN, files(&[CONFIG, "adapter_model.bin"])).is_ok());
+        assert_eq!(choose(&KNOWN, files(&["adapter_model.bin"])), Err(CONFIG));
+        assert_eq!(choose(&KNOWN, files(&[CONFIG])), Err("adapter_model.safetensors"));
     }
 
     #[test]

@@ -55,19 +55,25 @@ struct Commit {
 
 struct Session<'a> {
     source: &'a HubSource<'a>,
+    adapter_files: &'a [&'a str],
     http: &'a Http,
     endpoint: Url,
     cache: RepoCache,
     meter: &'a Meter<'a>,
 }
 
-pub async fn fetch(source: &HubSource<'_>, http: &Http, meter: &Meter<'_>) -> Result<Fetched> {
+pub async fn fetch(
+    source: &HubSource<'_>,
+    adapter_files: &[&str],
+    http: &Http,
+    meter: &Meter<'_>,
+) -> Result<Fetched> {
     let cache = RepoCache::new(source.cache_dir, source.repo);
     if source.offline {
-        return offline(source, &cache);
+        return offline(source, adapter_files, &cache);
     }
     let endpoint = parse(&format!("{}/", source.endpoint.trim_end_matches('/')))?;
-    let session = Session { source, http, endpoint, cache, meter };
+    let session = Session { source, adapter_files, http, endpoint, cache, meter };
     let commit = retrying(&http.limits, async || session.resolve().await).await?;
     if commit.id == source.known_revision {
         return Ok(Fetched { revision: commit.id, unchanged: true, ..Default::default() });
@@ -83,7 +89,7 @@ pub async fn fetch(source: &HubSource<'_>, http: &Http, meter: &Meter<'_>) -> Re
 }
 
 /// What the cache has, without asking anyone.
-fn offline(source: &HubSource<'_>, cache: &RepoCache) -> Result<Fetched> {
+fn offline(source: &HubSource<'_>, adapter_files: &[&str], cache: &RepoCache) -> Result<Fetched> {
     let name = format!("{}@{}", source.repo, source.revision);
     let missing = |what: &str| {
         let text =
@@ -92,14 +98,15 @@ fn offline(source: &HubSource<'_>, cache: &RepoCache) -> Result<Fetched> {
     };
     let commit = cache.commit_of(source.revision).ok_or_else(|| missing("the revision"))?;
     let dir = cache.folder(&commit, source.folder);
-    let entries = fs::read_dir(&dir).map_err(|_| missing("the adapter"))?;
-    let there = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_file()) // a link to a blob that is there
-        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-        .map(|name| RemoteFile { name, ..Default::default() })
+    if !dir.is_dir() {
+        return Err(missing("the adapter"));
+    }
+    let there = adapter_files
+        .iter()
+        .filter(|name| dir.join(name).is_file()) // a link to a blob that is there
+        .map(|&name| RemoteFile { name: name.into(), ..Default::default() })
         .collect();
-    choose(there).map_err(missing)?;
+    choose(adapter_files, there).map_err(missing)?;
     let unchanged = commit == source.known_revision;
     Ok(Fetched { dir: path_text(&dir)?, revision: commit, unchanged, ..Default::default() })
 }
@@ -139,7 +146,7 @@ impl Session<'_> {
             .filter_map(|sibling| sibling.rfilename.strip_prefix(&prefix))
             .map(|name| RemoteFile { name: name.into(), ..Default::default() })
             .collect();
-        let chosen = choose(there).map_err(|missing| {
+        let chosen = choose(self.adapter_files, there).map_err(|missing| {
             Failure::new(Kind::NotFound, format!("{what}: has no {prefix}{missing}"))
         })?;
         let paths = chosen.into_iter().map(|file| prefix.clone() + &file.name).collect();

@@ -38,6 +38,8 @@ enum Source<'a> {
 
 struct Request<'a> {
     source: Source<'a>,
+    /// Paths in an adapter's directory.
+    adapter_files: Vec<&'a str>,
     token: &'a str,
     staging_dir: &'a Path,
     known_revision: &'a str,
@@ -101,12 +103,13 @@ async fn bring(request: &Request<'_>, meter: &Meter<'_>) -> Result<Fetched> {
     let http = Http::new(rules, request.limits)?;
     let staging = Staging {
         dir: request.staging_dir,
+        adapter_files: &request.adapter_files,
         known_revision: request.known_revision,
         meter,
         limits: &request.limits,
     };
     match &request.source {
-        Source::Hub(source) => hub::fetch(source, &http, meter).await,
+        Source::Hub(source) => hub::fetch(source, &request.adapter_files, &http, meter).await,
         Source::Url(url) => {
             let origin = HttpOrigin { http: &http, token: request.token, trusted: None };
             stage::stage(&Origin::Http(origin), url, &staging).await

@@ -1,7 +1,7 @@
 //! Files of plain HTTP and of object stores: what there is, then into the staging directory.
 
 use super::failure::{Failure, Kind, Next, Result};
-use super::files::{archive_suffix, choose, hex, revision, RemoteFile, KNOWN};
+use super::files::{archive_suffix, choose, folder_of, hex, revision, RemoteFile, CONFIG};
 use super::http::{retrying, Limits};
 use super::origin::{parse, Origin};
 use super::transfer::{download, Meter};
@@ -19,6 +19,7 @@ const LISTINGS: usize = 3;
 
 pub struct Staging<'a> {
     pub dir: &'a Path,
+    pub adapter_files: &'a [&'a str],
     pub known_revision: &'a str,
     pub meter: &'a Meter<'a>,
     pub limits: &'a Limits,
@@ -43,7 +44,7 @@ async fn stage_once(origin: &Origin<'_>, location: &str, staging: &Staging<'_>) 
                 Failure::new(Kind::NotFound, format!("{}: not found", origin.shown(location)))
             })?]
         }
-        None => list(origin, location, staging.limits).await?,
+        None => list(origin, location, staging).await?,
     };
     let listed = revision(&files);
     if let Some(listed) = listed.as_ref().filter(|listed| *listed == staging.known_revision) {
@@ -62,6 +63,9 @@ async fn stage_once(origin: &Origin<'_>, location: &str, staging: &Staging<'_>) 
     let downloads = files[num_first..].iter().map(|file| bring(origin, file, &dir, staging));
     let others: Vec<String> = stream::iter(downloads).buffered(AT_ONCE).try_collect().await?;
     sums.extend(others);
+    for file in files.iter().filter(|file| !folder_of(&file.name).is_empty()) {
+        sync_dir(&dir.join(folder_of(&file.name)))?;
+    }
     sync_dir(&dir)?;
     Ok(Fetched {
         dir: path_text(&dir)?,
@@ -90,37 +94,59 @@ async fn describe(
     retrying(limits, async || origin.describe(name, location).await).await
 }
 
-async fn list(origin: &Origin<'_>, location: &str, limits: &Limits) -> Result<Vec<RemoteFile>> {
+async fn list(
+    origin: &Origin<'_>,
+    location: &str,
+    staging: &Staging<'_>,
+) -> Result<Vec<RemoteFile>> {
+    let Staging { adapter_files, limits, .. } = *staging;
     let found = match origin {
         Origin::Store(store) => {
-            match retrying(limits, async || store.list(location).await).await {
+            match retrying(limits, async || store.list(location, adapter_files).await).await {
                 // Reading may be allowed where listing is not.
                 Err(failure) if failure.kind == Kind::Forbidden => {
-                    ask_for_each(origin, location, limits).await?
+                    ask_for_all(origin, location, staging).await?
                 }
-                listed => listed?,
+                listed => {
+                    let mut listed = listed?;
+                    let is_deeper =
+                        |name: &str| listed.folders.iter().any(|f| f == folder_of(name));
+                    let deeper = adapter_files.iter().copied().filter(|name| is_deeper(name));
+                    listed.files.extend(ask_for_each(origin, location, deeper, limits).await?);
+                    listed.files
+                }
             }
         }
-        Origin::Http(_) => ask_for_each(origin, location, limits).await?,
+        Origin::Http(_) => ask_for_all(origin, location, staging).await?,
     };
-    choose(found).map_err(|missing| {
+    choose(adapter_files, found).map_err(|missing| {
         Failure::new(Kind::NotFound, format!("{}: has no {missing}", origin.shown(location)))
     })
 }
 
-async fn ask_for_each(
+async fn ask_for_all(
     origin: &Origin<'_>,
     location: &str,
+    staging: &Staging<'_>,
+) -> Result<Vec<RemoteFile>> {
+    // The one that must be there decides whether the rest is worth asking for.
+    let at = child(origin, location, CONFIG)?;
+    let mut found = Vec::from_iter(describe(origin, CONFIG, &at, staging.limits).await?);
+    if !found.is_empty() {
+        let others = staging.adapter_files.iter().copied().filter(|&name| name != CONFIG);
+        found.extend(ask_for_each(origin, location, others, staging.limits).await?);
+    }
+    Ok(found)
+}
+
+/// Those of the files that are there.
+async fn ask_for_each<'n>(
+    origin: &Origin<'_>,
+    location: &str,
+    names: impl Iterator<Item = &'n str>,
     limits: &Limits,
 ) -> Result<Vec<RemoteFile>> {
-    let (config, others) = KNOWN.split_first().expect("the list is not empty");
-    // The one that must be there decides whether the rest is worth asking for.
-    let at = child(origin, location, config)?;
-    let mut found = Vec::from_iter(describe(origin, config, &at, limits).await?);
-    if found.is_empty() {
-        return Ok(found);
-    }
-    let asked = others.iter().map(|name| async move {
+    let asked = names.map(|name| async move {
         let at = child(origin, location, name)?;
         match describe(origin, name, &at, limits).await {
             // Stores without leave to list answer so for what is not there.
@@ -130,10 +156,9 @@ async fn ask_for_each(
             other => other,
         }
     });
-    let others: Vec<Option<RemoteFile>> =
+    let found: Vec<Option<RemoteFile>> =
         stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
-    found.extend(others.into_iter().flatten());
-    Ok(found)
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// A file in a directory; what stands after `?` in the directory's URL goes with each file (a SAS token).
@@ -184,6 +209,8 @@ async fn bring(
         staging.meter.done.set(staging.meter.done.get() + metadata.len());
         return Ok(String::new());
     }
+    let folder = dir.join(folder_of(&file.name));
+    fs::create_dir_all(&folder).map_err(|e| Failure::of_file(&folder, &e))?;
     let incomplete = dir.join(format!("{}.incomplete", file.name));
     let sha256 = download(origin, file, &incomplete, staging.meter, staging.limits).await?;
     fs::rename(&incomplete, &path).map_err(|e| Failure::of_file(&path, &e))?;

@@ -3,7 +3,7 @@
 
 use super::checksum::Checksum;
 use super::failure::{Failure, Kind, Result};
-use super::files::{is_wanted, RemoteFile};
+use super::files::{folder_of, RemoteFile};
 use super::http::Http;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,6 +46,14 @@ pub struct Store<'a> {
     store: Box<dyn PagedStore>,
     /// What messages call it: "s3://bucket".
     name: String,
+}
+
+/// What there is under a prefix.
+#[derive(Default)]
+pub struct Listing {
+    pub files: Vec<RemoteFile>,
+    /// With further objects under them.
+    pub folders: Vec<String>,
 }
 
 /// An object's bytes from `start` on.
@@ -96,11 +104,11 @@ impl<'a> Store<'a> {
         Ok(remote_file(name, meta))
     }
 
-    /// The objects right under a prefix, without those under further slashes.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<RemoteFile>> {
+    /// The objects right under a prefix that are known by name.
+    pub async fn list(&self, prefix: &str, known: &[&str]) -> Result<Listing> {
         let what = self.shown(prefix);
         let prefix = format!("{}/", path(prefix)?);
-        let mut files = Vec::new();
+        let mut listing = Listing::default();
         let mut page_token = None;
         for _ in 0..MAX_PAGES {
             let options = PaginatedListOptions {
@@ -111,13 +119,17 @@ impl<'a> Store<'a> {
             };
             let prefix = (prefix != "/").then_some(prefix.as_str());
             let page = self.timed(&what, self.store.list_paginated(prefix, options)).await?;
-            files.extend(page.result.objects.into_iter().filter_map(|meta| {
+            listing.files.extend(page.result.objects.into_iter().filter_map(|meta| {
                 let name = meta.location.filename()?.to_owned();
-                is_wanted(&name).then(|| remote_file(&name, meta))
+                known.contains(&name.as_str()).then(|| remote_file(&name, meta))
             }));
+            let folders = page.result.common_prefixes.iter().filter_map(|path| path.filename());
+            let wanted =
+                folders.filter(|folder| known.iter().any(|name| folder_of(name) == *folder));
+            listing.folders.extend(wanted.map(str::to_owned));
             match page.page_token {
                 Some(token) => page_token = Some(token),
-                None => return Ok(files),
+                None => return Ok(listing),
             }
         }
         let most = MAX_PAGES * PAGE_OBJECTS;
