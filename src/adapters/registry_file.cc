@@ -1,7 +1,5 @@
 #include "adapters/registry_file.h"
 
-#include <sys/stat.h>
-
 #include <atomic>
 #include <boost/json.hpp>
 #include <cerrno>
@@ -116,14 +114,10 @@ void RegistryChange::ApplyTo(RegistryContent& content) const {
 }
 
 Result<RegistryContent> RegistryFile::Read() const {
-  struct stat status;
   if (path_.empty()) return RegistryContent();
-  if (::stat(path_.c_str(), &status) != 0) {
-    if (errno == ENOENT) return RegistryContent();
-    return formats::SystemFailure(path_, errno);
-  }
-  ASSIGN_OR_RETURN(const std::string text, formats::ReadSmallFile(path_, kLimits.max_bytes));
-  Result<RegistryContent> content = Parse(text, path_);
+  ASSIGN_OR_RETURN(const auto text, formats::ReadFileIfThere(path_, kLimits.max_bytes));
+  if (!text) return RegistryContent();
+  Result<RegistryContent> content = Parse(*text, path_);
   if (!content && content.error().code != ErrorCode::kUnsupported) {
     content.error().code = ErrorCode::kDataLoss;
   }

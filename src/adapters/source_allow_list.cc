@@ -1,8 +1,9 @@
 #include "adapters/source_allow_list.h"
 
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
+
+#include "base/ascii.h"
 
 namespace lorry::adapters {
 namespace {
@@ -17,16 +18,6 @@ tl::unexpected<Error> Ambiguous(std::string_view why) {
               std::string(kParam));
 }
 
-bool IsAlphanumeric(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  });
-  return lower;
-}
-
 // What clients, servers and URL parsers could take for something else.
 Status CheckPlain(std::string_view path, bool may_escape_slashes) {
   for (size_t i = 0; i < path.size(); ++i) {
@@ -37,7 +28,7 @@ Status CheckPlain(std::string_view path, bool may_escape_slashes) {
     if (c == '\\') return Ambiguous("backslashes");
     if (c == '#') return Ambiguous("a fragment");
     if (c != '%') continue;
-    const bool is_slash = Lower(path.substr(i, 3)) == "%2f";
+    const bool is_slash = EqualIgnoringCase(path.substr(i, 3), "%2f");
     if (!may_escape_slashes || !is_slash) return Ambiguous("escapes (%)");
   }
   return {};
@@ -61,9 +52,9 @@ bool IsPlainHost(std::string_view host) {
   const std::string_view port = colon == std::string_view::npos ? "" : host.substr(colon + 1);
   const std::string_view name = host.substr(0, colon);
   return !name.empty() && (colon == std::string_view::npos || !port.empty()) &&
-         std::ranges::all_of(name,
-                             [](char c) { return IsAlphanumeric(c) || c == '.' || c == '-'; }) &&
-         std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
+         std::ranges::all_of(
+             name, [](char c) { return IsAsciiAlphanumeric(c) || c == '.' || c == '-'; }) &&
+         std::ranges::all_of(port, IsAsciiDigit);
 }
 
 // A URL with scheme and host in lower case; its query may have what it likes.
@@ -78,7 +69,7 @@ Result<std::string> PlainUrl(std::string_view text) {
   RETURN_IF_ERROR(CheckPlain(path, false));
   if (path.starts_with('/')) RETURN_IF_ERROR(CheckParts(path.substr(1)));
   if (text.find('#') != std::string_view::npos) return Ambiguous("a fragment");
-  return Lower(text.substr(0, host_end)) + std::string(text.substr(host_end));
+  return AsciiLower(text.substr(0, host_end)) + std::string(text.substr(host_end));
 }
 
 // Absolute, its links followed; what of it is missing stays as it is.
@@ -136,7 +127,7 @@ Result<std::string> CheckPattern(const std::string& pattern) {
   };
   if (pattern.starts_with('/')) return FollowLinks(pattern);
   const size_t colon = pattern.find("://");
-  const std::string scheme = Lower(pattern.substr(0, colon));
+  const std::string scheme = AsciiLower(pattern.substr(0, colon));
   const auto schemes = {"hf", "s3", "gs", "az", "http", "https"};
   if (colon == std::string::npos || std::ranges::find(schemes, scheme) == schemes.end()) {
     return wrong("is neither a directory nor hf://, s3://, gs://, az://, http:// or https://");
@@ -147,7 +138,7 @@ Result<std::string> CheckPattern(const std::string& pattern) {
   }
   const bool is_url = scheme == "http" || scheme == "https";
   const size_t lower_end = is_url ? slash : colon;
-  return Lower(pattern.substr(0, lower_end)) + pattern.substr(lower_end);
+  return AsciiLower(pattern.substr(0, lower_end)) + pattern.substr(lower_end);
 }
 
 }  // namespace

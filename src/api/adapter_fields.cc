@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/ascii.h"
+
 namespace lorry::api {
 namespace {
 
@@ -24,12 +26,6 @@ Status CheckText(std::string_view text, std::string_view field) {
                 std::string(field));
   }
   return {};
-}
-
-bool EqualIgnoringCase(std::string_view text, std::string_view lower) {
-  return std::ranges::equal(text, lower, [](char a, char b) {
-    return (a >= 'A' && a <= 'Z' ? a + ('a' - 'A') : a) == b;
-  });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "base/ascii.h"
 #include "formats/json.h"
 
 namespace lorry::apps {
@@ -14,9 +15,8 @@ namespace json = boost::json;
 std::string PercentEncoded(std::string_view text) {
   std::string encoded;
   for (const char c : text) {
-    const bool is_plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-                          (c >= 'A' && c <= 'Z') ||
-                          std::string_view("-._~/").find(c) != std::string_view::npos;
+    const bool is_plain =
+        IsAsciiAlphanumeric(c) || std::string_view("-._~/").find(c) != std::string_view::npos;
     encoded += is_plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<uint8_t>(c));
   }
   return encoded;

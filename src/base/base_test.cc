@@ -2,8 +2,10 @@
 
 #include <thread>
 
+#include "base/ascii.h"
 #include "base/ids.h"
 #include "base/mailbox.h"
+#include "base/path_text.h"
 #include "base/random.h"
 #include "base/result.h"
 
@@ -62,6 +64,26 @@ TEST(MailboxTest, TwoProducersLoseNothing) {
   a.join();
   b.join();
   EXPECT_EQ(received, 20000u);
+}
+
+TEST(AsciiTest, OnlyAsciiLettersHaveACase) {
+  static_assert(IsAsciiLetter('z') && IsAsciiLetter('A') && !IsAsciiLetter('[') &&
+                !IsAsciiLetter('@') && !IsAsciiLetter('\xc4') && IsAsciiAlphanumeric('0'));
+  EXPECT_EQ(AsciiLower(std::string_view("AZaz@[`{09\xc4\x00", 13)),
+            std::string_view("azaz@[`{09\xc4\x00", 13));
+  EXPECT_TRUE(EqualIgnoringCase("Content-Type", "content-tYPE"));
+  EXPECT_FALSE(EqualIgnoringCase("a", "ab") || EqualIgnoringCase("\r", "-"));
+  EXPECT_TRUE(BeginsIgnoringCase("BEARER x", "bearer "));
+  EXPECT_FALSE(BeginsIgnoringCase("bea", "bearer "));
+}
+
+TEST(PathTextTest, AMessageLosesThePathThatItBeginsWith) {
+  EXPECT_EQ(WithoutPath("/a", "/a: is empty"), "is empty");
+  EXPECT_EQ(WithoutPath("/a/", "/a//x.json: is empty"), "x.json: is empty");
+  EXPECT_EQ(WithoutPath("/a/", "/a/: is empty"), "is empty");
+  EXPECT_EQ(WithoutPath("/a", "/ab: is empty"), "/ab: is empty");
+  EXPECT_EQ(WithoutPath("/a", "/a"), "/a");
+  EXPECT_EQ(WithoutPath("", ": x"), ": x");
 }
 
 TEST(ResultTest, MacrosPassErrorsOn) {

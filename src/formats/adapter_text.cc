@@ -21,24 +21,10 @@ namespace json = boost::json;
 
 constexpr std::array<std::string_view, 4> kRoles = {"bos_token", "eos_token", "unk_token",
                                                     "pad_token"};
+constexpr JsonLimits kConfigLimits = {.max_bytes = kMaxAdapterConfigBytes};
 constexpr size_t kMaxBaseTokenizerBytes = size_t{256} << 20;
 constexpr std::string_view kAdditional = "additional_special_tokens";
 constexpr std::string_view kAddedTokens = "added_tokens_decoder";
-
-// Nothing if the file does not exist.
-Result<std::optional<std::string>> ReadIfThere(const std::string& path, size_t max_bytes) {
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return std::optional<std::string>();
-  ASSIGN_OR_RETURN(std::string text, ReadSmallFile(path, max_bytes));
-  return std::optional(std::move(text));
-}
-
-// Empty if the file does not exist.
-Result<json::object> ReadObjectIfThere(const std::string& path) {
-  ASSIGN_OR_RETURN(const auto text, ReadIfThere(path, kMaxAdapterConfigBytes));
-  if (!text) return json::object();
-  return ParseJsonObject(*text, path);
-}
 
 const json::value* FindValue(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
@@ -87,12 +73,14 @@ json::object TokenizerFields(const json::object& config, const json::object& map
 
 Result<TextFields> ReadTextFields(const std::string& dir) {
   TextFields fields;
-  ASSIGN_OR_RETURN(const json::object config, ReadObjectIfThere(dir + "/tokenizer_config.json"));
-  ASSIGN_OR_RETURN(const json::object map, ReadObjectIfThere(dir + "/special_tokens_map.json"));
+  ASSIGN_OR_RETURN(const json::object config,
+                   ReadJsonIfThere(dir + "/tokenizer_config.json", kConfigLimits));
+  ASSIGN_OR_RETURN(const json::object map,
+                   ReadJsonIfThere(dir + "/special_tokens_map.json", kConfigLimits));
   fields.tokenizer = TokenizerFields(config, map);
   ASSIGN_OR_RETURN(fields.chat_templates, ReadChatTemplates(dir, config));
   const std::string generation_path = dir + "/generation_config.json";
-  ASSIGN_OR_RETURN(const json::object generation, ReadObjectIfThere(generation_path));
+  ASSIGN_OR_RETURN(const json::object generation, ReadJsonIfThere(generation_path, kConfigLimits));
   ASSIGN_OR_RETURN(const std::vector<TokenId> eos,
                    ParseTokenIds({generation, generation_path}, "eos_token_id"));
   for (const TokenId id : eos) fields.eos_token_id.emplace_back(id);
@@ -198,14 +186,14 @@ Status BaseText::FillUp(const std::string& adapter_dir, bool has_tokenizer,
   }
   if (has_tokenizer) return {};
   const std::string path = adapter_dir + "/added_tokens.json";
-  ASSIGN_OR_RETURN(const json::object added, ReadObjectIfThere(path));
+  ASSIGN_OR_RETURN(const json::object added, ReadJsonIfThere(path, kConfigLimits));
   return AddTokens(added, path, fields.tokenizer);
 }
 
 Result<AdapterText> BaseText::ReadOwnText(const std::string& adapter_dir) const {
   ASSIGN_OR_RETURN(TextFields fields, ReadTextFields(adapter_dir));
   ASSIGN_OR_RETURN(const auto own_json,
-                   ReadIfThere(adapter_dir + "/tokenizer.json", kMaxAdapterTokenizerBytes));
+                   ReadFileIfThere(adapter_dir + "/tokenizer.json", kMaxAdapterTokenizerBytes));
   RETURN_IF_ERROR(FillUp(adapter_dir, own_json.has_value(), fields));
   const std::string_view json = own_json ? *own_json : tokenizer_json_;
   ASSIGN_OR_RETURN(const bool same_tokens, HasSameTokens(json, fields, adapter_dir));

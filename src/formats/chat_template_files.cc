@@ -1,7 +1,7 @@
 #include "formats/chat_template_files.h"
 
 #include <boost/json/array.hpp>
-#include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "formats/file_bytes.h"
@@ -14,14 +14,9 @@ namespace json = boost::json;
 constexpr size_t kMaxProcessorBytes = size_t{1} << 20;  // chat_template.json: a template, escaped
 
 // Empty if the file does not exist.
-Result<std::string> ReadIfThere(const std::string& path, size_t max_bytes) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return std::string();
-  return ReadSmallFile(path, max_bytes);
-}
-
-void SetIfEmpty(std::string& to, std::string from) {
-  if (to.empty()) to = std::move(from);
+Result<std::string> ReadTemplate(const std::string& path) {
+  ASSIGN_OR_RETURN(std::optional<std::string> text, ReadFileIfThere(path, kMaxChatTemplateBytes));
+  return std::move(text).value_or(std::string());
 }
 
 }  // namespace
@@ -64,26 +59,30 @@ Result<ChatTemplates> ParseChatTemplates(const JsonFields& fields) {
 Result<ChatTemplates> ReadChatTemplates(const std::string& dir,
                                         const json::object& tokenizer_config) {
   const std::string more = dir + "/additional_chat_templates/";
-  ChatTemplates templates{.where = dir + "/chat_template.jinja"};
-  ASSIGN_OR_RETURN(templates.main, ReadIfThere(more + "default.jinja", kMaxChatTemplateBytes));
-  ASSIGN_OR_RETURN(std::string main, ReadIfThere(templates.where, kMaxChatTemplateBytes));
-  SetIfEmpty(templates.main, std::move(main));
-  ASSIGN_OR_RETURN(templates.tool_use, ReadIfThere(more + "tool_use.jinja", kMaxChatTemplateBytes));
+  ChatTemplates templates{.where = more + "default.jinja",
+                          .tool_use_where = more + "tool_use.jinja"};
+  ASSIGN_OR_RETURN(templates.main, ReadTemplate(templates.where));
+  if (templates.main.empty()) {
+    templates.where = dir + "/chat_template.jinja";
+    ASSIGN_OR_RETURN(templates.main, ReadTemplate(templates.where));
+  }
+  ASSIGN_OR_RETURN(templates.tool_use, ReadTemplate(templates.tool_use_where));
   if (!templates.main.empty()) return templates;
 
   ASSIGN_OR_RETURN(ChatTemplates others,
                    ParseChatTemplates({tokenizer_config, dir + "/tokenizer_config.json"}));
   if (others.empty()) {
     const std::string path = dir + "/chat_template.json";
-    ASSIGN_OR_RETURN(const std::string text, ReadIfThere(path, kMaxProcessorBytes));
-    if (!text.empty()) {
-      ASSIGN_OR_RETURN(const json::object processor, ParseJsonObject(text, path));
-      ASSIGN_OR_RETURN(others, ParseChatTemplates({processor, path}));
-    }
+    ASSIGN_OR_RETURN(const json::object processor,
+                     ReadJsonIfThere(path, {.max_bytes = kMaxProcessorBytes}));
+    ASSIGN_OR_RETURN(others, ParseChatTemplates({processor, path}));
   }
   if (!others.empty()) templates.where = others.where;
   templates.main = std::move(others.main);
-  SetIfEmpty(templates.tool_use, std::move(others.tool_use));
+  if (templates.tool_use.empty()) {
+    templates.tool_use = std::move(others.tool_use);
+    templates.tool_use_where.clear();
+  }
   return templates;
 }
 

@@ -14,9 +14,10 @@ namespace lorry::formats {
 inline constexpr size_t kMaxChatTemplateBytes = size_t{256} << 10;  // of each; real ones have 40 KB
 
 struct ChatTemplates {
-  std::string main;      // "default"; empty: none
-  std::string tool_use;  // for chats with tools; empty: the main one's
-  std::string where;     // the file
+  std::string main;            // "default"; empty: none
+  std::string tool_use;        // for chats with tools; empty: the main one's
+  std::string where;           // the file
+  std::string tool_use_where;  // empty: the same
 
   bool empty() const { return main.empty() && tool_use.empty(); }
   bool operator==(const ChatTemplates& other) const {

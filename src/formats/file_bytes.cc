@@ -39,4 +39,11 @@ Result<std::string> ReadSmallFile(const std::string& path, size_t max_bytes) {
   return text;
 }
 
+Result<std::optional<std::string>> ReadFileIfThere(const std::string& path, size_t max_bytes) {
+  Result<std::string> text = ReadSmallFile(path, max_bytes);
+  if (text) return std::optional(std::move(*text));
+  if (text.error().code == ErrorCode::kNotFound) return std::optional<std::string>();
+  return tl::unexpected(std::move(text.error()));
+}
+
 }  // namespace lorry::formats

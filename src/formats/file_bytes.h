@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -36,5 +37,8 @@ class FileBytes {
 // The whole of a small file as text. Larger than max_bytes is refused, and so is a Git LFS pointer,
 // whatever the file is to be.
 Result<std::string> ReadSmallFile(const std::string& path, size_t max_bytes);
+
+// The same, or nothing if there is no such file. One that is there and cannot be read is an error.
+Result<std::optional<std::string>> ReadFileIfThere(const std::string& path, size_t max_bytes);
 
 }  // namespace lorry::formats

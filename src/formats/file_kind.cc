@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+
+#include "base/ascii.h"
 
 namespace lorry::formats {
 namespace {
@@ -36,14 +37,6 @@ constexpr std::array kMagics = {
     Magic{"\xff\xfe"sv, "is UTF-16 text; save it as UTF-8"},
     Magic{"\xfe\xff"sv, "is UTF-16 text; save it as UTF-8"},
 };
-
-// Whether `text` begins with `word`, in letters of any case.
-bool BeginsWith(std::string_view text, std::string_view word) {
-  return text.size() >= word.size() &&
-         std::equal(word.begin(), word.end(), text.begin(), [](char a, char b) {
-           return a == static_cast<char>(std::tolower(static_cast<unsigned char>(b)));
-         });
-}
 
 std::string_view SkipSpace(std::string_view text) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a mark of UTF-8
@@ -77,18 +70,18 @@ std::string KindOf(std::string_view begin) {
     return "holds nothing but zeros where it begins; its download was not completed";
   }
   const std::string_view text = SkipSpace(begin);
-  if (BeginsWith(text, "<!doctype html") || BeginsWith(text, "<html") ||
-      BeginsWith(text, "<head")) {
+  if (BeginsIgnoringCase(text, "<!doctype html") || BeginsIgnoringCase(text, "<html") ||
+      BeginsIgnoringCase(text, "<head")) {
     return "is an HTML page, perhaps of a login or an error; fetch the file again, with a token if "
            "it needs one";
   }
-  if (BeginsWith(text, "<?xml") || BeginsWith(text, "<error>")) {
+  if (BeginsIgnoringCase(text, "<?xml") || BeginsIgnoringCase(text, "<error>")) {
     return "is an XML text, perhaps a store's error; fetch the file again";
   }
   for (const std::string_view refusal :
        {"entry not found"sv, "repository not found"sv, "invalid username or password"sv,
         "access to model"sv, "{\"error\""sv, "not found"sv, "unauthorized"sv, "forbidden"sv}) {
-    if (BeginsWith(text, refusal)) {
+    if (BeginsIgnoringCase(text, refusal)) {
       return "is a server's refusal saved as a file; fetch it again, with a token if it needs one";
     }
   }

@@ -39,10 +39,8 @@ Result<std::optional<int64_t>> IntegerFrom(const JsonFields& fields, std::string
 
 Result<GenerationConfig> ReadGenerationConfig(const std::string& model_dir) {
   const std::string path = model_dir + "/generation_config.json";
-  Result<boost::json::object> object = ReadJsonObject(path, {.max_bytes = 4 << 20});
-  if (!object && object.error().code == ErrorCode::kNotFound) return GenerationConfig();
-  if (!object) return tl::unexpected(std::move(object.error()));
-  return ParseGenerationConfig(*object, path);
+  ASSIGN_OR_RETURN(const boost::json::object object, ReadJsonIfThere(path, {.max_bytes = 4 << 20}));
+  return ParseGenerationConfig(object, path);
 }
 
 Result<GenerationConfig> ParseGenerationConfig(const boost::json::object& object,

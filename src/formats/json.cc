@@ -158,6 +158,12 @@ Result<json::object> ReadJsonObject(const std::string& path, const JsonLimits& l
   return ParseJsonObject(text, path, limits);
 }
 
+Result<json::object> ReadJsonIfThere(const std::string& path, const JsonLimits& limits) {
+  ASSIGN_OR_RETURN(const auto text, ReadFileIfThere(path, limits.max_bytes));
+  if (!text) return json::object();
+  return ParseJsonObject(*text, path, limits);
+}
+
 std::string_view JsonKindName(const json::value& value) {
   switch (value.kind()) {
     case json::kind::null:

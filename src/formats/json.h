@@ -26,6 +26,8 @@ struct JsonLimits {
 Result<boost::json::object> ParseJsonObject(std::string_view text, std::string_view where,
                                             const JsonLimits& limits = {});
 Result<boost::json::object> ReadJsonObject(const std::string& path, const JsonLimits& limits = {});
+// Empty if there is no such file.
+Result<boost::json::object> ReadJsonIfThere(const std::string& path, const JsonLimits& limits = {});
 
 // "a string", "an object", …: what a value is, for messages.
 std::string_view JsonKindName(const boost::json::value& value);

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 
+#include "base/ascii.h"
 #include "base/check.h"
 #include "formats/json.h"
 #include "formats/python_regex.h"
@@ -43,9 +44,7 @@ tl::unexpected<Error> Refused(std::string_view pattern, std::string_view why) {
 // Letters, digits, "_" and ".": the dot, any character, is all that is special.
 bool IsPlain(std::string_view pattern) {
   for (char c : pattern) {
-    const bool alphanumeric =
-        (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    if (!alphanumeric && c != '_' && c != '.') return false;
+    if (!IsAsciiAlphanumeric(c) && c != '_' && c != '.') return false;
   }
   return !pattern.empty();
 }

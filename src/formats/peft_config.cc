@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 
+#include "base/ascii.h"
 #include "formats/json.h"
 
 namespace lorry::formats {
@@ -164,8 +165,7 @@ Status CheckInitialisation(const JsonFields& fields) {
   const json::value* value = fields.Find(kKey);
   if (value == nullptr || value->is_bool()) return {};
   ASSIGN_OR_RETURN(std::string name, fields.Required<std::string>(kKey));
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  name = AsciiLower(name);
   for (std::string_view plain : {"gaussian", "eva", "orthogonal", "mica"}) {
     if (name == plain) return {};
   }
@@ -205,10 +205,9 @@ Result<ModuleSelector> ParseTargets(const JsonFields& fields) {
   ASSIGN_OR_RETURN(ModuleSelector targets, ParseSelector(fields, "target_modules"));
   if (targets.kind != ModuleSelector::Kind::kRegex) return targets;
   if (targets.regex == "dummy-target-modules") targets.kind = ModuleSelector::Kind::kNothing;
-  std::string lower = targets.regex;
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (lower == "all-linear") targets.kind = ModuleSelector::Kind::kAllLinear;
+  if (EqualIgnoringCase(targets.regex, "all-linear")) {
+    targets.kind = ModuleSelector::Kind::kAllLinear;
+  }
   for (std::string_view key : {"layers_to_transform", "layers_pattern"}) {
     if (fields.Find(key) == nullptr) continue;
     return fields.FieldError(key, "cannot be used when target_modules is a string");

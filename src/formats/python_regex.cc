@@ -6,6 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/ascii.h"
+
 namespace lorry::formats {
 namespace {
 
@@ -13,16 +15,14 @@ constexpr int kMaxDepth = 200;                   // PCRE2 nests no deeper than 2
 constexpr int64_t kMaxRepeat = 65535;            // PCRE2's
 constexpr int64_t kMaxWidth = int64_t{1} << 40;  // beyond any text
 
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsOctal(char c) { return c >= '0' && c <= '7'; }
-bool IsLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool IsHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool IsHex(char c) { return IsAsciiDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 bool IsSpace(char c) { return std::string_view(" \t\n\r\v\f").find(c) != std::string_view::npos; }
 
 bool IsIdentifier(std::string_view name) {
-  return !name.empty() && !IsDigit(name[0]) && std::all_of(name.begin(), name.end(), [](char c) {
-    return IsLetter(c) || IsDigit(c) || c == '_';
-  });
+  return !name.empty() && !IsAsciiDigit(name[0]) &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) { return IsAsciiLetter(c) || IsAsciiDigit(c) || c == '_'; });
 }
 
 tl::unexpected<Error> Refuse(std::string what) {
@@ -36,7 +36,7 @@ tl::unexpected<Error> Invalid(std::string_view what) {
 // A character, as one that nothing takes for an operator.
 std::string Literal(int code) {
   const char c = static_cast<char>(code);
-  if (code < 0x80 && (IsLetter(c) || IsDigit(c) || c == '_')) return std::string(1, c);
+  if (code < 0x80 && (IsAsciiLetter(c) || IsAsciiDigit(c) || c == '_')) return std::string(1, c);
   return fmt::format("\\x{:02x}", code);
 }
 
@@ -215,7 +215,7 @@ class Translator {
     const std::string_view inner = pattern_.substr(pos_ + 1, end - pos_ - 1);
     const size_t comma = inner.find(',');
     const auto digits = [](std::string_view text) {
-      return std::all_of(text.begin(), text.end(), IsDigit);
+      return std::all_of(text.begin(), text.end(), IsAsciiDigit);
     };
     if (comma == std::string_view::npos) return digits(inner);
     return digits(inner.substr(0, comma)) && digits(inner.substr(comma + 1));
@@ -310,7 +310,7 @@ class Translator {
     }
     if (c >= '1' && c <= '9') {
       std::string digits(1, c);
-      if (NextIs(IsDigit)) {
+      if (NextIs(IsAsciiDigit)) {
         digits += Take();
         if (IsOctal(digits[0]) && IsOctal(digits[1]) && NextIs(IsOctal)) {
           digits += Take();
@@ -354,7 +354,7 @@ class Translator {
       return Octal(digits);
     }
     if (c == 'N') return Refuse("a character by name");
-    if (IsLetter(c) || IsDigit(c)) return Invalid(fmt::format("bad escape \\{}", c));
+    if (IsAsciiLetter(c) || IsAsciiDigit(c)) return Invalid(fmt::format("bad escape \\{}", c));
     return static_cast<unsigned char>(c);
   }
 
@@ -507,7 +507,8 @@ class Translator {
     size_t group = 0;
     if (IsIdentifier(name)) {
       ASSIGN_OR_RETURN(group, NumberOf(name));
-    } else if (!name.empty() && name.size() < 6 && std::all_of(name.begin(), name.end(), IsDigit)) {
+    } else if (!name.empty() && name.size() < 6 &&
+               std::all_of(name.begin(), name.end(), IsAsciiDigit)) {
       group = static_cast<size_t>(std::stoi(name));
     } else {
       return Invalid("a bad group name");

@@ -7,6 +7,7 @@
 #include <boost/beast/http/error.hpp>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "base/log.h"
 #include "net/http_response.h"
 #include "net/request_head.h"
@@ -260,7 +261,7 @@ bool HttpConnection::OnHeader() {
   parser_->body_limit(max_body_bytes_);
   parser_->get().body().is_dropped = !verdict.keeps_body;
   parser_->eager(true);
-  if (!is_http_1_0_ && boost::beast::iequals(header[http::field::expect], "100-continue")) {
+  if (!is_http_1_0_ && EqualIgnoringCase(header[http::field::expect], "100-continue")) {
     std::lock_guard lock(mutex_);
     queue_.append(kContinue);
     ScheduleSend();

@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
+
 namespace lorry::net {
 namespace {
 
-char ToLower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = ToLower(c);
+  if (IsAsciiDigit(c)) return c - '0';
+  c = AsciiLower(c);
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
@@ -17,7 +17,7 @@ int HexDigit(char c) {
 
 std::optional<std::string_view> HttpHeaders::Find(std::string_view name) const {
   for (const auto& [field_name, value] : fields_) {
-    if (std::ranges::equal(field_name, name, {}, ToLower, ToLower)) return value;
+    if (EqualIgnoringCase(field_name, name)) return value;
   }
   return std::nullopt;
 }

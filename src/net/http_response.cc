@@ -6,11 +6,13 @@
 #include <ctime>
 #include <iterator>
 
+#include "base/ascii.h"
+
 namespace lorry::net {
 namespace {
 
 bool IsTokenChar(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+  return IsAsciiAlphanumeric(c) ||
          std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
 }
 
@@ -20,7 +22,7 @@ bool IsFieldChar(char c) { return static_cast<unsigned char>(c) >= 0x20 || c == 
 bool IsOurs(std::string_view name) {
   for (const std::string_view ours :
        {"content-length", "connection", "transfer-encoding", "date"}) {
-    if (std::ranges::equal(name, ours, {}, [](char c) { return c | 0x20; })) return true;
+    if (EqualIgnoringCase(name, ours)) return true;
   }
   return false;
 }

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
 #include <cstring>
+
+#include "base/ascii.h"
 
 namespace lorry::net {
 namespace {
@@ -57,7 +58,7 @@ size_t HeaderEnd(std::string_view bytes, size_t num_searched) {
 bool MayBeginRequest(std::string_view bytes) {
   const std::string_view method = bytes.substr(0, std::min(bytes.find(' '), kMaxMethodBytes));
   return std::ranges::all_of(method, [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+    return IsAsciiAlphanumeric(c) ||
            std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
   });
 }
@@ -74,7 +75,7 @@ tl::expected<HttpRequest, HttpRefusal> ReadHead(const http::request_header<>& he
     if (field.name() == http::field::host) ++num_hosts;
     if (field.name() == http::field::transfer_encoding) {
       ++num_encodings;
-      is_chunked = boost::beast::iequals(field.value(), "chunked");
+      is_chunked = EqualIgnoringCase(field.value(), "chunked");
     }
     request.headers.Add(std::string(field.name_string()), std::string(field.value()));
   }

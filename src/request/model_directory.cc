@@ -3,27 +3,16 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/ascii.h"
 #include "base/spelling.h"
 #include "request/adapter_expression.h"
 
 namespace lorry {
 namespace {
 
-bool IsLetterOrDigit(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
 constexpr size_t kMaxMistypedBytes = 64;
 constexpr size_t kMaxNamesLooked = 20'000;
 constexpr size_t kMaxCells = 1 << 20;  // of tables of edit distances: some milliseconds
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-  });
-  return lower;
-}
 
 // Which characters there are, by their last six bits: an edit changes two of them at most.
 uint64_t Letters(std::string_view text) {
@@ -36,14 +25,14 @@ uint64_t Letters(std::string_view text) {
 class NearestName {
  public:
   explicit NearestName(std::string_view wanted)
-      : wanted_(Lower(wanted)),
+      : wanted_(AsciiLower(wanted)),
         letters_(Letters(wanted_)),
         distance_(std::clamp<int>(static_cast<int>(wanted.size()) / 3, 1, 3) + 1) {}
 
   void Consider(const std::string& name) {
     const size_t longer = std::max(name.size(), wanted_.size());
     const size_t shorter = std::min(name.size(), wanted_.size());
-    const std::string lower = Lower(name);
+    const std::string lower = AsciiLower(name);
     if (lower.ends_with(wanted_) && longer > shorter && lower[longer - shorter - 1] == '/') {
       Take(name, 1);  // "sql" of "team/sql"
     } else if (static_cast<int>(longer - shorter) < distance_ &&
@@ -135,12 +124,12 @@ Status CheckAdapterName(std::string_view name, std::span<const std::string> base
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("an adapter's name has 1 to 256 characters, this one {}", name.size()));
   }
-  if (!IsLetterOrDigit(name.front())) {
+  if (!IsAsciiAlphanumeric(name.front())) {
     return Fail(ErrorCode::kInvalidArgument,
                 fmt::format("adapter name `{}` must start with a letter or digit", name));
   }
   for (char c : name) {
-    if (!IsLetterOrDigit(c) && c != '.' && c != '_' && c != '-' && c != '/') {
+    if (!IsAsciiAlphanumeric(c) && c != '.' && c != '_' && c != '-' && c != '/') {
       return Fail(
           ErrorCode::kInvalidArgument,
           fmt::format("adapter name `{}`: only letters, digits and . _ - / may stand in it", name));

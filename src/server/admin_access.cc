@@ -2,7 +2,7 @@
 
 #include <arpa/inet.h>
 
-#include <boost/beast/core/string.hpp>
+#include "base/ascii.h"
 
 namespace lorry::server {
 namespace {
@@ -33,14 +33,14 @@ bool IsLoopback(const std::string& host) {
   if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
   in6_addr v6 = {};
   if (inet_pton(AF_INET6, host.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
-  return boost::beast::iequals(host, "localhost");
+  return EqualIgnoringCase(host, "localhost");
 }
 
 Status AdminAccess::CheckHost(const net::HttpHeaders& headers) const {
   const auto field = headers.Find("host");
   if (!options_.key.empty() || !field) return {};
   const std::string host = WithoutPort(*field);
-  if (IsLoopback(host) || boost::beast::iequals(host, options_.host)) return {};
+  if (IsLoopback(host) || EqualIgnoringCase(host, options_.host)) return {};
   return Fail(ErrorCode::kPermission,
               fmt::format("This listener takes requests for localhost only, not for '{}'; with "
                           "--admin-key it takes those that have the key.",

@@ -3,20 +3,14 @@
 #include <algorithm>
 #include <array>
 
+#include "base/ascii.h"
+
 namespace lorry::server {
 namespace {
 
 constexpr size_t kMaxAdminBodyBytes = 1 << 20;
 constexpr size_t kMaxUnusedBodyBytes = 64 << 10;  // that are read over where none is asked for
 constexpr size_t kMaxShownBytes = 200;            // of what a client sent, in a message to it
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-  });
-  return lower;
-}
 
 Refusal NoRoute(const RouteMatch& match, const net::HttpRequest& head) {
   Refusal refusal;
@@ -41,10 +35,8 @@ Refusal NoRoute(const RouteMatch& match, const net::HttpRequest& head) {
 
 Status CheckEncoding(const net::HttpHeaders& headers) {
   for (const auto& [name, value] : headers) {
-    constexpr std::string_view kName = "content-encoding";
-    if (name.size() != kName.size() || Lower(name) != kName) continue;
-    const std::string encoding = Lower(value);
-    if (encoding.empty() || encoding == "identity") continue;
+    if (!EqualIgnoringCase(name, "content-encoding")) continue;
+    if (value.empty() || EqualIgnoringCase(value, "identity")) continue;
     return Fail(ErrorCode::kUnsupported,
                 fmt::format("The body has Content-Encoding {}, and only identity is understood: "
                             "send it uncompressed, without that header.",
@@ -59,7 +51,7 @@ Status CheckType(const net::HttpHeaders& headers) {
   constexpr std::array<std::string_view, 4> kTaken = {
       "", "text/plain", "application/x-www-form-urlencoded", "application/octet-stream"};
   const std::string_view value = headers.Find("content-type").value_or("");
-  std::string type = Lower(value.substr(0, value.find(';')));
+  std::string type = AsciiLower(value.substr(0, value.find(';')));
   while (type.ends_with(' ') || type.ends_with('\t')) type.pop_back();
   const bool is_json = type.ends_with("/json") || type.ends_with("+json");
   if (is_json || std::ranges::find(kTaken, type) != kTaken.end()) return {};

@@ -1,5 +1,7 @@
 #include "server/auth.h"
 
+#include "base/ascii.h"
+
 namespace lorry::server {
 namespace {
 
@@ -10,10 +12,7 @@ constexpr std::string_view kScheme = "bearer ";  // its case does not matter
 std::string_view BearerToken(const net::HttpHeaders& headers) {
   const auto value = headers.Find("authorization");
   if (!value || value->size() <= kScheme.size()) return {};
-  for (size_t i = 0; i < kScheme.size(); ++i) {
-    const char c = (*value)[i];
-    if ((c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) != kScheme[i]) return {};
-  }
+  if (!BeginsIgnoringCase(*value, kScheme)) return {};
   return value->substr(kScheme.size());
 }
 

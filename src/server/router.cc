@@ -1,8 +1,8 @@
 #include "server/router.h"
 
-#include <algorithm>
 #include <span>
 
+#include "base/ascii.h"
 #include "base/spelling.h"
 
 namespace lorry::server {
@@ -46,8 +46,6 @@ bool Covers(const Route& route, std::string_view path) {
 
 constexpr size_t kMaxMeantBytes = 512;  // of a path that may be a mistyped one
 
-char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
-
 // Without doubled slashes and the last one.
 std::string Tidy(std::string_view path) {
   std::string tidy;
@@ -60,8 +58,7 @@ std::string Tidy(std::string_view path) {
 
 // The path as its route is spelled, if that is all that is wrong with it.
 std::string AsRouted(const std::string& path) {
-  std::string lower(path);
-  std::ranges::transform(lower, lower.begin(), Lower);
+  const std::string lower = AsciiLower(path);
   for (const Route& route : kRoutes) {
     if (!Covers(route, lower)) continue;
     return std::string(route.path) + path.substr(route.path.size());

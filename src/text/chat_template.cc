@@ -3,7 +3,6 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value_from.hpp>
-#include <filesystem>
 #include <utility>
 
 #include "formats/chat_template_files.h"
@@ -15,11 +14,6 @@ namespace {
 
 static_assert(formats::kMaxChatTemplateBytes == TK_MAX_TEMPLATE_BYTES);
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
-
-bool Exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
 
 // The variables that transformers gives to every template. Templates add BOS and EOS to texts, so
 // they are there even if the model has none.
@@ -42,11 +36,9 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& dir, const Tokenizer&
     templates.where = file;
     ASSIGN_OR_RETURN(templates.main, formats::ReadSmallFile(file, formats::kMaxChatTemplateBytes));
   } else {
-    boost::json::object config;
-    if (const std::string path = dir + "/tokenizer_config.json"; Exists(path)) {
-      ASSIGN_OR_RETURN(const std::string json, formats::ReadSmallFile(path, kMaxConfigBytes));
-      ASSIGN_OR_RETURN(config, formats::ParseJsonObject(json, path));
-    }
+    ASSIGN_OR_RETURN(
+        const boost::json::object config,
+        formats::ReadJsonIfThere(dir + "/tokenizer_config.json", {.max_bytes = kMaxConfigBytes}));
     ASSIGN_OR_RETURN(templates, formats::ReadChatTemplates(dir, config));
   }
   if (templates.main.empty()) {
@@ -56,17 +48,20 @@ Result<ChatTemplate> ChatTemplate::Load(const std::string& dir, const Tokenizer&
                             "--chat-template FILE, or use /v1/completions",
                             dir));
   }
-  return Compile(
-      {std::move(templates.main), std::move(templates.tool_use), templates.where, limits},
-      tokenizer.special_tokens(), nullptr, InProcess());
+  return Compile({.main = std::move(templates.main),
+                  .tool_use = std::move(templates.tool_use),
+                  .where = std::move(templates.where),
+                  .tool_use_where = std::move(templates.tool_use_where),
+                  .limits = limits},
+                 tokenizer.special_tokens(), nullptr, InProcess());
 }
 
 Result<ChatTemplate> ChatTemplate::FromSource(std::string_view source,
                                               const SpecialTokens& special_tokens,
                                               std::string_view where,
                                               const ChatTemplateLimits& limits) {
-  return Compile({std::string(source), "", std::string(where), limits}, special_tokens, nullptr,
-                 InProcess());
+  return Compile({.main = std::string(source), .where = std::string(where), .limits = limits},
+                 special_tokens, nullptr, InProcess());
 }
 
 Result<ChatTemplate> ChatTemplate::FromFields(const formats::JsonFields& fields,
@@ -75,7 +70,9 @@ Result<ChatTemplate> ChatTemplate::FromFields(const formats::JsonFields& fields,
   if (sources.main.empty()) {
     return fields.FieldError("chat_template", "has no default template");
   }
-  return Compile({std::move(sources.main), std::move(sources.tool_use), fields.where(), {}},
+  return Compile({.main = std::move(sources.main),
+                  .tool_use = std::move(sources.tool_use),
+                  .where = fields.where()},
                  tokenizer.special_tokens(), &tokenizer.backend(), backend);
 }
 
@@ -91,15 +88,17 @@ Result<ChatTemplate> ChatTemplate::Compile(Origin origin, const SpecialTokens& s
                             .steps_per_message = origin.limits.steps_per_message,
                             .max_steps = origin.limits.max_steps,
                             .max_output_bytes = origin.limits.max_output_bytes};
-  const auto compile = [&](const std::string& source) -> Result<Handle> {
+  const auto compile = [&](const std::string& source, const std::string& where) -> Result<Handle> {
     auto made = backend.NewTemplate(source, variables, limits, tokens);
-    if (!made) return Annotate(std::move(made.error()), origin.where);
+    if (!made) return Annotate(std::move(made.error()), where);
     return made;
   };
   ChatTemplate result;
-  ASSIGN_OR_RETURN(result.default_, compile(origin.main));
+  ASSIGN_OR_RETURN(result.default_, compile(origin.main, origin.where));
   if (!origin.tool_use.empty()) {
-    ASSIGN_OR_RETURN(result.tool_use_, compile(origin.tool_use));
+    const std::string& where = origin.tool_use_where;
+    ASSIGN_OR_RETURN(result.tool_use_,
+                     compile(origin.tool_use, where.empty() ? origin.where : where));
   }
   result.origin_ = std::make_shared<const Origin>(std::move(origin));
   return result;

@@ -76,6 +76,7 @@ class ChatTemplate {
     std::string main;
     std::string tool_use;  // empty: none
     std::string where;
+    std::string tool_use_where;  // empty: the same
     ChatTemplateLimits limits;
   };
 

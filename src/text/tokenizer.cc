@@ -4,7 +4,7 @@
 #include <array>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
-#include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "formats/file_bytes.h"
@@ -18,13 +18,6 @@ namespace {
 constexpr size_t kMaxTokenizerBytes = size_t{256} << 20;
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 constexpr size_t kMaxTextBytes = size_t{64} << 20;
-
-// Empty if the file does not exist.
-Result<std::string> ReadOptionalFile(const std::string& path, size_t max_bytes) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return std::string();
-  return formats::ReadSmallFile(path, max_bytes);
-}
 
 // A token is written as its text, or as an object with its flags.
 Result<std::string> TokenText(const formats::JsonFields& fields, std::string_view key,
@@ -76,18 +69,16 @@ Result<Tokenizer> Tokenizer::Load(const std::string& dir) {
   if (const std::string kind = formats::KindOf(json); !kind.empty()) {
     return Fail(ErrorCode::kInvalidArgument, fmt::format("{}: {}", path, kind));
   }
-  ASSIGN_OR_RETURN(const std::string config,
-                   ReadOptionalFile(dir + "/tokenizer_config.json", kMaxConfigBytes));
-  ASSIGN_OR_RETURN(Tokenizer tokenizer, FromJson(json, config, path));
+  ASSIGN_OR_RETURN(const std::optional<std::string> config,
+                   formats::ReadFileIfThere(dir + "/tokenizer_config.json", kMaxConfigBytes));
+  ASSIGN_OR_RETURN(Tokenizer tokenizer, FromJson(json, config.value_or(""), path));
 
   // Older models name their tokens only here.
   const std::string map_path = dir + "/special_tokens_map.json";
-  ASSIGN_OR_RETURN(const std::string map, ReadOptionalFile(map_path, kMaxConfigBytes));
-  if (!map.empty()) {
-    ASSIGN_OR_RETURN(const boost::json::object object, formats::ParseJsonObject(map, map_path));
-    RETURN_IF_ERROR(ReadSpecialTokens({object, map_path}, &tokenizer.special_tokens_));
-    tokenizer.FindSpecialIds();
-  }
+  ASSIGN_OR_RETURN(const boost::json::object map,
+                   formats::ReadJsonIfThere(map_path, {.max_bytes = kMaxConfigBytes}));
+  RETURN_IF_ERROR(ReadSpecialTokens({map, map_path}, &tokenizer.special_tokens_));
+  tokenizer.FindSpecialIds();
   return tokenizer;
 }
 
