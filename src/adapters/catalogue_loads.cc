@@ -254,8 +254,8 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   Entry& entry = found->second;
   Load load = std::move(*entry.load);
   entry.load.reset();
-  error.message =
-      fmt::format("adapter `{}` from {}: {}", ShownNameOf(entry), entry.uri.text, error.message);
+  error.message = fmt::format("adapter `{}` from {}", ShownNameOf(entry),
+                              AboutSource(entry.uri, error.message));
   // Whatever part of the way it was: it is the source's content that does not do.
   if (error.param.empty()) error.param = "source";
   log::Warning("{}", error.message);

@@ -73,8 +73,9 @@ void Catalogue::SyncWatched(const std::string& name, const std::string& dir) {
     const auto uri = ParseSourceUri(dir);
     const Status name_status = CheckName(name);
     if (!uri || !name_status) {
-      return log::Warning("adapter {}: {} is passed over: {}", name, dir,
-                          uri ? name_status.error().message : uri.error().message);
+      return log::Warning(
+          "adapter {} is passed over: {}", name,
+          uri ? fmt::format("{}: {}", dir, name_status.error().message) : uri.error().message);
     }
     const auto found = entries_.find(name);
     if (found == entries_.end()) {

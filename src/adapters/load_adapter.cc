@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "base/path_text.h"
 #include "formats/adapter_files.h"
 #include "formats/peft_adapter.h"
 
@@ -39,6 +40,11 @@ Status CheckLimits(const formats::AdapterSize& adapter, const LoadBase& base) {
 
 // What a fetch may see of an adapter before all of it is here: the config, then the weights'
 // header.
+// A source's files by their names in it: nobody but us knows where they were brought to.
+void NameInside(const std::string& dir, Error& error) {
+  error.message = std::string(WithoutPath(dir, error.message));
+}
+
 class EarlyLook {
  public:
   explicit EarlyLook(const LoadBase& base) : base_(base) {}
@@ -46,9 +52,11 @@ class EarlyLook {
   Status operator()(std::string_view name, const std::string& path, uint64_t file_bytes) {
     if (name == formats::kAdapterConfigFile) config_path_ = path;
     if (name != formats::kAdapterWeightsFile || config_path_.empty()) return {};
-    return formats::CheckPeftHeader(
+    Status status = formats::CheckPeftHeader(
         config_path_, path, file_bytes, base_.config,
         [this](const formats::AdapterSize& size) { return CheckLimits(size, base_); });
+    if (!status) NameInside(fs::path(config_path_).parent_path(), status.error());
+    return status;
   }
 
  private:
@@ -180,7 +188,7 @@ Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files
     if (!request.token.empty() || !IsAtHand(request) || !MayBeTransient(files.error())) {
       return tl::unexpected<Error>(std::move(files.error()));
     }
-    log::Warning("{}: {}; the copy at hand is used", request.uri.text, files.error().message);
+    log::Warning("{}; the copy at hand is used", AboutSource(request.uri, files.error().message));
     return LoadKnown(request, base);
   }
   if (files->fetched.unchanged) return LoadKnown(request, base);
@@ -188,6 +196,13 @@ Result<Loaded> LoadFetched(const LoadRequest& request, Result<SourceFiles> files
                               ? MakeOfOneVersion(request, *files, base)
                               : Make(request, *files, base);
   if (files->lock) RemoveStaging(request);  // the Hub's private files too
+  if (!loaded) {
+    if (request.uri.kind == SourceKind::kDirectory) {
+      NameInside(request.uri.location, loaded.error());  // an archive lies beside other things
+    }
+    NameInside(files->dir, loaded.error());
+    NameInside(files->fetched.dir, loaded.error());
+  }
   return loaded;
 }
 

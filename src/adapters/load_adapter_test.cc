@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class LoadAdapterTest : public CatalogueTest {
  protected:
@@ -97,6 +98,39 @@ TEST_F(LoadAdapterTest, APickleWithCodeIsRefusedByItsName) {
   const auto error = Register("evil", dir_.Path("evil")).Get().error();
   EXPECT_EQ(error.code, ErrorCode::kPermission);
   EXPECT_THAT(error.message, HasSubstr("system"));
+}
+
+// Whichever part of the way says it.
+TEST_F(LoadAdapterTest, ErrorsNameTheSourceOnceAndNoPlaceOfOurs) {
+  using formats::TestFormat;
+  const std::string unfit = R"({"peft_type": "LORA", "r": 4, "target_modules": ["q_proj"]})";
+  dir_.Write("bad/no-config/adapter_model.safetensors", weights_);
+  dir_.Write("bad/no-json/adapter_config.json", "{");
+  dir_.Write("bad/no-json/adapter_model.safetensors", weights_);
+  dir_.Write("bad/unfit/adapter_config.json", unfit);
+  dir_.Write("bad/unfit/adapter_model.safetensors", weights_);
+  dir_.Write("bad/short/adapter_config.json", config_);
+  dir_.Write("bad/short/adapter_model.safetensors", weights_.substr(0, 100));
+  dir_.Write("bad/torch/adapter_config.json", config_);
+  dir_.Write("bad/torch/adapter_model.bin", torch_.substr(0, 100));
+  dir_.Write("bad/unfit-torch/adapter_config.json", unfit);
+  dir_.Write("bad/unfit-torch/adapter_model.bin", torch_);
+  Archive("bad/empty.zip", TestFormat::kZip, {{"readme", "x"}});
+  Archive("bad/unfit.zip", TestFormat::kZip,
+          {{"a/adapter_config.json", unfit}, {"a/adapter_model.safetensors", weights_}});
+  dir_.Write("bad/none.tar.gz", "no archive");
+  size_t num_bad = 0;
+  for (const auto& entry : fs::directory_iterator(dir_.Path("bad"))) {
+    const std::string source = entry.path().string();
+    const auto registered = Register("bad", source).Get();
+    ASSERT_FALSE(registered) << source;
+    const std::string& message = registered.error().message;
+    const std::string before = "adapter `bad` from " + source + ": ";
+    ASSERT_TRUE(message.starts_with(before)) << message;
+    EXPECT_THAT(message.substr(before.size()), Not(HasSubstr(dir_.path()))) << message;
+    ++num_bad;
+  }
+  EXPECT_EQ(num_bad, 9u);
 }
 
 TEST_F(LoadAdapterTest, LimitsComeBeforePacking) {

@@ -78,7 +78,10 @@ class Puller {
     auto said = store_ == nullptr ? PullFiles(uri, *progress) : PullImage(uri, *progress);
     const double seconds = progress->Seconds();
     progress.reset();
-    if (!said) return tl::unexpected<Error>(std::move(said.error()));
+    if (!said) {
+      said.error().message = AboutSource(uri, said.error().message);
+      return tl::unexpected<Error>(std::move(said.error()));
+    }
     fmt::print("{}: {}, in {:.1f} s\n", uri.text, *said, seconds);
     std::fflush(stdout);
     return {};
@@ -184,7 +187,7 @@ int Pull(const Options& options, const std::vector<std::string>& sources) {
       Complain("interrupted; the same command goes on where it stopped");
       return kInterruptedStatus;
     }
-    if (!status) exit_status = Complain(fmt::format("{}: {}", source, status.error().message));
+    if (!status) exit_status = Complain(status.error().message);
   }
   return exit_status;
 }

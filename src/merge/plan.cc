@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/path_text.h"
 #include "formats/json.h"
 #include "merge/tensor_change.h"
 
@@ -106,8 +107,10 @@ Status MergePlan::OpenAdapters() {
   adapters_.reserve(options_.adapters.size());  // terms point into it
   for (const WeightedAdapter& source : options_.adapters) {
     Result<PeftAdapter> adapter = formats::OpenPeftAdapter(source.dir, base_config_);
-    if (!adapter && source.shown() == source.dir) return tl::unexpected<Error>(adapter.error());
-    if (!adapter) return Annotate(std::move(adapter.error()), source.shown());
+    if (!adapter) {
+      adapter.error().message = std::string(WithoutPath(source.dir, adapter.error().message));
+      return Annotate(std::move(adapter.error()), source.shown());
+    }
     adapter->dir = source.shown();
     RETURN_IF_ERROR(AddAdapter(std::move(*adapter), source.weight));
   }

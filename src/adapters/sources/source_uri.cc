@@ -6,6 +6,9 @@
 #include <optional>
 #include <utility>
 
+#include "base/ascii.h"
+#include "base/path_text.h"
+
 namespace lorry::adapters {
 namespace {
 
@@ -19,15 +22,11 @@ tl::unexpected<Error> Bad(std::string_view text, std::string_view why) {
 
 bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
-bool IsAlphanumeric(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 // Of an organisation, a repository, a file: what the Hub allows, and nothing that leads elsewhere.
 bool IsHubName(std::string_view name) {
   const bool fits = !name.empty() && name.size() <= kMaxNameBytes &&
                     std::all_of(name.begin(), name.end(), [](char c) {
-                      return IsAlphanumeric(c) || c == '-' || c == '_' || c == '.';
+                      return IsAsciiAlphanumeric(c) || c == '-' || c == '_' || c == '.';
                     });
   return fits && name.front() != '.' && name.front() != '-' && name.back() != '.' &&
          name.find("..") == std::string_view::npos && name.find("--") == std::string_view::npos;
@@ -95,7 +94,7 @@ Result<SourceUri> ParseBucket(SourceKind kind, std::string_view scheme, std::str
                               std::string_view rest) {
   const auto [bucket, key] = SplitAt(rest, '/');
   const bool fits = !bucket.empty() && std::all_of(bucket.begin(), bucket.end(), [](char c) {
-    return IsAlphanumeric(c) || c == '-' || c == '_' || c == '.';
+    return IsAsciiAlphanumeric(c) || c == '-' || c == '_' || c == '.';
   });
   if (!fits) return Bad(text, fmt::format("is not {}://bucket/prefix", scheme));
   SourceUri uri{
@@ -216,15 +215,19 @@ bool IsSameSource(const SourceUri& a, const SourceUri& b) {
          a.revision == b.revision;
 }
 
+std::string AboutSource(const SourceUri& uri, std::string_view message) {
+  if (uri.kind == SourceKind::kDirectory) message = WithoutPath(uri.location, message);
+  if (uri.kind == SourceKind::kHub) {
+    message = WithoutPath(fmt::format("hf://{}@{}", uri.location, uri.revision), message);
+  }
+  return fmt::format("{}: {}", uri.text, WithoutPath(uri.text, message));
+}
+
 std::string_view ArchiveSuffix(std::string_view path) {
   constexpr std::array<std::string_view, 4> kSuffixes = {".tar.gz", ".tgz", ".tar", ".zip"};
   for (const std::string_view suffix : kSuffixes) {
     if (path.size() <= suffix.size()) continue;
-    const std::string_view end = path.substr(path.size() - suffix.size());
-    const bool same = std::equal(end.begin(), end.end(), suffix.begin(), [](char a, char b) {
-      return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
-    });
-    if (same) return suffix;
+    if (EqualIgnoringCase(path.substr(path.size() - suffix.size()), suffix)) return suffix;
   }
   return {};
 }

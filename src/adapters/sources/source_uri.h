@@ -44,6 +44,10 @@ std::string HostOf(const SourceUri& uri);
 // The text aside, which leaves out what may be secret.
 bool IsSameSource(const SourceUri& a, const SourceUri& b);
 
+// An error's text behind the source that it is about: "hf://org/name: has no adapter_config.json".
+// The source, and the path of its files that the text may begin with, are named once.
+std::string AboutSource(const SourceUri& uri, std::string_view message);
+
 // ".tar.gz", ".tgz", ".tar" or ".zip" if a path ends so, else empty.
 std::string_view ArchiveSuffix(std::string_view path);
 

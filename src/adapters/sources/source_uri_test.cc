@@ -135,5 +135,20 @@ TEST(SourceUriTest, SaysWhoIsWaitedFor) {
   EXPECT_EQ(host("https://h.example"), "h.example");
 }
 
+TEST(AboutSourceTest, NamesItOnce) {
+  const auto about = [](std::string_view source, std::string_view message) {
+    return AboutSource(ParseSourceUri(source).value(), message);
+  };
+  EXPECT_EQ(about("/a/b", "/a/b: is empty"), "/a/b: is empty");
+  EXPECT_EQ(about("/a/b", "/a/b/x.json: is empty"), "/a/b: x.json: is empty");
+  EXPECT_EQ(about("/a/b", "/a/bc: is empty"), "/a/b: /a/bc: is empty");
+  EXPECT_EQ(about("/a/b", "does not fit"), "/a/b: does not fit");
+  EXPECT_EQ(about("org/name", "hf://org/name@main: has none"), "hf://org/name: has none");
+  EXPECT_EQ(about("hf://org/name@v1/x", "hf://org/name@v1: has none"),
+            "hf://org/name@v1/x: has none");
+  EXPECT_EQ(about("https://h/a.zip", "https://h/a.zip: not found"), "https://h/a.zip: not found");
+  EXPECT_EQ(about("s3://b/x", "s3://b/x: has none"), "s3://b/x: has none");
+}
+
 }  // namespace
 }  // namespace lorry::adapters
