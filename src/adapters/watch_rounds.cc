@@ -50,7 +50,7 @@ void WatchRounds::Round(Micros now_us) {
     events_.AddAnew();
     tree_.LookAtAll(now_us);
   }
-  tree_.LookAtRoots(now_us);
+  tree_.LookBehindLinks(now_us);
   tree_.LookAtDue(now_us);
   SayHowSoon();
 }

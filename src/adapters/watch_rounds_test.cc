@@ -78,6 +78,34 @@ TEST_F(WatchRoundsTest, WhatTheSystemSaysIsSeenWithinASecond) {
   EXPECT_THAT(said_, IsEmpty());
 }
 
+// As Kubernetes and git-sync put a new version in the place of an old one.
+TEST_F(WatchRoundsTest, ALinkThatIsSwappedOnTheWayIsSeen) {
+  if (!HasEvents()) GTEST_SKIP();
+  Write("..v1/k", "{}");
+  Write("..v2/k", "[7]");
+  const auto point = [this](const std::string& target, const std::string& link) {
+    fs::create_symlink(target, dir_.Path("new"));
+    fs::rename(dir_.Path("new"), link);
+  };
+  point("..v1", Path("..data"));
+  fs::create_directory_symlink("..data/k", Path("below"));
+  fs::create_directories(dir_.Path("out"));
+  point(Path("..v1"), dir_.Path("out/current"));
+  fs::create_directory_symlink(dir_.Path("out/current") + "/k", Path("beside"));
+  fs::create_directories(Path("files"));
+  for (const char* file : {"/adapter_config.json", "/adapter_model.bin"}) {
+    fs::create_symlink(dir_.Path("out/current") + "/k" + file, Path("files") + file);
+  }
+  Begin();
+  EXPECT_THAT(told_, ::testing::UnorderedElementsAre("+below", "+beside", "+files"));
+  point("..v2", Path("..data"));
+  EXPECT_LE(PassUntil("+below"), kSecondUs);
+  point(Path("..v2"), dir_.Path("out/current"));
+  EXPECT_LE(PassUntil("+beside"), kSecondUs + kSecondUs / 2);
+  Pass(kSecondUs);
+  EXPECT_THAT(told_, ::testing::Contains("+files"));
+}
+
 TEST_F(WatchRoundsTest, WhereItSaysNothingWithinThirty) {
   Write("x", "{}");
   Begin(0);

@@ -43,6 +43,7 @@ struct WatchedTree::Node {
   int depth = 0;
   std::map<std::string, std::unique_ptr<Node>> children;  // by file name
   std::vector<int> watches;
+  bool is_link = false, has_linked_files = false;
   dev_t device = 0;
   ino_t inode = 0;
   std::string state;       // its files; empty: they are no adapter's, or not all of them
@@ -59,7 +60,9 @@ struct WatchedTree::Listing {
   dev_t device = 0;
   ino_t inode = 0;
   std::vector<std::string> dirs, archives;
-  std::vector<std::string> deep;  // of dirs, those with an adapter
+  std::set<std::string> linked_dirs;  // of dirs, those that are links
+  std::vector<std::string> deep;      // of dirs, those with an adapter
+  bool has_linked_files = false;
   bool has_config = false, has_safetensors = false, has_torch = false;
   // Of an adapter's files, which are looked at where there are some of them.
   std::string state;
@@ -104,6 +107,7 @@ void WatchedTree::Listing::Take(int dir_fd, const dirent& entry, bool looks_deep
   }
   if (is_dir) {
     dirs.push_back(name);
+    if (entry.d_type != DT_DIR) linked_dirs.insert(name);
     const std::string config = fmt::format("{}/{}", name, kAdapterConfigFile);
     if (looks_deeper && ::faccessat(dir_fd, config.c_str(), F_OK, 0) == 0) deep.push_back(name);
     return;
@@ -126,6 +130,7 @@ void WatchedTree::Listing::LookAtFiles(int dir_fd) {
     const std::string file(name);
     if (::fstatat(dir_fd, file.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
     if (S_ISLNK(status.st_mode)) {
+      has_linked_files = true;
       elsewhere.push_back(file);
       if (::fstatat(dir_fd, file.c_str(), &status, 0) != 0) continue;
     }
@@ -158,13 +163,21 @@ void WatchedTree::LookAtAll(Micros now_us) {
   for (const auto& root : roots_) Look(*root, now_us, true);
 }
 
-void WatchedTree::LookAtRoots(Micros now_us) {
-  for (const auto& root : roots_) {
-    struct stat status;
-    const bool is_there = ::stat(root->path.c_str(), &status) == 0;
-    if (is_there && status.st_dev == root->device && status.st_ino == root->inode) continue;
-    if (is_there || root->inode != 0) Due(*root, now_us);
+void WatchedTree::LookIfAnother(Node& node, Micros now_us) {
+  struct stat status;
+  const bool is_there = ::stat(node.path.c_str(), &status) == 0;
+  if (is_there && status.st_dev == node.device && status.st_ino == node.inode) return;
+  if (is_there || node.inode != 0) Due(node, now_us);
+}
+
+void WatchedTree::LookBehindLinks(Micros now_us) {
+  for (const auto& root : roots_) LookIfAnother(*root, now_us);
+  auto next = linked_.upper_bound(last_linked_);
+  for (int i = 0; i < kLinkedAtOnce && next != linked_.end(); ++i, ++next) {
+    last_linked_ = *next;
+    (*next)->has_linked_files ? Due(**next, now_us) : LookIfAnother(**next, now_us);
   }
+  if (next == linked_.end()) last_linked_ = nullptr;
 }
 
 void WatchedTree::OnEvent(int watch, const std::string& name, Micros now_us) {
@@ -227,6 +240,8 @@ void WatchedTree::Look(Node& node, Micros now_us, bool with_children) {
   node.inode = listing.inode;
   const bool may_differ = with_children || listing.state != node.state;
   if (may_differ && (node.watches.size() != 1 || !listing.elsewhere.empty())) Follow(node, listing);
+  node.has_linked_files = listing.has_linked_files;
+  KeepLinked(node);
   FollowChildren(node, listing, now_us, with_children || is_another);
   Judge(node, listing, now_us);
 }
@@ -258,8 +273,10 @@ void WatchedTree::FollowChildren(Node& node, const Listing& listing, Micros now_
       }
       continue;
     }
-    if (!is_new && !with_children) continue;
-    Look(is_new ? AddChild(node, dir) : *found->second, now_us, true);
+    Node& child = is_new ? AddChild(node, dir) : *found->second;
+    child.is_link = listing.linked_dirs.contains(dir);
+    KeepLinked(child);
+    if (is_new || with_children) Look(child, now_us, true);
   }
   for (auto next = node.children.begin(); next != node.children.end();) {
     Node& child = *(next++)->second;
@@ -283,11 +300,16 @@ WatchedTree::Node& WatchedTree::AddChild(Node& parent, const std::string& file_n
   return *(parent.children[file_name] = std::move(child));
 }
 
+void WatchedTree::KeepLinked(Node& node) {
+  node.is_link || node.has_linked_files ? void(linked_.insert(&node)) : void(linked_.erase(&node));
+}
+
 // With all that is below it.
 void WatchedTree::Forget(Node& node) {
   while (!node.children.empty()) Forget(*node.children.begin()->second);
   Release(node);
   Unfollow(node);
+  linked_.erase(&node);
   if (node.due_us != kNever) due_.erase({node.due_us, &node});
   --num_nodes_;
   is_full_ = false;

@@ -42,14 +42,17 @@ class WatchedTree {
       10'000'000;                      // the same where some of its files are missing
   static constexpr int kMaxDepth = 3;  // "run/step/adapter"
   static constexpr size_t kMaxDirectories = size_t{1} << 17;
+  static constexpr int kLinkedAtOnce = 100;  // of LookBehindLinks
 
   WatchedTree(std::vector<std::string> dirs, WatchHooks hooks);
   ~WatchedTree();
 
   // What is there at start needs no time to settle.
   void Begin(Micros now_us);
-  void LookAtAll(Micros now_us);    // and follows it anew, as watches may have gone unheard
-  void LookAtRoots(Micros now_us);  // whether they are other directories now
+  void LookAtAll(Micros now_us);  // and follows it anew, as watches may have gone unheard
+  // Whether the watched directories, and a part of those that are reached through a link, are
+  // others now: a link that is swapped somewhere on the way to them is no event of theirs.
+  void LookBehindLinks(Micros now_us);
   void OnEvent(int watch, const std::string& name, Micros now_us);
   void OnWatchGone(int watch);
   Micros next_us() const { return due_.empty() ? kNever : due_.begin()->first; }
@@ -63,8 +66,10 @@ class WatchedTree {
 
   Node& AddChild(Node& parent, const std::string& file_name);
   void Forget(Node& node);
+  void KeepLinked(Node& node);  // in linked_, or out of it
   void Due(Node& node, Micros us);
   void Look(Node& node, Micros now_us, bool with_children);
+  void LookIfAnother(Node& node, Micros now_us);
   void LookWhereNothingIs(Node& node, Micros now_us);
   void FollowChildren(Node& node, const Listing& listing, Micros now_us, bool with_children);
   void Judge(Node& node, const Listing& listing, Micros now_us);
@@ -81,6 +86,8 @@ class WatchedTree {
   std::unordered_map<int, std::vector<Node*>> followers_;  // by watch
   std::map<std::string, Node*> owners_;                    // by the name that was told
   std::set<std::pair<Micros, Node*>> due_;
+  std::set<Node*> linked_;       // those that are links, or have files that are
+  Node* last_linked_ = nullptr;  // that was looked at; it may be gone
   size_t num_nodes_ = 0;
   bool is_first_ = false;
   bool is_full_ = false;

@@ -225,7 +225,7 @@ TEST_F(WatchedTreeTest, WhatIsGoneIsForgottenAndItsNameIsFree) {
   EXPECT_THAT(Said(), ElementsAre(HasSubstr("is gone")));
   EXPECT_EQ(tree_->num_directories(), 3u);
   Write("a/z");  // the watched directory comes back
-  tree_->LookAtRoots(now_us_);
+  tree_->LookBehindLinks(now_us_);
   Look();
   EXPECT_THAT(Told(), ElementsAre(Found("z")));
 }
