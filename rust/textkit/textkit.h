@@ -54,6 +54,9 @@ void tk_exit_when_out_of_memory(int32_t status);
 
 // ---- tokenizer ----
 
+// What n bytes may become by the normalizer of a tokenizer.json: (n + 1) * *out at most.
+tk_status tk_tokenizer_growth(tk_view json, uint64_t* out, tk_text* error);
+
 // Reads the text of a tokenizer.json; its truncation and padding are ignored. more_tokens is empty
 // or a JSON object {"id": {"content": ..., "special": ...}}: the added_tokens_decoder of
 // tokenizer_config.json, of which tokens that tokenizer.json lacks are added.
@@ -84,8 +87,8 @@ enum {
 tk_status tk_tokenizer_encode(const tk_tokenizer* tokenizer, tk_view text, uint32_t flags,
                               tk_ids* out, tk_text* error);
 
-// Encodes a chat as tk_template_render wrote it, where it says has_typed: no special token starts
-// at one of these byte positions (ascending).
+// Encodes a chat as tk_template_render wrote it, where it says has_typed: no special token has a
+// character at one of these byte positions (ascending).
 tk_status tk_tokenizer_encode_typed(const tk_tokenizer* tokenizer, tk_view text,
                                     const uint32_t* typed, size_t num_typed, tk_ids* out,
                                     tk_text* error);
@@ -132,10 +135,10 @@ typedef struct tk_chat {
   int64_t now_unix_s;  // what strftime_now() shows; 0 is the clock
 } tk_chat;
 
-// guard: the text of a special token inside a string of messages, tools or documents stays text, so
-// that nobody can type a turn of the chat; where there is no such text, *has_typed is 0 and the
-// text is encoded as any other. Else by tk_tokenizer_encode_typed with *typed. A null guard allows
-// all.
+// guard: what of a special token comes from messages, tools, documents or variables stays text, so
+// that nobody can type a turn of the chat; TK_INVALID: it cannot be told apart. Where there is no
+// such text, *has_typed is 0 and the text is encoded as any other. Else by
+// tk_tokenizer_encode_typed with *typed. A null guard allows all.
 tk_status tk_template_render(const tk_template* chat_template, const tk_guard* guard,
                              const tk_chat* chat, tk_text* text, tk_ids* typed, int32_t* has_typed,
                              tk_text* error);
@@ -189,17 +192,18 @@ typedef struct tk_fetch {
   size_t num_adapter_files;
   uint64_t max_bytes;
   uint32_t connect_timeout_ms;
-  uint32_t idle_timeout_ms;   // without a byte
-  uint32_t total_timeout_ms;  // of the whole call
+  uint32_t idle_timeout_ms;         // without a byte
+  uint32_t total_timeout_ms;        // of the whole call
   uint64_t least_bytes_per_second;  // of one body, measured over rate_window_ms at a time
   uint32_t rate_window_ms;
   uint32_t retries;
   uint32_t backoff_ms;  // before the first retry, doubling
   // Called about twenty times a second, on the calling thread; not 0: give up.
   int32_t (*watch)(void* context, uint64_t done_bytes, uint64_t total_bytes);
-  // Called on the same thread with adapter_config.json once it is there, and with the safetensors file
-  // once its header is (or it is plain that it has none): the name, where it lies, and how long the
-  // whole file is to be. Not 0: the rest is not worth fetching, and the call ends as if cancelled.
+  // Called on the same thread with adapter_config.json once it is there, and with the safetensors
+  // file once its header is (or it is plain that it has none): the name, where it lies, and how
+  // long the whole file is to be. Not 0: the rest is not worth fetching, and the call ends as if
+  // cancelled.
   int32_t (*look)(void* context, tk_view name, tk_view path, uint64_t file_bytes);
   void* context;
 } tk_fetch;

@@ -1,6 +1,7 @@
 // lorry serve: loads the stack, serves it over HTTP until SIGTERM or Ctrl-C, lets running answers
 // finish, ends with 0.
 #include <fmt/core.h>
+#include <malloc.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -44,6 +45,14 @@ std::string Url(const std::string& host, int port) {
   const bool is_ipv6 = host.find(':') != std::string::npos;
   return is_ipv6 ? fmt::format("http://[{}]:{}", host, port)
                  : fmt::format("http://{}:{}", host, port);
+}
+
+// The C library keeps up to 64 MiB of free memory for each thread that ever freed a large piece:
+// this is all that it keeps. What is larger is mapped, and given back when it is freed.
+void BoundFreeMemory() {
+  constexpr int kMaxBytes = 16 << 20;
+  mallopt(M_TRIM_THRESHOLD, kMaxBytes);
+  mallopt(M_MMAP_THRESHOLD, kMaxBytes);
 }
 
 // Connections, as many as file descriptors allow; the usual limit of 1,024 is a limit of select(2),
@@ -210,6 +219,7 @@ Status ServeUntilStopped(const Options& options) {
 }  // namespace
 
 int Serve(const Options& options) {
+  BoundFreeMemory();
   const Status status = ServeUntilStopped(options);
   if (!status) {
     fmt::print(stderr, "lorry serve: {}\n", status.error().message);

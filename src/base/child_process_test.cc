@@ -85,8 +85,11 @@ TEST(PoolTest, LendsTheBestThatWaits) {
   EXPECT_EQ(pool.Take(value), nullptr);
   for (int number : {1, 3, 2}) EXPECT_EQ(pool.Put(std::make_unique<int>(number), 3), nullptr);
   EXPECT_EQ(*pool.Put(std::make_unique<int>(9), 3), 9);
+  EXPECT_EQ(pool.TakeIf([](int number) { return number > 3; }), nullptr);
+  EXPECT_EQ(*pool.TakeIf([](int number) { return number == 1; }), 1);
+  EXPECT_EQ(pool.Put(std::make_unique<int>(1), 3), nullptr);
   EXPECT_EQ(*pool.Take(value), 3);
-  EXPECT_EQ(*pool.Take([](int) { return 0; }), 2);  // the last that came
+  EXPECT_EQ(*pool.Take([](int) { return 0; }), 1);  // the last that came
   EXPECT_EQ(pool.TakeAll().size(), 1u);
   EXPECT_TRUE(pool.TakeAll().empty());
 }

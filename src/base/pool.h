@@ -29,6 +29,17 @@ class Pool {
     return taken;
   }
 
+  // Any that waits and is so; null: none is.
+  template <typename Condition>
+  std::unique_ptr<T> TakeIf(const Condition& is_so) {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::ranges::find_if(waiting_, [&](const auto& one) { return is_so(*one); });
+    if (found == waiting_.end()) return nullptr;
+    std::unique_ptr<T> taken = std::move(*found);
+    waiting_.erase(found);
+    return taken;
+  }
+
   // The object comes back to the caller if `max_waiting` wait already.
   std::unique_ptr<T> Put(std::unique_ptr<T> object, size_t max_waiting) {
     const std::lock_guard lock(mutex_);

@@ -106,35 +106,17 @@ Status AddTokens(const json::object& added, const std::string& where, json::obje
   return {};
 }
 
-// Which tokens there are and how texts become them: tokenizer.json without how batches were cut and
-// filled up in training, and what tokenizer_config.json adds.
-struct Tokens {
-  json::object tokenizer;
+// The tokens that tokenizer_config.json adds to a tokenizer.json.
+json::object AddedTo(const TokenizerDigest& tokenizer, const TextFields& fields) {
   json::object added;
-};
-
-Result<Tokens> TokensOf(std::string_view tokenizer_json, const TextFields& fields,
-                        const std::string& where) {
-  Tokens tokens;
-  ASSIGN_OR_RETURN(tokens.tokenizer, ParseJsonObject(tokenizer_json, where));
-  tokens.tokenizer.erase("truncation");
-  tokens.tokenizer.erase("padding");
-  json::object known;
-  const json::value* own = FindValue(tokens.tokenizer, "added_tokens");
-  if (const json::array* list = own == nullptr ? nullptr : own->if_array()) {
-    for (const json::value& token : *list) {
-      const json::value name = TokenName(token);
-      if (const json::string* text = name.if_string()) known[*text] = true;
-    }
-  }
   const json::value* more = FindValue(fields.tokenizer, kAddedTokens);
   if (const json::object* decoder = more == nullptr ? nullptr : more->if_object()) {
     for (const auto& [id, token] : *decoder) {
       const json::value name = TokenName(token);
-      if (!name.is_string() || !known.contains(name.get_string())) tokens.added[id] = token;
+      if (!name.is_string() || !tokenizer.HasAdded(name.get_string())) added[id] = token;
     }
   }
-  return tokens;
+  return added;
 }
 
 json::object WithoutAddedTokens(json::object fields) {
@@ -145,15 +127,16 @@ json::object WithoutAddedTokens(json::object fields) {
 }  // namespace
 
 Result<BaseText> BaseText::Read(const std::string& model_dir) {
-  std::string path = model_dir + "/tokenizer.json";
+  const std::string path = model_dir + "/tokenizer.json";
   ASSIGN_OR_RETURN(std::string tokenizer_json, ReadSmallFile(path, kMaxBaseTokenizerBytes));
+  ASSIGN_OR_RETURN(TokenizerDigest tokenizer, DigestTokenizer(tokenizer_json, path));
   ASSIGN_OR_RETURN(TextFields fields, ReadTextFields(model_dir));
-  return BaseText(std::move(path), std::move(tokenizer_json), std::move(fields));
+  return BaseText(std::move(tokenizer_json), std::move(tokenizer), std::move(fields));
 }
 
-BaseText::BaseText(std::string tokenizer_path, std::string tokenizer_json, TextFields fields)
-    : tokenizer_path_(std::move(tokenizer_path)),
-      tokenizer_json_(std::move(tokenizer_json)),
+BaseText::BaseText(std::string tokenizer_json, TokenizerDigest tokenizer, TextFields fields)
+    : tokenizer_json_(std::move(tokenizer_json)),
+      tokenizer_(std::move(tokenizer)),
       fields_(std::move(fields)) {
   const std::string others = json::serialize(
       json::array{fields_.tokenizer, ToJson(fields_.chat_templates), fields_.eos_token_id});
@@ -170,10 +153,9 @@ Result<bool> BaseText::HasSameTokens(std::string_view tokenizer_json, const Text
   if (tokenizer_json == tokenizer_json_ && added_of(fields) == added_of(fields_)) {
     return true;
   }
-  ASSIGN_OR_RETURN(const Tokens own,
-                   TokensOf(tokenizer_json, fields, adapter_dir + "/tokenizer.json"));
-  ASSIGN_OR_RETURN(const Tokens base, TokensOf(tokenizer_json_, fields_, tokenizer_path_));
-  return own.tokenizer == base.tokenizer && own.added == base.added;
+  ASSIGN_OR_RETURN(const TokenizerDigest own,
+                   DigestTokenizer(tokenizer_json, adapter_dir + "/tokenizer.json"));
+  return own.value == tokenizer_.value && AddedTo(own, fields) == AddedTo(tokenizer_, fields_);
 }
 
 // What the adapter's tokenizer is made of where its directory does not say: the base's.

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "formats/chat_template_files.h"
+#include "formats/tokenizer_digest.h"
 
 namespace lorry::formats {
 
@@ -45,14 +46,14 @@ class BaseText {
   uint64_t digest() const { return digest_; }  // of all that adapters are compared with
 
  private:
-  BaseText(std::string tokenizer_path, std::string tokenizer_json, TextFields fields);
+  BaseText(std::string tokenizer_json, TokenizerDigest tokenizer, TextFields fields);
   Result<AdapterText> ReadOwnText(const std::string& adapter_dir) const;
   Status FillUp(const std::string& adapter_dir, bool has_tokenizer, TextFields& fields) const;
   Result<bool> HasSameTokens(std::string_view tokenizer_json, const TextFields& fields,
                              const std::string& adapter_dir) const;
 
-  std::string tokenizer_path_;
   std::string tokenizer_json_;
+  TokenizerDigest tokenizer_;
   TextFields fields_;
   uint64_t digest_ = 0;
 };

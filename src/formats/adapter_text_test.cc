@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "formats/json.h"
 #include "formats/test_files.h"
 
@@ -162,6 +164,65 @@ TEST_F(AdapterTextTest, ATemplateForToolsStandsBesideTheBases) {
 TEST_F(AdapterTextTest, ATemplateMayBeAProcessors) {
   adapter_dir_.Write("chat_template.json", R"({"chat_template": "processor"})");
   EXPECT_EQ(Config().at("chat_template"), "processor");
+}
+
+// The most memory that this process had since it was last asked to forget that.
+size_t PeakBytes() {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoul(line.substr(6)) << 10;
+  }
+  return 0;
+}
+
+void ForgetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+TEST_F(AdapterTextTest, ATokenizerOfManyValuesTakesItsOwnSizeAFewTimes) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers take memory of their own";
+#endif
+  constexpr size_t kBytes = size_t{16} << 20;
+  const auto base = BaseText::Read(base_dir_.path()).value();
+  std::string own = kTokenizer;
+  own.pop_back();
+  own += R"(, "more": [)";
+  own.reserve(kBytes + 8);
+  while (own.size() < kBytes) own += "[1],";
+  own += "0]}";
+  adapter_dir_.Write("tokenizer.json", own);
+  ForgetPeak();
+  const size_t before = PeakBytes();
+  const auto text = base.OwnTextOf(adapter_dir_.path());
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_EQ(text->tokenizer_json.size(), own.size());
+  // As it is read and as it is kept; a tree of it has over 200 MiB.
+  EXPECT_LT(PeakBytes() - before, 4 * kBytes);
+}
+
+TEST_F(AdapterTextTest, OtherValuesAreAnotherTokenizer) {
+  const std::string same = kTokenizer;
+  for (const auto& [from, to] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"\"b\": 1", "\"b\": 1.0"},
+           {"\"b\": 1", "\"b\": \"1\""},
+           {"\"b\": 1", "\"b\": true"},
+           {"\"b\": 1", "\"1\": \"b\""},
+           {"\"b\": 1", "\"b\": 1, \"c\": null"},
+           {"[\"a b\"]", "[\"a b\", []]"},
+           {"[\"a b\"]", "[[\"a b\"]]"},
+           {"[\"a b\"]", "{\"a b\": 0}"},
+           {"[\"a b\"]", "[]"}}) {
+    std::string other = same;
+    other.replace(other.find(from), from.size(), to);
+    adapter_dir_.Write("tokenizer.json", other);
+    EXPECT_EQ(OwnText().tokenizer_json, other);
+  }
+  adapter_dir_.Write("tokenizer.json", same + " \n");
+  EXPECT_TRUE(OwnText().empty());
+  for (const std::string& wrong :
+       {same + "{}", "[" + same + "]", std::string("\"{\""), same + "x"}) {
+    adapter_dir_.Write("tokenizer.json", wrong);
+    EXPECT_EQ(Refusal().code, ErrorCode::kUnfit);
+  }
 }
 
 }  // namespace

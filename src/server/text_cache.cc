@@ -5,8 +5,8 @@
 
 namespace lorry::server {
 
-TextCache::TextCache(Text base, text::TextBackend& sandbox, size_t max_bytes)
-    : base_(std::move(base)), sandbox_(sandbox), max_bytes_(max_bytes) {
+TextCache::TextCache(Text base, text::TextBackend& sandbox, size_t max_bytes, const Clock& clock)
+    : base_(std::move(base)), sandbox_(sandbox), max_bytes_(max_bytes), clock_(clock) {
   entries_.Set(std::make_shared<const Entries>());
 }
 
@@ -26,14 +26,14 @@ Result<TextCache::Text> TextCache::Find(std::span<const AdapterTerm> adapters) {
 std::shared_ptr<const TextCache::Entry> TextCache::FindEntry(const AdapterText& text) {
   const auto entries = entries_.Get();
   const auto found = entries->find(text.id);
-  if (found != entries->end() && !found->second->is_due()) {
+  if (found != entries->end() && !found->second->is_due(clock_.NowUs())) {
     found->second->last_use = ++num_uses_;
     return found->second;
   }
   const size_t num_bytes = text.tokenizer_json.size() + text.config_json.size();
   const auto entry = std::make_shared<const Entry>(
       text::ChangeText(*base_, text.tokenizer_json, text.config_json, sandbox_),
-      std::max(num_bytes, kMinBytes));
+      std::max(num_bytes, kMinBytes), clock_.NowUs());
   const bool may_change = !entry->text && entry->text.error().code != ErrorCode::kUnfit;
   return may_change ? entry : Insert(text.id, entry);
 }
@@ -46,7 +46,7 @@ std::shared_ptr<const TextCache::Entry> TextCache::Insert(const AdapterId& id,
   while (true) {
     auto after = std::make_shared<Entries>(*before);
     const auto [place, is_new] = after->try_emplace(id, entry);
-    if (!is_new && !place->second->is_due()) return place->second;
+    if (!is_new && !place->second->is_due(clock_.NowUs())) return place->second;
     place->second = entry;
     Trim(id, *after);
     if (entries_.ReplaceIf(before, std::move(after))) return entry;

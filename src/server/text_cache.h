@@ -26,7 +26,8 @@ class TextCache {
   static constexpr size_t kMinBytes = 64 << 10;
 
   // max_bytes: of the files that the texts kept were parsed from. `sandbox`: where they run.
-  TextCache(Text base, text::TextBackend& sandbox, size_t max_bytes);
+  TextCache(Text base, text::TextBackend& sandbox, size_t max_bytes,
+            const Clock& clock = Clock::Steady());
 
   const Text& base() const { return base_; }
 
@@ -36,15 +37,16 @@ class TextCache {
 
  private:
   struct Entry {
-    Entry(Result<Text> parsed, size_t bytes) : text(std::move(parsed)), num_bytes(bytes) {}
+    Entry(Result<Text> parsed, size_t bytes, Micros now_us)
+        : text(std::move(parsed)), num_bytes(bytes), made_us(now_us) {}
     // What cannot be used is tried again after a while: its process may have been ended from
     // outside.
-    bool is_due() const { return !text && Clock::Steady().NowUs() > made_us + kRetryUs; }
+    bool is_due(Micros now_us) const { return !text && now_us > made_us + kRetryUs; }
 
     static constexpr Micros kRetryUs = 60'000'000;
     const Result<Text> text;
     const size_t num_bytes;
-    const Micros made_us = Clock::Steady().NowUs();
+    const Micros made_us;
     mutable std::atomic<uint64_t> last_use = 0;
   };
   // Replaced as a whole: texts come seldom and are asked for all the time.
@@ -57,6 +59,7 @@ class TextCache {
   const Text base_;
   text::TextBackend& sandbox_;
   const size_t max_bytes_;
+  const Clock& clock_;
   std::atomic<uint64_t> num_uses_ = 0;
   SharedValue<Entries> entries_;
 };

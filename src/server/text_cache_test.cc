@@ -72,6 +72,42 @@ TEST_F(TextCacheTest, WhatCannotBeUsedIsSaidEveryTime) {
   }
 }
 
+// Until it is mended, whatever is made fails as where a worker was ended.
+class FailingBackend final : public text::TextBackend {
+ public:
+  Result<std::shared_ptr<const text::TokenizerBackend>> NewTokenizer(
+      std::string_view json, std::string_view more_tokens) override {
+    return text::InProcess().NewTokenizer(json, more_tokens);
+  }
+  Result<std::shared_ptr<const text::TemplateBackend>> NewTemplate(
+      std::string_view source, std::string_view variables, const tk_limits& limits,
+      const text::TokenizerBackend* tokens) override {
+    ++num_calls;
+    if (!is_mended) return Fail(ErrorCode::kUnfit, "ended the process that ran it");
+    return text::InProcess().NewTemplate(source, variables, limits, tokens);
+  }
+
+  bool is_mended = false;
+  int num_calls = 0;
+};
+
+TEST_F(TextCacheTest, WhatCouldNotBeLoadedIsTriedAgainAfterAMinute) {
+  FakeClock clock;
+  FailingBackend backend;
+  TextCache cache(base_, backend, 10 * TextCache::kMinBytes, clock);
+  EXPECT_EQ(cache.Find(Adapter(1, kFirst)).error().code, ErrorCode::kUnfit);
+  backend.is_mended = true;
+  clock.Advance(60'000'000);
+  EXPECT_FALSE(cache.Find(Adapter(1, kFirst)));
+  EXPECT_EQ(backend.num_calls, 1);
+  clock.Advance(1);
+  const auto text = cache.Find(Adapter(1, kFirst));
+  ASSERT_TRUE(text) << text.error().message;
+  clock.Advance(120'000'000);
+  EXPECT_EQ(*cache.Find(Adapter(1, kFirst)), *text);
+  EXPECT_EQ(backend.num_calls, 2);
+}
+
 TEST_F(TextCacheTest, ManyThreadsGetOneText) {
   TextCache cache(base_, *sandbox_, 10 * TextCache::kMinBytes);
   std::vector<TextCache::Text> texts(8);

@@ -1,5 +1,7 @@
 #include "server/text_threads.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "base/background.h"
@@ -13,6 +15,10 @@ namespace {
 constexpr size_t kShortBytes = 32 << 10;
 // Objects are messages, their parts, tools: a template may go through all of them for each.
 constexpr int64_t kShortObjects = 64;
+
+// Tokenising takes up to 140 times a text's bytes (decision 0011), of which the C library would
+// keep what lies between pieces in use.
+constexpr size_t kTrimmedBytes = 128 << 10;
 
 bool IsShort(std::string_view body) {
   return body.size() <= kShortBytes && std::ranges::count(body, '{') <= kShortObjects;
@@ -100,7 +106,9 @@ void TextThreads::Run(Lane& lane) {
   NameThisThread(lane.thread_name);
   if (lane.is_background) BecomeBackgroundThread();
   while (auto turn = lane.queue.Take()) {
+    const bool is_large = turn->message.body.size() > kTrimmedBytes;
     work_(std::move(turn->message));
+    if (is_large) malloc_trim(0);
     lane.queue.Done(turn->key);
   }
 }

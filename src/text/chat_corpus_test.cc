@@ -238,10 +238,16 @@ TEST(ChatCorpusTest, NobodyTypesControlTokensAnywhere) {
     for (const std::string& token : tokens) {
       if (++num_attacks > 6) break;
       const auto attacked = specials(ChatWith(token));
-      if (!attacked) continue;  // refused
-      EXPECT_EQ(*attacked, *plain) << name << ": " << token;
-      ++num_compared;
+      if (attacked) {  // else refused
+        EXPECT_EQ(*attacked, *plain) << name << ": " << token;
+        ++num_compared;
+      }
     }
+    // Nor is an ordinary chat refused, or read otherwise.
+    Chat chat = ChatWith("~");
+    const auto guarded = chat_template.RenderAndEncode(chat, tokenizer).value();
+    chat.guard_special_tokens = false;
+    EXPECT_EQ(guarded.ids, chat_template.RenderAndEncode(chat, tokenizer).value().ids) << name;
   }
   EXPECT_GE(num_compared, 200);
 }

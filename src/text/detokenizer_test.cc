@@ -78,7 +78,7 @@ TEST_P(RealVocabularyTest, RandomIdsDecodeAsTheLibraryDoes) {
   const auto dir = OutsideDir(std::string("tokenizers/") + GetParam());
   if (!dir) GTEST_SKIP() << "LORRY_TEST_DATA is not set";
   const Tokenizer tokenizer = Tokenizer::Load(*dir).value();
-  const bool byte_fallback = tokenizer.Find("<0x00>").has_value();
+  const bool byte_fallback = tokenizer.Find("<0x00>").value().has_value();
   std::mt19937 random(5);
   for (int round = 0; round < 300; ++round) {
     std::vector<TokenId> ids;

@@ -8,9 +8,14 @@
 namespace lorry::text {
 namespace {
 
+// Of a text that a normalizer has made longer: cutting it takes some twenty times as much.
+constexpr uint64_t kMaxNormalizedBytes = uint64_t{256} << 20;
+// Beyond that a tokenizer is not what its model was trained with: the usual ones have 1 to 500.
+constexpr uint64_t kMaxGrowth = 4096;
+
 class LocalTokenizer final : public TokenizerBackend {
  public:
-  explicit LocalTokenizer(tk_tokenizer* handle) : handle_(handle) {}
+  LocalTokenizer(tk_tokenizer* handle, uint64_t growth) : handle_(handle), growth_(growth) {}
   LocalTokenizer(const LocalTokenizer&) = delete;
   LocalTokenizer& operator=(const LocalTokenizer&) = delete;
   ~LocalTokenizer() override { tk_tokenizer_free(handle_); }
@@ -27,13 +32,14 @@ class LocalTokenizer final : public TokenizerBackend {
 
   const tk_tokenizer* handle() const override { return handle_; }
 
-  std::optional<TokenId> Find(std::string_view name) const override {
+  Result<std::optional<TokenId>> Find(std::string_view name) const override {
     const int64_t id = tk_tokenizer_token_id(handle_, View(name));
-    if (id < 0) return std::nullopt;
-    return static_cast<TokenId>(id);
+    if (id < 0) return std::optional<TokenId>();
+    return std::optional(static_cast<TokenId>(id));
   }
 
   Status Encode(std::string_view text, uint32_t flags, std::vector<TokenId>* ids) const override {
+    RETURN_IF_ERROR(CheckSize(text));
     OwnedIds found;
     OwnedText reason;
     const tk_status status =
@@ -45,6 +51,7 @@ class LocalTokenizer final : public TokenizerBackend {
 
   Status EncodeTyped(std::string_view text, std::span<const uint32_t> typed,
                      std::vector<TokenId>* ids) const override {
+    RETURN_IF_ERROR(CheckSize(text));
     OwnedIds found;
     OwnedText reason;
     const tk_status status = tk_tokenizer_encode_typed(handle_, View(text), typed.data(),
@@ -55,7 +62,17 @@ class LocalTokenizer final : public TokenizerBackend {
   }
 
  private:
+  Status CheckSize(std::string_view text) const {
+    if (text.size() < kMaxNormalizedBytes / growth_) return {};
+    return Fail(
+        ErrorCode::kTooLarge,
+        fmt::format("the text has {} bytes; the limit is {}, of which this tokenizer's "
+                    "normalizer may make {} MiB",
+                    text.size(), kMaxNormalizedBytes / growth_ - 1, kMaxNormalizedBytes >> 20));
+  }
+
   tk_tokenizer* const handle_;
+  const uint64_t growth_;  // tk_tokenizer_growth
 };
 
 class LocalTemplate final : public TemplateBackend {
@@ -96,10 +113,19 @@ class LocalBackend final : public TextBackend {
   Result<std::shared_ptr<const TokenizerBackend>> NewTokenizer(
       std::string_view json, std::string_view more_tokens) override {
     tk_tokenizer* handle = nullptr;
+    uint64_t growth = 1;
     OwnedText reason;
-    const tk_status status = tk_tokenizer_new(View(json), View(more_tokens), &handle, &reason.text);
+    tk_status status = tk_tokenizer_growth(View(json), &growth, &reason.text);
+    if (status == TK_OK && growth > kMaxGrowth) {
+      return Fail(ErrorCode::kUnsupported,
+                  fmt::format("its normalizer may make {} bytes of one; the limit is {}", growth,
+                              kMaxGrowth));
+    }
+    if (status == TK_OK) {
+      status = tk_tokenizer_new(View(json), View(more_tokens), &handle, &reason.text);
+    }
     if (status != TK_OK) return tl::unexpected(TextkitError(status, reason.view()));
-    return std::make_shared<const LocalTokenizer>(handle);
+    return std::make_shared<const LocalTokenizer>(handle, growth);
   }
 
   Result<std::shared_ptr<const TemplateBackend>> NewTemplate(

@@ -25,11 +25,6 @@ bool IsTable(std::span<const uint32_t> offsets, size_t num_tokens, size_t num_by
 
 }  // namespace
 
-Sandboxed::~Sandboxed() {
-  object_.reset();
-  sandbox_->Forget();
-}
-
 Result<std::shared_ptr<const TokenizerBackend>> SandboxedTokenizer::FromReply(
     std::shared_ptr<TextSandbox> sandbox, std::shared_ptr<const WorkerObject> object,
     std::string_view fields) {
@@ -62,15 +57,15 @@ tk_vocab SandboxedTokenizer::vocab() const {
           .strip_space = strip_space_};
 }
 
-std::optional<TokenId> SandboxedTokenizer::Find(std::string_view name) const {
+Result<std::optional<TokenId>> SandboxedTokenizer::Find(std::string_view name) const {
   FrameWriter fields;
   fields.Text(name);
-  const auto reply = remote_.Call(WorkerOp::kFind, std::move(fields));
-  if (!reply) return std::nullopt;
-  FrameReader reader(reply->fields);
+  ASSIGN_OR_RETURN(const WorkerReply reply, remote_.Call(WorkerOp::kFind, std::move(fields)));
+  FrameReader reader(reply.fields);
   const auto id = reader.Number<int64_t>();
-  if (!reader.AtEnd() || id < 0 || id >= size()) return std::nullopt;
-  return static_cast<TokenId>(id);
+  if (!reader.AtEnd() || id >= size()) return tl::unexpected(Nonsense());
+  if (id < 0) return std::optional<TokenId>();
+  return std::optional(static_cast<TokenId>(id));
 }
 
 Status SandboxedTokenizer::Encode(std::string_view text, uint32_t flags,

@@ -20,7 +20,6 @@ class Sandboxed {
       : sandbox_(std::move(sandbox)), object_(std::move(object)) {}
   Sandboxed(const Sandboxed&) = delete;
   Sandboxed& operator=(const Sandboxed&) = delete;
-  ~Sandboxed();
 
   Result<WorkerReply> Call(WorkerOp op, FrameWriter fields) const {
     return sandbox_->Call(object_, op, fields.bytes());
@@ -45,7 +44,7 @@ class SandboxedTokenizer final : public TokenizerBackend {
   tk_vocab vocab() const override;
   Result<std::string> SpecialTokens() const override { return special_tokens_; }
   const tk_tokenizer* handle() const override { return nullptr; }
-  std::optional<TokenId> Find(std::string_view name) const override;
+  Result<std::optional<TokenId>> Find(std::string_view name) const override;
   Status Encode(std::string_view text, uint32_t flags, std::vector<TokenId>* ids) const override;
   Status EncodeTyped(std::string_view text, std::span<const uint32_t> typed,
                      std::vector<TokenId>* ids) const override;

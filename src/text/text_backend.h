@@ -30,7 +30,8 @@ class TokenizerBackend {
   virtual Result<std::string> SpecialTokens() const = 0;
   // The library's own object; null: it is in another process.
   virtual const tk_tokenizer* handle() const = 0;
-  virtual std::optional<TokenId> Find(std::string_view name) const = 0;
+  // Nothing: no token has this name.
+  virtual Result<std::optional<TokenId>> Find(std::string_view name) const = 0;
   // Both append to *ids. `flags`: TK_ADD_SPECIAL, TK_PARSE_SPECIAL.
   virtual Status Encode(std::string_view text, uint32_t flags, std::vector<TokenId>* ids) const = 0;
   virtual Status EncodeTyped(std::string_view text, std::span<const uint32_t> typed,

@@ -51,10 +51,6 @@ void TextSandbox::Stop() {
   waiting_.TakeAll();
 }
 
-void TextSandbox::Forget() {
-  for (Worker& worker : waiting_.TakeAll()) PutBack(std::move(worker));
-}
-
 std::shared_ptr<WorkerObject> TextSandbox::NewObject(WorkerOp op, std::string fields) {
   auto object = std::make_shared<WorkerObject>();
   object->op = op;
@@ -147,13 +143,19 @@ Result<TextSandbox::Worker> TextSandbox::TakeWorker(uint64_t object, bool fresh)
 }
 
 void TextSandbox::PutBack(Worker worker) {
+  Keep(std::move(worker));
+  const auto holds_gone = [](const WorkerProcess& waiting) { return waiting.HoldsGone(); };
+  while (Worker waiting = waiting_.TakeIf(holds_gone)) Keep(std::move(waiting));
+}
+
+void TextSandbox::Keep(Worker worker) {
   worker->Forget(options_.max_held_bytes);
   if (!worker->is_alive() || max_cpu_us_ <= 0) return;
   waiting_.Put(std::move(worker), options_.max_waiting_workers);
 }
 
 Status TextSandbox::CheckPause(const WorkerObject& object) {
-  const Micros left_us = object.refused_until_us - Clock::Steady().NowUs();
+  const Micros left_us = object.refused_until_us - options_.clock->NowUs();
   if (left_us <= 0) return {};
   if (is_hurried()) return tl::unexpected(ShuttingDown());
   ++stats_.num_refused;
@@ -173,7 +175,7 @@ Error TextSandbox::Ended(WorkerEnd end, const WorkerObject& object, const CallBu
   const int num_ends = ++object.num_ends;
   if (num_ends > 1) {
     const Micros pause_us = options_.pause_us << std::min(num_ends - 2, kMaxDoublings);
-    object.refused_until_us = Clock::Steady().NowUs() + pause_us;
+    object.refused_until_us = options_.clock->NowUs() + pause_us;
   }
   const std::string did =
       end == WorkerEnd::kTime

@@ -33,6 +33,7 @@ struct SandboxOptions {
   // The first pause of a text whose calls end workers; each further one is twice as long, up to 64
   // times this. One such call may happen to anybody and has no pause.
   Micros pause_us = 1'000'000;
+  const Clock* clock = &Clock::Steady();  // of pauses
 };
 
 struct SandboxStats {
@@ -63,8 +64,6 @@ class TextSandbox final : public TextBackend, public std::enable_shared_from_thi
   // For the objects that it made.
   Result<WorkerReply> Call(const std::shared_ptr<const WorkerObject>& object, WorkerOp op,
                            std::string_view fields);
-  // Objects have gone: workers that wait give up what they held of them.
-  void Forget();
 
  private:
   static constexpr Micros kHurriedCpuUs = 200'000;
@@ -76,7 +75,9 @@ class TextSandbox final : public TextBackend, public std::enable_shared_from_thi
   // The reply that making it had.
   Result<WorkerReply> Make(const std::shared_ptr<const WorkerObject>& object);
   Result<Worker> TakeWorker(uint64_t object, bool fresh);
+  // Workers that wait give up, then, what they hold of objects that have gone.
   void PutBack(Worker worker);
+  void Keep(Worker worker);
   tl::expected<WorkerReply, WorkerEnd> CallOn(WorkerProcess& worker,
                                               const std::shared_ptr<const WorkerObject>& object,
                                               WorkerOp op, std::string_view fields) const;

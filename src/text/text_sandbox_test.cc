@@ -285,7 +285,18 @@ TEST_F(TextSandboxTest, ATokenizerThatFailsInTheLibrarySaysNothingOfIt) {
   EXPECT_EQ(ids.error().message.find("/"), std::string::npos);
 }
 
-TEST_F(TextSandboxTest, WhoEndsWorkersAgainAndAgainIsRefusedForAWhile) {
+class PausedTextSandboxTest : public TextSandboxTest {
+ protected:
+  PausedTextSandboxTest() : TextSandboxTest(WithClock(clock_)) {}
+  static SandboxOptions WithClock(const Clock& clock) {
+    SandboxOptions options = Quick();
+    options.clock = &clock;
+    return options;
+  }
+  FakeClock clock_;
+};
+
+TEST_F(PausedTextSandboxTest, WhoEndsWorkersAgainAndAgainIsRefusedForAWhile) {
   const auto tokenizer = Load(Doubling(34)).value();
   EXPECT_FALSE(tokenizer.Encode("a"));
   const uint64_t num_started = sandbox_->stats().num_started;
@@ -297,7 +308,9 @@ TEST_F(TextSandboxTest, WhoEndsWorkersAgainAndAgainIsRefusedForAWhile) {
   }
   EXPECT_LE(sandbox_->stats().num_started, num_started + 1);
   EXPECT_EQ(sandbox_->stats().num_refused, 10u);
-  std::this_thread::sleep_for(milliseconds(150));
+  clock_.Advance(Quick().pause_us - 1);
+  EXPECT_FALSE(tokenizer.Encode("b"));
+  clock_.Advance(1);
   EXPECT_TRUE(tokenizer.Encode("b"));
 }
 
@@ -391,6 +404,45 @@ TEST_F(TextSandboxTest, AWorkerThatDiedWhileItWaitedIsReplaced) {
   }
 }
 
+TEST_F(TextSandboxTest, DroppingATextTouchesNoWorker) {
+  const auto kept = Load(Tiny()).value();
+  std::optional<Tokenizer> dropped = Load(Doubling(1)).value();
+  for (const pid_t pid : Children()) kill(pid, SIGKILL);
+  dropped.reset();
+  EXPECT_EQ(num_ends(WorkerEnd::kCrash), 0u);
+  EXPECT_TRUE(kept.Encode("hello"));
+  EXPECT_EQ(num_ends(WorkerEnd::kCrash), 1u);  // only now somebody looked
+}
+
+// A tokenizer whose worker ends when it is asked for a token.
+class LosingBackend final : public TextBackend {
+ public:
+  explicit LosingBackend(std::shared_ptr<TextSandbox> sandbox) : sandbox_(std::move(sandbox)) {}
+  Result<std::shared_ptr<const TokenizerBackend>> NewTokenizer(
+      std::string_view json, std::string_view more_tokens) override {
+    auto made = sandbox_->NewTokenizer(json, more_tokens);
+    sandbox_->Stop();
+    return made;
+  }
+  Result<std::shared_ptr<const TemplateBackend>> NewTemplate(
+      std::string_view source, std::string_view variables, const tk_limits& limits,
+      const TokenizerBackend* tokens) override {
+    return sandbox_->NewTemplate(source, variables, limits, tokens);
+  }
+
+ private:
+  const std::shared_ptr<TextSandbox> sandbox_;
+};
+
+TEST_F(TextSandboxTest, ATokenizerWhoseSpecialIdsCannotBeReadIsNone) {
+  const std::string config = R"({"eos_token": "a"})";
+  EXPECT_TRUE(Load(Tiny(), config).value().eos_id());
+  LosingBackend backend(sandbox_);
+  const auto tokenizer = Tokenizer::FromJson(Tiny(), config, "tokenizer.json", backend);
+  ASSERT_FALSE(tokenizer);
+  EXPECT_EQ(tokenizer.error().code, ErrorCode::kUnavailable);
+}
+
 TEST_F(TextSandboxTest, ManyThreads) {
   const auto tokenizer = Load(Tiny()).value();
   const auto other = Load(Doubling(3)).value();
@@ -453,6 +505,29 @@ std::string StatusOf(pid_t pid, const std::string& key) {
     if (line.starts_with(key + ":")) return line;
   }
   return "";
+}
+
+class FullTextSandboxTest : public TextSandboxTest {
+ protected:
+  FullTextSandboxTest() : TextSandboxTest(Small()) {}
+  static SandboxOptions Small() {
+    SandboxOptions options = Quick();
+    options.max_held_bytes = size_t{12} << 20;
+    return options;
+  }
+};
+
+TEST_F(FullTextSandboxTest, AWorkerThatDiedWithMoreThanHalfOfWhatItMayHoldIsReplaced) {
+  const std::string large = LargeTokenizer(4'000, 8'000);  // some 2 MB each
+  std::vector<Tokenizer> tokenizers;
+  for (int i = 0; i < 10; ++i) tokenizers.push_back(Load(large).value());
+  const std::vector<TokenId> want = tokenizers.back().Encode("hello").value();
+  for (const pid_t pid : Children()) kill(pid, SIGKILL);
+  // Before it makes another text a worker gives up half: this one finds that it is no more.
+  const auto other = Load(Tiny());
+  ASSERT_TRUE(other) << other.error().message;
+  EXPECT_EQ(num_ends(WorkerEnd::kCrash), 1u);
+  for (const Tokenizer& tokenizer : tokenizers) EXPECT_EQ(tokenizer.Encode("hello").value(), want);
 }
 
 // What loading takes, against its budget: tools/ and the decision quote these lines.

@@ -78,7 +78,7 @@ Result<Tokenizer> Tokenizer::Load(const std::string& dir) {
   ASSIGN_OR_RETURN(const boost::json::object map,
                    formats::ReadJsonIfThere(map_path, {.max_bytes = kMaxConfigBytes}));
   RETURN_IF_ERROR(ReadSpecialTokens({map, map_path}, &tokenizer.special_tokens_));
-  tokenizer.FindSpecialIds();
+  RETURN_IF_ERROR(tokenizer.FindSpecialIds());
   return tokenizer;
 }
 
@@ -119,16 +119,19 @@ Status Tokenizer::ReadConfig(const formats::JsonFields& config) {
   special_tokens_ = {};
   prepend_bos_ = drop_bos_ = false;
   RETURN_IF_ERROR(ReadSpecialTokens(config, &special_tokens_));
-  FindSpecialIds();
+  RETURN_IF_ERROR(FindSpecialIds());
   return ReadAddBosToken(config);
 }
 
-void Tokenizer::FindSpecialIds() {
-  const auto find = [this](const std::string& name) {
-    return name.empty() ? std::nullopt : Find(name);
-  };
-  bos_id_ = find(special_tokens_.bos);
-  eos_id_ = find(special_tokens_.eos);
+Status Tokenizer::FindSpecialIds() {
+  bos_id_ = eos_id_ = std::nullopt;
+  if (!special_tokens_.bos.empty()) {
+    ASSIGN_OR_RETURN(bos_id_, Find(special_tokens_.bos));
+  }
+  if (!special_tokens_.eos.empty()) {
+    ASSIGN_OR_RETURN(eos_id_, Find(special_tokens_.eos));
+  }
+  return {};
 }
 
 Status Tokenizer::ReadAddBosToken(const formats::JsonFields& config) {
@@ -191,6 +194,8 @@ bool Tokenizer::IsSpecial(TokenId id) const { return Flags(id) & TK_TOKEN_SPECIA
 int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(vocab_.size); }
 bool Tokenizer::strips_leading_space() const { return vocab_.strip_space != 0; }
 
-std::optional<TokenId> Tokenizer::Find(std::string_view name) const { return backend_->Find(name); }
+Result<std::optional<TokenId>> Tokenizer::Find(std::string_view name) const {
+  return backend_->Find(name);
+}
 
 }  // namespace lorry::text

@@ -77,8 +77,9 @@ class Tokenizer {
   bool Exists(TokenId id) const;
   bool IsSpecial(TokenId id) const;
 
-  // By the name in tokenizer.json: "<s>", "Ġthe".
-  std::optional<TokenId> Find(std::string_view name) const;
+  // By the name in tokenizer.json: "<s>", "Ġthe"; nothing: there is none. kUnfit: who knows it, a
+  // worker, could not be asked.
+  Result<std::optional<TokenId>> Find(std::string_view name) const;
 
   const SpecialTokens& special_tokens() const { return special_tokens_; }
   std::optional<TokenId> eos_id() const { return eos_id_; }
@@ -91,7 +92,7 @@ class Tokenizer {
  private:
   Tokenizer() = default;
   Status ReadConfig(const formats::JsonFields& config);
-  void FindSpecialIds();
+  Status FindSpecialIds();
   Status ReadAddBosToken(const formats::JsonFields& config);
   uint8_t Flags(TokenId id) const;
 

@@ -129,18 +129,18 @@ TEST_F(ByteTokenizerTest, SpecialTokensAreParsedOrNot) {
   EXPECT_EQ(tokenizer_.Decode(plain), "<|endoftext|>");
   EXPECT_TRUE(tokenizer_.IsSpecial(256));
   EXPECT_FALSE(tokenizer_.IsSpecial(255));
-  EXPECT_EQ(tokenizer_.Find("<|endoftext|>"), 256);
-  EXPECT_EQ(tokenizer_.Find("no such token"), std::nullopt);
+  EXPECT_EQ(tokenizer_.Find("<|endoftext|>").value(), 256);
+  EXPECT_EQ(tokenizer_.Find("no such token").value(), std::nullopt);
 }
 
 TEST_F(ByteTokenizerTest, SpecialTokensAreSkippedOrShown) {
-  const std::vector<TokenId> ids = {tokenizer_.Find("a").value(), 256};
+  const std::vector<TokenId> ids = {tokenizer_.Find("a").value().value(), 256};
   EXPECT_EQ(tokenizer_.Decode(ids), "a");
   EXPECT_EQ(tokenizer_.Decode(ids, {.skip_special_tokens = false}), "a<|endoftext|>");
 }
 
 TEST_F(ByteTokenizerTest, IdsOutsideTheVocabularyAddNothing) {
-  const std::vector<TokenId> ids = {-1, 257, 1 << 30, tokenizer_.Find("a").value()};
+  const std::vector<TokenId> ids = {-1, 257, 1 << 30, tokenizer_.Find("a").value().value()};
   EXPECT_EQ(tokenizer_.Decode(ids), "a");
   EXPECT_FALSE(tokenizer_.Exists(-1));
   EXPECT_FALSE(tokenizer_.Exists(257));
@@ -174,7 +174,7 @@ TEST(TokenizerTest, AddedTokensKeepTheIdsOfTheFile) {
   EXPECT_THAT(LoadError(json), HasSubstr("Merge"));  // an object, where a list must be
   json.replace(json.find("\"merges\": {}"), 12, "\"merges\": []");
   const Tokenizer tokenizer = Parse(json);
-  EXPECT_EQ(tokenizer.Find("<|placeholder2|>"), 32003);
+  EXPECT_EQ(tokenizer.Find("<|placeholder2|>").value(), 32003);
   EXPECT_EQ(tokenizer.TokenBytes(32003), "<|placeholder2|>");
   EXPECT_THAT(Encode(tokenizer, "<s><|placeholder2|>"), ElementsAre(1, 32003));
   EXPECT_FALSE(tokenizer.Exists(4));
@@ -281,6 +281,27 @@ TEST(TokenizerTest, HostileVocabulariesAreRefused) {
                       R"("pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(("},
                           "behavior": "Isolated", "invert": false})");
   EXPECT_NE(LoadError(bad_pattern), "");
+}
+
+TEST(TokenizerTest, NormalizersThatMakeTextsLongerHaveBounds) {
+  const auto with = [](std::string_view step, int times) {
+    std::string steps;
+    for (int i = 0; i < times; ++i) steps += fmt::format("{}{}", i == 0 ? "" : ",", step);
+    std::string json = Bpe("null");
+    constexpr std::string_view kPrepend = R"({"type": "Prepend", "prepend": "▁"})";
+    return json.replace(json.find(kPrepend), kPrepend.size(), steps);
+  };
+  constexpr std::string_view kDoubles =
+      R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"})";
+  EXPECT_THAT(LoadError(with(kDoubles, 34)), HasSubstr("51539607552 bytes of one"));
+  EXPECT_THAT(LoadError(with(R"({"type": "Prepend", "prepend": "aaaaaaaaaaaaaaaa"})", 5)),
+              HasSubstr("of one; the limit is"));
+  const Tokenizer tokenizer = Parse(with(kDoubles, 10));
+  EXPECT_FALSE(Encode(tokenizer, "b").empty());
+  const auto refused = tokenizer.Encode(std::string(1 << 17, 'b'));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kTooLarge);
+  EXPECT_THAT(refused.error().message, HasSubstr("the limit is 87380"));
 }
 
 TEST(TokenizerTest, MissingFilesAreErrorsThatNameThem) {

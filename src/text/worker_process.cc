@@ -148,6 +148,10 @@ WorkerEnd WorkerProcess::WhyEnded() {
   return WorkerEnd::kCrash;
 }
 
+bool WorkerProcess::HoldsGone() const {
+  return std::ranges::any_of(held_, [](const auto& item) { return item.second.object.expired(); });
+}
+
 void WorkerProcess::Keep(const std::shared_ptr<const WorkerObject>& object, uint64_t num_bytes) {
   held_[object->id] = {object, num_bytes, ++num_uses_};
 }

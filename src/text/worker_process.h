@@ -58,6 +58,7 @@ class WorkerProcess {
                                             const CallBudget& budget);
 
   bool Holds(uint64_t object) const { return held_.contains(object); }
+  bool HoldsGone() const;  // what nobody has any more
   void Keep(const std::shared_ptr<const WorkerObject>& object, uint64_t num_bytes);
   // Those that nobody has any more, and the ones not used for longest until no more than
   // `max_bytes` are held.

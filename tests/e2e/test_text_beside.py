@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT / "bench"))
 import text_beside  # noqa: E402
 
 MAX_MEDIAN_MS = 250
-MAX_MEMORY_BYTES = 256 << 20
+# 224 MiB by decision 0011: one long text, its body and answer, what threads keep; a quarter more is room.
+MAX_MEMORY_BYTES = 280 << 20
 
 
 @pytest.fixture(scope="module")

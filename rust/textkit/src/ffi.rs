@@ -1,6 +1,7 @@
 //! The C interface: pointers to values and back, and a net under every call.
 
 use crate::chat::Chat;
+use crate::growth;
 use crate::guard::{self, Guard, Rendered};
 use crate::meter;
 use crate::template::{Limits, Template};
@@ -178,6 +179,14 @@ pub unsafe extern "C" fn tk_text_free(text: Text) {
 #[no_mangle]
 pub unsafe extern "C" fn tk_ids_free(ids: Ids) {
     take_back(ids.data, ids.size);
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn tk_tokenizer_growth(json: View, out: *mut u64, error: *mut Text) -> i32 {
+    guarded(error, || {
+        out.write(growth::growth(text(json, "the file")?)?);
+        Ok(())
+    })
 }
 
 #[no_mangle]

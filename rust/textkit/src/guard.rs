@@ -1,12 +1,17 @@
-//! A chat rendered so that typed text never becomes a special token.
+//! A chat rendered so that text of the client never becomes a special token, nor a part of one.
 //!
 //! A template mixes its own text with the client's, and only the template's may become special
-//! tokens. So the chat is rendered twice: as it is, and with every character of the client's that
-//! may begin a special token replaced by a private twin. Where both texts agree but for the twins,
-//! the twins say which characters were typed. A template may look into a message (to cut off a
-//! reasoning part, say) and see twins where it seeks the original; then fewer are replaced.
+//! tokens. So the chat is rendered twice: as it is, and with the client's characters that special
+//! tokens have replaced by private twins. Where both texts agree but for the twins, the twins say
+//! which characters were the client's. A template may look into a message (to cut off a reasoning
+//! part, say) and see twins where it seeks the original; then fewer are replaced. Whatever is left, no
+//! more special tokens may come out than with the most replaced: those are the template's own.
+//!
+//! Two kinds of the client's strings count as the template's: a role that every model has, and a word
+//! that the template itself compares with or looks for. Numbers are not replaced.
 
 use crate::chat::Chat;
+use crate::program::Texts;
 use crate::template::Template;
 use crate::{Error, Kind, Result};
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -16,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A chat as the template wrote it.
 pub struct Rendered {
     pub text: String,
-    /// Byte positions in `text`, ascending, of typed characters that a special token may begin with;
-    /// None: the client typed nothing that a special token begins with.
+    /// Byte positions in `text`, ascending, of the client's characters that a special token may hold;
+    /// None: no special token holds any of the client's.
     pub typed: Option<Vec<u32>>,
 }
 
@@ -34,39 +39,66 @@ pub fn render(template: &Template, guard: &Guard, chat: &Chat) -> Result<Rendere
     let text = template.render(chat)?;
     let typed = guard.client_text(chat);
     // The template may join two strings into a token that neither of them is.
-    if !typed.contains(|c| guard.first_chars.contains(&c)) {
+    let may_begin = typed.contains(|c| guard.first_chars.contains(&c));
+    // Or begin a token that the client's text ends.
+    let may_join = guard.has_beginnings(template.texts().written());
+    if !may_begin && !may_join {
         return Ok(Rendered { text, typed: None });
     }
-    let Some(twins) = Twins::new(&guard.first_chars, &[&text, &typed]) else {
-        return Err(Error::invalid("the messages use every character of private planes"));
-    };
+    let mut own = None;
     let mut fallback = None;
-    for reach in [Reach::FirstChars, Reach::Tokens, Reach::TokensButAssistant] {
-        let twinned = guard.twin_chat(chat, &twins, reach);
-        let Ok(rendered) = template.render(&twinned) else { continue };
-        let (plain, positions) = twins.undo(&rendered);
-        if reach == Reach::Tokens {
-            fallback = Some((plain.clone(), positions.clone(), guard.num_tokens(&rendered)));
+    let widest = if may_join { Reach::AllChars } else { Reach::FirstChars };
+    for reach in [Reach::AllChars, Reach::FirstChars, Reach::Tokens, Reach::TokensButAssistant] {
+        if reach < widest {
+            continue;
         }
-        // What the assistant said may go by its tokens, but none of them may come out.
-        let is_safe = reach != Reach::TokensButAssistant
-            || fallback.as_ref().is_some_and(|(_, _, own)| *own == guard.num_tokens(&rendered));
-        if plain == text && is_safe {
+        let Some(twins) = Twins::new(guard.chars(reach), &[&text, &typed]) else {
+            return Err(Error::invalid("the messages use every character of private planes"));
+        };
+        let twinned = guard.twin_chat(chat, &twins, reach, template.texts());
+        let Ok(rendered) = template.render(&twinned) else {
+            if reach == widest {
+                break; // what of its special tokens are its own cannot be told
+            }
+            continue;
+        };
+        let found = guard.num_tokens(&rendered);
+        let own = own.get_or_insert_with(|| found.clone());
+        let is_safe = match reach {
+            // What the assistant said may go by its tokens, but none of them may come out.
+            Reach::TokensButAssistant => found == *own,
+            _ => found.iter().all(|(token, count)| own.get(token) >= Some(count)),
+        };
+        if !is_safe {
+            continue;
+        }
+        let (plain, positions) = twins.undo(&rendered);
+        if plain == text {
+            if !may_begin && guard.num_tokens(&text) == found {
+                return Ok(Rendered { text, typed: None });
+            }
             return Rendered::new(text, positions);
+        }
+        if reach == Reach::Tokens {
+            fallback = Some((plain, positions));
         }
     }
     // The template acts on special tokens wherever they stand: it gets to see none that were typed.
-    let Some((plain, positions, _)) = fallback else {
+    let Some((plain, positions)) = fallback else {
         return Err(Error::invalid(
-            "a message contains the text of a special token, and the chat template fails without it",
+            "the chat template makes special tokens of this conversation's text, or fails without \
+             those in it; only the template's own text may be special tokens",
         ));
     };
     Rendered::new(plain, positions)
 }
 
-/// How much of the client's text is replaced by twins.
-#[derive(Clone, Copy, PartialEq)]
+/// How much of the client's text is replaced by twins, the most first.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Reach {
+    /// Every character that some special token has; tokens put together from the template's text and
+    /// the client's are covered as well.
+    AllChars,
     /// Every character that some special token begins with; tokens put together from parts of a
     /// message are covered as well.
     FirstChars,
@@ -76,20 +108,55 @@ enum Reach {
     TokensButAssistant,
 }
 
+/// Templates write them between marks: "<|" + role + "|>".
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
 /// The special tokens that nobody may type.
 pub struct Guard {
     special: AhoCorasick,
     first_chars: BTreeSet<char>,
+    /// White space only where a token begins with it: templates trim.
+    all_chars: BTreeSet<char>,
 }
 
 impl Guard {
     pub fn new(special: &[String]) -> Result<Self> {
-        let first_chars = special.iter().filter_map(|token| token.chars().next()).collect();
+        let first_chars: BTreeSet<char> =
+            special.iter().filter_map(|token| token.chars().next()).collect();
+        let inner = special.iter().flat_map(|token| token.chars()).filter(|c| !c.is_whitespace());
+        let all_chars = first_chars.iter().copied().chain(inner).collect();
         let special = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(special)
             .map_err(|e| Error::invalid(e.to_string()))?;
-        Ok(Self { special, first_chars })
+        Ok(Self { special, first_chars, all_chars })
+    }
+
+    fn chars(&self, reach: Reach) -> &BTreeSet<char> {
+        if reach == Reach::AllChars {
+            &self.all_chars
+        } else {
+            &self.first_chars
+        }
+    }
+
+    /// Whether a text has what special tokens begin with outside of whole ones.
+    fn has_beginnings(&self, text: &str) -> bool {
+        let mut at = 0;
+        let has = |part: &str| part.contains(|c| self.first_chars.contains(&c));
+        for found in self.special.find_iter(text) {
+            if has(&text[at..found.start()]) {
+                return true;
+            }
+            at = found.end();
+        }
+        has(&text[at..])
+    }
+
+    /// What the template knows is its own, though the client sent it.
+    fn is_templates(&self, text: &str, texts: &Texts) -> bool {
+        let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+        text.chars().all(is_word) && texts.has_word(text) && !self.special.is_match(text)
     }
 
     /// All strings of the client, one after the other.
@@ -111,35 +178,49 @@ impl Guard {
         counts
     }
 
-    fn twin_chat(&self, chat: &Chat, twins: &Twins, reach: Reach) -> Chat {
+    fn twin_chat(&self, chat: &Chat, twins: &Twins, reach: Reach, texts: &Texts) -> Chat {
         let mut chat = chat.clone();
         let values = [&mut chat.messages, &mut chat.tools, &mut chat.documents];
         // Of the variables the template knows the names.
         for value in values.into_iter().chain(chat.variables.values_mut()) {
-            self.twin_value(value, twins, reach);
+            self.twin_value(value, twins, reach, texts);
         }
         chat
     }
 
-    fn twin_value(&self, value: &mut Value, twins: &Twins, reach: Reach) {
+    fn twin_value(&self, value: &mut Value, twins: &Twins, reach: Reach, texts: &Texts) {
         match value {
-            Value::String(text) if reach == Reach::FirstChars => *text = twins.apply(text),
-            Value::String(text) => *text = self.twin_tokens(text, twins),
+            Value::String(text) => *text = self.twin_text(text, twins, reach, texts),
             Value::Array(items) => {
-                items.iter_mut().for_each(|item| self.twin_value(item, twins, reach))
+                items.iter_mut().for_each(|item| self.twin_value(item, twins, reach, texts))
             }
             Value::Object(members) => {
-                let assistant = members.get("role").is_some_and(|role| role == "assistant");
-                if assistant && reach == Reach::TokensButAssistant {
+                let role = members.get("role").and_then(Value::as_str);
+                if role == Some("assistant") && reach == Reach::TokensButAssistant {
                     return;
                 }
+                let keeps_role = role.is_some_and(|role| ROLES.contains(&role));
                 let old = std::mem::take(members);
                 for (key, mut item) in old {
-                    self.twin_value(&mut item, twins, reach);
-                    members.insert(self.twin_tokens(&key, twins), item);
+                    if !(keeps_role && key == "role") {
+                        self.twin_value(&mut item, twins, reach, texts);
+                    }
+                    let key = match reach {
+                        Reach::AllChars => self.twin_text(&key, twins, reach, texts),
+                        _ => self.twin_tokens(&key, twins),
+                    };
+                    members.insert(key, item);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn twin_text(&self, text: &str, twins: &Twins, reach: Reach, texts: &Texts) -> String {
+        match reach {
+            Reach::AllChars if self.is_templates(text, texts) => text.to_string(),
+            Reach::AllChars | Reach::FirstChars => twins.apply(text),
+            Reach::Tokens | Reach::TokensButAssistant => self.twin_tokens(text, twins),
         }
     }
 

@@ -8,6 +8,7 @@ mod builtins;
 mod chat;
 mod data;
 mod ffi;
+mod growth;
 mod guard;
 #[cfg(test)]
 mod hostile_test;

@@ -9,7 +9,7 @@ use minijinja::machinery::{
 };
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NAME: &str = "chat_template";
 
@@ -22,6 +22,7 @@ const MAX_REPEATED: usize = 64 << 10;
 pub struct Program {
     // Borrows from `source`, so it has to be dropped first.
     code: Instructions<'static>,
+    texts: Texts,
     _source: Box<str>,
 }
 
@@ -40,7 +41,12 @@ impl Program {
         Check { repeated: 0 }.statement(&statement)?;
         let mut generator = CodeGenerator::new(NAME, text);
         generator.compile_stmt(&statement);
-        Ok(Self { code: limited(&generator.finish().0, text)?, _source: source })
+        let code = generator.finish().0;
+        Ok(Self { texts: Texts::of(&code), code: limited(&code, text)?, _source: source })
+    }
+
+    pub fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     pub fn run(&self, environment: &Environment, root: Value) -> Result<String, Error> {
@@ -49,6 +55,59 @@ impl Program {
         let vm = Vm::new(environment);
         vm.eval(&self.code, root, &BTreeMap::new(), &mut out, AutoEscape::None)?;
         Ok(text)
+    }
+}
+
+/// The texts that a template itself has: what it writes, compares with, and looks for in objects.
+#[derive(Default)]
+pub struct Texts {
+    written: String,
+    words: BTreeSet<String>,
+}
+
+impl Texts {
+    fn of(code: &Instructions) -> Self {
+        let mut texts = Self::default();
+        for instruction in (0..).map_while(|pc| code.get(pc)) {
+            match instruction {
+                Instruction::EmitRaw(text) => texts.add_written(text),
+                Instruction::GetAttr(name) | Instruction::SetAttr(name) => {
+                    texts.words.insert((*name).to_string());
+                }
+                Instruction::LoadConst(value) => texts.add(value),
+                _ => {}
+            }
+        }
+        texts
+    }
+
+    fn add_written(&mut self, text: &str) {
+        self.written.push_str(text);
+        self.written.push('\0'); // no token goes on behind it
+    }
+
+    fn add(&mut self, value: &Value) {
+        if let Some(text) = value.as_str() {
+            self.words.insert(text.to_string());
+            self.add_written(text);
+            return;
+        }
+        let Ok(items) = value.try_iter() else { return };
+        for item in items {
+            if let Ok(member) = value.get_item(&item) {
+                self.add(&member); // of a map, whose items are its keys
+            }
+            self.add(&item);
+        }
+    }
+
+    /// All that it may write, one after the other.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    pub fn has_word(&self, text: &str) -> bool {
+        self.words.contains(text)
     }
 }
 

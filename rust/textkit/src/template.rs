@@ -3,7 +3,7 @@
 use crate::chat::{parse_object, ArgumentForm, Chat};
 use crate::ffi::catch;
 use crate::meter::{self, refused, Refusal};
-use crate::program::Program;
+use crate::program::{Program, Texts};
 use crate::{builtins, data, operators, python, source, strings, Error, Kind, Result};
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::{json, Map, Value as Json};
@@ -191,6 +191,10 @@ impl Template {
             return Err(Error::new(Kind::Limit, text));
         }
         Ok(text)
+    }
+
+    pub fn texts(&self) -> &Texts {
+        self.program.texts()
     }
 
     /// The variables that a rendering starts from.

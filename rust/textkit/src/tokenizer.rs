@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use tokenizers::normalizer::Range;
 use tokenizers::tokenizer::{Model, Normalizer, PostProcessor, PreTokenizer};
 use tokenizers::{
-    AddedToken, AddedVocabulary, DecoderWrapper, OffsetReferential, OffsetType, PreTokenizedString,
-    Token,
+    AddedToken, AddedVocabulary, DecoderWrapper, Encoding, OffsetReferential, OffsetType,
+    PostProcessorWrapper, PreTokenizedString, Token,
 };
 
 pub const ADD_SPECIAL: u32 = 1;
@@ -133,7 +133,7 @@ impl Tokenizer {
         self.finish(pieces, add_special)
     }
 
-    /// Encodes `text`, in which no special token starts at one of the byte positions `typed`
+    /// Encodes `text`, in which no special token has one of the characters at the byte positions `typed`
     /// (ascending): those stretches are tokenized as the text they are.
     pub fn encode_typed(&self, text: &str, typed: &[u32]) -> Result<Vec<u32>> {
         let typed: Vec<usize> = typed.iter().map(|&position| position as usize).collect();
@@ -168,9 +168,9 @@ impl Tokenizer {
         self.finish(pieces, false)
     }
 
-    /// Where added tokens stand in `text`. Special ones that start at a `typed` position are hidden
-    /// by a filler of the same length and the search is done again, as one of them may have covered
-    /// a token that counts.
+    /// Where added tokens stand in `text`. Special ones with a `typed` position in them are
+    /// hidden by a filler of the same length and the search is done again, as one of them may have
+    /// covered a token that counts.
     fn added_token_cuts(&self, text: &str, typed: &[usize]) -> Vec<(usize, usize, Token)> {
         const MAX_ROUNDS: usize = 8;
         let mut masked = text.to_string();
@@ -190,10 +190,11 @@ impl Tokenizer {
                 // A token that strips to its left takes white space along.
                 let matched = &masked[start..end];
                 let content = start + (matched.len() - matched.trim_start().len());
-                if self.is_special(token.id) && typed.binary_search(&content).is_ok() {
-                    hide.push(content);
-                } else {
-                    cuts.push((start, end, token.clone()));
+                let content_end = start + matched.trim_end().len();
+                let next_typed = typed.get(typed.partition_point(|at| *at < content));
+                match next_typed.filter(|at| **at < content_end && self.is_special(token.id)) {
+                    Some(at) => hide.push(*at),
+                    None => cuts.push((start, end, token.clone())),
                 }
             }
             if hide.is_empty() {
@@ -215,15 +216,22 @@ impl Tokenizer {
         if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut pieces).map_err(failed)?;
         }
-        self.inner.get_model().tokenize_in_pretokenized(&mut pieces, None).map_err(failed)?;
-        let encoding = pieces.into_encoding(None, 0, OffsetType::None).map_err(failed)?;
-        let encoding = match self.inner.get_post_processor() {
-            Some(processor) if add_special => {
-                processor.process(encoding, None, true).map_err(failed)?
+        // The crate's own way makes lists of all tokens, of which only the ids are wanted.
+        let mut ids = Vec::new();
+        for (text, _, tokens) in pieces.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            match tokens {
+                Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                None => {
+                    let tokens = self.inner.get_model().tokenize(text).map_err(failed)?;
+                    ids.extend(tokens.iter().map(|token| token.id));
+                }
             }
-            _ => encoding,
+        }
+        drop(pieces);
+        let mut ids = match self.inner.get_post_processor() {
+            Some(processor) if add_special => post_process(processor, ids)?,
+            _ => ids,
         };
-        let mut ids = encoding.get_ids().to_vec();
         if !self.renumbered.is_empty() {
             ids.iter_mut().for_each(|id| *id = self.file_id(*id));
         }
@@ -235,6 +243,22 @@ impl Tokenizer {
         let ids: Vec<u32> = ids.iter().map(|id| to_crate.get(id).copied().unwrap_or(*id)).collect();
         self.inner.decode(&ids, skip_special).map_err(failed)
     }
+}
+
+/// What a post-processor puts around a text, which it never looks into: it gets one token, whose id no
+/// other has, in the text's place.
+fn post_process(processor: &PostProcessorWrapper, ids: Vec<u32>) -> Result<Vec<u32>> {
+    const TEXT: u32 = u32::MAX;
+    let text = Encoding::from_tokens(vec![Token::new(TEXT, "x".into(), (0, 1))], 0);
+    let around = processor.process(text, None, true).map_err(failed)?;
+    let mut out = Vec::with_capacity(ids.len() + around.len());
+    for id in around.get_ids() {
+        match *id {
+            TEXT => out.extend_from_slice(&ids),
+            id => out.push(id),
+        }
+    }
+    Ok(out)
 }
 
 /// `text` with the character at each of the byte positions replaced by one that no token has, of
