@@ -157,7 +157,8 @@ void RegisterEngine(config::Registry& registry, StackOptions* stack) {
        .default_text = "half of what is free, at most what all sequences need"},
       &stack->kv_memory_bytes);
   registry.Integer({.name = "max-num-seqs",
-                    .help = "Sequences that run at once; the others wait.",
+                    .help = "Sequences that run at once; the others wait for their turns. An "
+                            "eighth is for requests of which none runs.",
                     .when = "Lower it to bound the time between two tokens of a sequence."},
                    &stack->engine.max_num_seqs, 1, 65536);
   registry.Integer(
@@ -170,7 +171,8 @@ void RegisterEngine(config::Registry& registry, StackOptions* stack) {
                     .when = "Lower it so that one long prompt leaves room for others."},
                    &stack->engine.max_prompt_chunk, 0, 1 << 20);
   registry.Integer({.name = "max-waiting",
-                    .help = "Sequences that may wait; beyond, requests get 429 with Retry-After.",
+                    .help = "Sequences that may wait; beyond, requests get 429 with Retry-After. "
+                            "One request may bring half of them; beyond, 400.",
                     .when = "Lower it to refuse early rather than answer late."},
                    &stack->engine.max_waiting, 1, kMaxInt);
   registry.Integer(

@@ -185,6 +185,7 @@ Status ServeUntilStopped(const Options& options) {
   RETURN_IF_ERROR(ShareConnections(options.stack.adapter_fetchers, http));
   http.version = LORRY_VERSION;
   http.sandbox = AdapterTextLimits();
+  http.max_sequences = options.stack.engine.max_sequences();
 
   auto loading = std::make_unique<LoadingServer>(http.http);
   ASSIGN_OR_RETURN(http.http.port, loading->Start());

@@ -121,8 +121,8 @@ Status Engine::CheckRequest(const GenerateRequest& request) const {
   };
   if (request.prompt.empty()) return refuse("The prompt has no tokens.", "prompt");
   if (sampling.max_tokens < 0) return refuse("max_tokens must not be negative.", "max_tokens");
-  if (request.num_sequences < 1 || request.num_sequences > options_.max_waiting) {
-    return refuse(fmt::format("n must be between 1 and {}.", options_.max_waiting), "n");
+  if (request.num_sequences < 1 || request.num_sequences > options_.max_sequences()) {
+    return refuse(fmt::format("n must be between 1 and {}.", options_.max_sequences()), "n");
   }
   if (sampling.num_logprobs < -1 || sampling.num_logprobs > vocab_size) {
     return refuse(fmt::format("logprobs must be between 0 and {}.", vocab_size), "logprobs");

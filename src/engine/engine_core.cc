@@ -138,9 +138,9 @@ void EngineCore::OnCopied(AdapterCopied copied) {
   residency_metrics_.OnCopied(copied);
   const std::optional<Error> error = residency_.OnCopied(std::move(copied));
   if (!error) return;
-  for (Sequence* sequence : table_.waiting()) {
-    if (UsesAdapter(*sequence, id) && !sequence->is_finished) Fail(*sequence, *error);
-  }
+  table_.ForEachWaiting([&](Sequence& sequence) {
+    if (UsesAdapter(sequence, id)) Fail(sequence, *error);
+  });
   table_.Sweep();
 }
 
@@ -368,7 +368,7 @@ void EngineCore::OnIdle() { Publish(true); }
 
 void EngineCore::Publish(bool with_adapters) {
   const int num_running = static_cast<int>(table_.running().size());
-  const int num_waiting = static_cast<int>(table_.waiting().size());
+  const int num_waiting = table_.num_waiting();
   const int used = pool_.num_pages() - pool_.num_free() - pool_.num_lent();
   shared_.num_running.store(num_running, std::memory_order_relaxed);
   shared_.num_waiting.store(num_waiting, std::memory_order_relaxed);

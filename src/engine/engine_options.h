@@ -1,6 +1,7 @@
 // How an engine is sized. The defaults suit a CPU.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -20,7 +21,7 @@ struct EngineOptions {
   int max_num_batched_tokens =
       512;  // rows of a step; at least max_num_seqs. More: faster prompts, slower beat
   int max_prompt_chunk = 0;  // rows of one prompt in a step; 0: the whole budget
-  int max_waiting = 1024;    // sequences that wait for their first step; beyond: kResourceExhausted
+  int max_waiting = 2048;    // sequences that wait for their first step; beyond: kResourceExhausted
   // Admission counts on a sequence to draw at most this many further tokens. Smaller: more
   // sequences at once, and more preemptions when many of them go on for longer.
   int max_reserved_output_tokens = 512;
@@ -33,6 +34,9 @@ struct EngineOptions {
   std::vector<TokenId> eos_ids;
   const Clock* clock = &Clock::Steady();
   EngineObserver* observer = nullptr;  // outlives the engine
+
+  // Of one client's request: half of what may wait, so that none fills the queue alone.
+  int max_sequences() const { return std::max(1, max_waiting / 2); }
 };
 
 }  // namespace lorry::engine

@@ -263,9 +263,9 @@ TEST_F(EngineTest, RefusesWhatItCannotServe) {
   expect(Request(5, -1), kInvalid, "max_tokens", "max_tokens");
   request = Request(5, 5);
   request.num_sequences = 0;
-  expect(request, kInvalid, "n", "between 1 and 10");
-  request.num_sequences = 11;
-  expect(request, kInvalid, "n", "between 1 and 10");
+  expect(request, kInvalid, "n", "between 1 and 5");
+  request.num_sequences = 6;  // more than half of those that may wait
+  expect(request, kInvalid, "n", "between 1 and 5");
   request = Request(5, 5);
   request.sampling.stop_token_ids = {1000};
   expect(request, kInvalid, "stop_token_ids", "1000");

@@ -54,6 +54,12 @@ class EngineTest : public ::testing::Test {
     while (steps_at_gate_ == 0) std::this_thread::yield();
   }
   void LetSteps(int num_steps) { gate_.release(num_steps); }
+  // The gate has been closed from the start: these end, and the rows of the next are chosen.
+  void AwaitSteps(int num_steps) {
+    const int at_gate = steps_at_gate_;
+    LetSteps(num_steps);
+    while (steps_at_gate_ < at_gate + num_steps) std::this_thread::yield();
+  }
   void OpenGate() {
     gate_closed_ = false;
     gate_.release(1);

@@ -257,14 +257,14 @@ void EngineMetrics::SetAdapters(const SequenceTable& table,
   const auto add_name = [](const std::string& name, std::set<std::string>& names) {
     if (names.size() < kMaxNames) names.insert(name);
   };
-  const auto add = [&](const Sequence* sequence, std::set<std::string>& names) {
-    for (const AdapterTerm& term : sequence->request->request.adapters) {
+  const auto add = [&](const Sequence& sequence, std::set<std::string>& names) {
+    for (const AdapterTerm& term : sequence.request->request.adapters) {
       if (!term.source) add_name(term.name, names);
     }
   };
   for (const std::string& name : waiting_elsewhere) add_name(name, waiting);
-  for (const Sequence* sequence : table.running()) add(sequence, running);
-  for (const Sequence* sequence : table.waiting()) add(sequence, waiting);
+  for (const Sequence* sequence : table.running()) add(*sequence, running);
+  table.ForEachWaiting([&](const Sequence& sequence) { add(sequence, waiting); });
 
   // How many adapters a batch may hold: one for each sequence.
   Labels labels = {{"max_lora", std::to_string(max_num_seqs_)},

@@ -37,7 +37,7 @@ struct Sequence {
 
   RequestState* request;
   int seq_idx = 0;
-  SeqId id;                     // in order of arrival
+  SeqId id;                     // from 1, in the order in which they began; 0: not yet
   std::vector<TokenId> tokens;  // prompt, then output
   int num_prompt = 0;
   int num_computed = 0;  // of tokens, in the KV cache
@@ -65,7 +65,8 @@ struct SummedAdapter {
 };
 
 struct RequestState {
-  GenerateRequest request;  // its prompt has moved to the sequences
+  GenerateRequest request;   // its prompt has moved to the sequences
+  RequestId client_request;  // that it is all or a part of
   std::shared_ptr<EventSink> sink;
   std::vector<SummedAdapter> adapters;  // adapter_sum.h; empty: the base
   int adapter_idx = 0;                  // 0: the base; the same number: the same sum

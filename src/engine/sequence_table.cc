@@ -37,6 +37,7 @@ RequestState& SequenceTable::Add(SubmitMessage message) {
   state->request = std::move(message.request);
   state->sink = std::move(message.sink);
   GenerateRequest& request = state->request;
+  state->client_request = request.part_of.value == 0 ? request.id : request.part_of;
   state->adapters = SumOf(request.adapters);
   state->adapter_idx = sums_.Take(state->adapters);
   for (const SummedAdapter& part : state->adapters) residency_->OnRequest(part.image->id);
@@ -51,7 +52,6 @@ RequestState& SequenceTable::Add(SubmitMessage message) {
     Sequence& sequence = state->sequences.emplace_back(
         state.get(), SequencePages(pool_, page_tokens_, num_prompt + max_output));
     sequence.seq_idx = i;
-    sequence.id = SeqId{next_seq_id_++};
     sequence.tokens = prompt;
     sequence.num_prompt = num_prompt;
     sequence.max_output = max_output;
@@ -59,7 +59,8 @@ RequestState& SequenceTable::Add(SubmitMessage message) {
       sequence.prompt_logprobs.push_back({.token = prompt[0]});
       sequence.num_prompt_logprobs = 1;
     }
-    waiting_.push_back(&sequence);
+    line_.Add(state->client_request, &sequence);
+    ++num_waiting_;
   }
   const auto [entry, is_new] = requests_.emplace(request.id, std::move(state));
   CHECK_MSG(is_new, "request id {} is in use", entry->first.value);
@@ -75,37 +76,67 @@ sched::SchedView SequenceTable::View() {
   std::sort(running_.begin(), running_.end(), IsOlder);
   running_view_.clear();
   for (const Sequence* sequence : running_) running_view_.push_back(SchedViewOf(*sequence));
-  CollectReady(max_num_seqs_ - running_.size());
+  CollectReady();
   waiting_view_.clear();
-  for (const Sequence* sequence : ready_) waiting_view_.push_back(SchedViewOf(*sequence));
+  shown_.clear();
+  for (const Sequence* sequence : ready_) {
+    waiting_view_.push_back(SchedViewOf(*sequence));
+    const bool is_first_shown = shown_.insert(sequence->request->client_request).second;
+    waiting_view_.back().is_further = !is_first_shown || HasRunning(*sequence);
+  }
   return {running_view_, waiting_view_, pool_->num_free() + residency_->num_evictable_pages(),
           residency_->num_held_pages()};
 }
 
-// Those that could run, oldest first. Where one's adapter finds no room those behind it wait too:
+// Those that could run, in turn. Where one's adapter finds no room those behind it wait too:
 // pages that become free are for it.
-void SequenceTable::CollectReady(size_t max_ready) {
+void SequenceTable::CollectReady() {
   // What the last step's sequences wanted may have stood in the way of this step's.
-  const bool found_room = WantAdapters(max_ready);
+  const bool found_room = WantAdapters();
   const bool any_released = residency_->EndWants();
   if (found_room || !any_released) return;
-  WantAdapters(max_ready);
+  WantAdapters();
   residency_->EndWants();
 }
 
-bool SequenceTable::WantAdapters(size_t max_ready) {
+// Sequences of requests that run may be passed over, so they do not count among those that could
+// fill the step; at most max_num_seqs of them are in the first round of the line.
+bool SequenceTable::WantAdapters() {
+  using Answer = sched::WaitingLine<Sequence>::Answer;
   ready_.clear();
   hopeless_ = nullptr;
+  without_room_ = nullptr;
   residency_->BeginWants();
-  for (Sequence* sequence : waiting_) {
-    if (ready_.size() == max_ready) break;
-    if (sequence->is_finished) continue;
-    const Residency::Answer answer = Want(*sequence->request);
-    if (answer == Residency::Answer::kResident) ready_.push_back(sequence);
-    if (answer == Residency::Answer::kTooLarge) hopeless_ = sequence;
-    if (answer == Residency::Answer::kNoRoom) return false;
+  const size_t num_free = max_num_seqs_ - running_.size();
+  size_t num_first = 0;
+  const auto offer = [&](Sequence* sequence, size_t turn) {
+    if (num_first == num_free || ready_.size() == 2 * size_t(max_num_seqs_)) return Answer::kStop;
+    switch (Want(*sequence->request)) {
+      case Residency::Answer::kResident:
+        ready_.push_back(sequence);
+        if (turn == 0 && !HasRunning(*sequence)) ++num_first;
+        return turn + 1 < num_free ? Answer::kNext : Answer::kSkipRequest;
+      case Residency::Answer::kTooLarge:
+        hopeless_ = sequence;
+        return Answer::kSkipRequest;
+      case Residency::Answer::kNoRoom:
+        without_room_ = sequence;
+        return Answer::kStop;
+      case Residency::Answer::kLoading:
+        return Answer::kSkipRequest;
+    }
+    return Answer::kStop;
+  };
+  bool goes_on = true;
+  for (size_t i = 0; i < preempted_.size() && goes_on; ++i) {
+    goes_on = offer(preempted_[i], 0) != Answer::kStop;
   }
-  return true;
+  if (goes_on) line_.ForEach(offer);
+  return without_room_ == nullptr;
+}
+
+bool SequenceTable::HasRunning(const Sequence& sequence) const {
+  return num_running_.contains(sequence.request->client_request);
 }
 
 int SequenceTable::AdapterPages(const RequestState& state) const {
@@ -128,13 +159,9 @@ Residency::Answer SequenceTable::Want(const RequestState& state) {
 }
 
 Sequence* SequenceTable::overdue(Micros since_us) const {
-  if (waiting_.empty()) return nullptr;
-  const RequestState& state = *waiting_.front()->request;
-  if (state.request.arrival_us >= since_us) return nullptr;
-  const bool is_resident = std::all_of(
-      state.adapters.begin(), state.adapters.end(),
-      [this](const SummedAdapter& part) { return residency_->IsResident(part.image->id); });
-  return is_resident ? nullptr : waiting_.front();
+  const bool is_overdue =
+      without_room_ != nullptr && without_room_->request->request.arrival_us < since_us;
+  return is_overdue ? without_room_ : nullptr;
 }
 
 void SequenceTable::Apply(const sched::StepPlan& plan) {
@@ -144,12 +171,21 @@ void SequenceTable::Apply(const sched::StepPlan& plan) {
     newest->pages.Release();
     newest->num_computed = 0;
     Leave(*newest);
-    waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), newest, IsOlder), newest);
+    preempted_.insert(std::upper_bound(preempted_.begin(), preempted_.end(), newest, IsOlder),
+                      newest);
+    ++num_waiting_;
   }
-  for (int i = 0; i < plan.num_admitted; ++i) {
-    Enter(*ready_[i]);
-    running_.push_back(ready_[i]);
-    waiting_.erase(std::lower_bound(waiting_.begin(), waiting_.end(), ready_[i], IsOlder));
+  for (int idx : plan.admitted) {
+    Sequence& sequence = *ready_[idx];
+    Enter(sequence);
+    running_.push_back(&sequence);
+    --num_waiting_;
+    if (sequence.id.value != 0) {
+      std::erase(preempted_, &sequence);
+    } else {
+      sequence.id = SeqId{++last_seq_id_};
+      line_.Take(sequence.request->client_request, &sequence);
+    }
   }
   for (const sched::Chunk& chunk : plan.chunks) {
     Sequence& sequence = *running_[chunk.running_idx];
@@ -166,6 +202,7 @@ void SequenceTable::EvictFor(const Sequence& sequence, int num_tokens) {
 
 void SequenceTable::Enter(Sequence& sequence) {
   sequence.is_running = true;
+  ++num_running_[sequence.request->client_request];
   for (SummedAdapter& part : sequence.request->adapters) {
     part.weights = residency_->Enter(part.image->id);
   }
@@ -173,13 +210,25 @@ void SequenceTable::Enter(Sequence& sequence) {
 
 void SequenceTable::Leave(Sequence& sequence) {
   if (!std::exchange(sequence.is_running, false)) return;
+  const auto num_running = num_running_.find(sequence.request->client_request);
+  if (--num_running->second == 0) num_running_.erase(num_running);
   for (const SummedAdapter& part : sequence.request->adapters) residency_->Leave(part.image->id);
+}
+
+void SequenceTable::LeaveLine(Sequence& sequence) {
+  --num_waiting_;
+  if (sequence.id.value != 0) {
+    std::erase(preempted_, &sequence);
+  } else {
+    line_.Remove(sequence.request->client_request, &sequence);
+  }
 }
 
 void SequenceTable::Finish(Sequence& sequence) {
   CHECK(!sequence.is_finished);
   sequence.is_finished = true;
   sequence.pages.Release();
+  if (!sequence.is_running) LeaveLine(sequence);
   Leave(sequence);
   any_finished_ = true;
   RequestState& state = *sequence.request;
@@ -188,9 +237,7 @@ void SequenceTable::Finish(Sequence& sequence) {
 
 void SequenceTable::Sweep() {
   if (!any_finished_) return;
-  const auto is_finished = [](const Sequence* sequence) { return sequence->is_finished; };
-  std::erase_if(running_, is_finished);
-  std::erase_if(waiting_, is_finished);
+  std::erase_if(running_, [](const Sequence* sequence) { return sequence->is_finished; });
   for (RequestId id : ended_) {
     const auto ended = requests_.find(id);
     sums_.GiveBack(ended->second->adapter_idx);

@@ -3,10 +3,10 @@
 // Thread: the engine's.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/adapter_sum.h"
@@ -15,6 +15,7 @@
 #include "engine/sequence.h"
 #include "pages/page_pool.h"
 #include "sched/plan.h"
+#include "sched/waiting_line.h"
 
 namespace lorry::engine {
 
@@ -23,7 +24,7 @@ class SequenceTable {
   SequenceTable(PagePool* pool, Residency* residency, int page_tokens, int max_num_seqs,
                 int max_model_len);
 
-  // Its sequences wait behind all others.
+  // Its sequences wait for their turns (sched/waiting_line.h).
   RequestState& Add(SubmitMessage message);
   RequestState* Find(RequestId id);  // null: finished or never seen
 
@@ -32,7 +33,7 @@ class SequenceTable {
   sched::SchedView View();
   // A waiting sequence whose adapter can never be loaded; null: none (known after View).
   Sequence* hopeless() const { return hopeless_; }
-  // The oldest waiting sequence, if it has waited for its adapter since before `since_us`.
+  // The waiting sequence whose adapter finds no room, if it arrived before `since_us` (as of View).
   Sequence* overdue(Micros since_us) const;
   // That all adapters of a request take together.
   int AdapterPages(const RequestState& state) const;
@@ -45,7 +46,16 @@ class SequenceTable {
   void Sweep();
 
   std::span<Sequence* const> running() const { return running_; }
-  const std::deque<Sequence*>& waiting() const { return waiting_; }  // oldest first
+  int num_waiting() const { return num_waiting_; }
+  // visit(Sequence&), which may finish it. In no particular order.
+  template <typename Visit>
+  void ForEachWaiting(const Visit& visit) const {
+    for (const auto& [id, state] : requests_) {
+      for (Sequence& sequence : state->sequences) {
+        if (!sequence.is_running && !sequence.is_finished) visit(sequence);
+      }
+    }
+  }
   bool empty() const { return requests_.empty(); }
   const std::unordered_map<RequestId, std::unique_ptr<RequestState>>& requests() const {
     return requests_;
@@ -53,11 +63,13 @@ class SequenceTable {
 
  private:
   Residency::Answer Want(const RequestState& state);
-  void CollectReady(size_t max_ready);
-  bool WantAdapters(size_t max_ready);  // false: one found no room
+  void CollectReady();
+  bool WantAdapters();  // false: one found no room
+  bool HasRunning(const Sequence& sequence) const;
   void EvictFor(const Sequence& sequence, int num_tokens);
   void Enter(Sequence& sequence);
   void Leave(Sequence& sequence);
+  void LeaveLine(Sequence& sequence);
 
   PagePool* const pool_;
   Residency* const residency_;
@@ -66,13 +78,18 @@ class SequenceTable {
   const int max_model_len_;
   std::unordered_map<RequestId, std::unique_ptr<RequestState>> requests_;
   AdapterSums sums_;
-  std::vector<Sequence*> running_;  // oldest first
-  std::deque<Sequence*> waiting_;   // oldest first
-  std::vector<Sequence*> ready_;    // of these, the ones that the last View showed
+  std::vector<Sequence*> running_;                  // oldest first
+  std::vector<Sequence*> preempted_;                // wait to run again, oldest first
+  sched::WaitingLine<Sequence> line_;               // behind these, who has not run yet
+  int num_waiting_ = 0;                             // both
+  std::unordered_map<RequestId, int> num_running_;  // sequences of a client's request, at least 1
+  std::vector<Sequence*> ready_;  // of those that wait, the ones that the last View showed
+  std::unordered_set<RequestId> shown_;
   Sequence* hopeless_ = nullptr;
+  Sequence* without_room_ = nullptr;
   std::vector<RequestId> ended_;  // since the last Sweep
   bool any_finished_ = false;
-  uint64_t next_seq_id_ = 0;
+  uint64_t last_seq_id_ = 0;
   std::vector<sched::SchedSeq> running_view_, waiting_view_;
 };
 

@@ -15,6 +15,7 @@ namespace lorry {
 
 struct GenerateRequest {
   RequestId id;
+  RequestId part_of;  // the client's request, if it has several prompts; 0: it is id
   std::vector<AdapterTerm> adapters;  // summed, their weights at hand; empty: the base
   std::vector<TokenId> prompt;        // at least one token
   int num_sequences = 1;              // OpenAI's n; sequence i draws with (seed, i)

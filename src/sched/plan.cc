@@ -20,6 +20,9 @@ int ReservedSteps(const SchedSeq& seq, const SchedOptions& options) {
   return std::min(seq.max_new_tokens, options.max_reserved_output_tokens) - 1;
 }
 
+// Of slots or pages, what further sequences of a request leave to others.
+int NewcomersShare(int all) { return (all + 7) / 8; }
+
 // One call of Plan.
 class Planner {
  public:
@@ -30,6 +33,8 @@ class Planner {
   void DivideBudget();
   void FindPages();
   void Admit();
+  bool TryAdmit(const SchedSeq& seq);
+  int ReservedPages(const SchedSeq& seq) const;
   int PromptRows(const SchedSeq& seq) const;
   void Spend(const SchedSeq& seq, int num_rows);
   void OrderRows();
@@ -42,6 +47,7 @@ class Planner {
   int logit_rows_left_;  // beyond the one that each running sequence may need
   int free_pages_;
   bool short_of_pages_ = false;
+  int reserved_pages_ = 0;  // that all hold when all have used up their reserve
   StepPlan plan_;
 };
 
@@ -72,6 +78,10 @@ int Planner::PromptRows(const SchedSeq& seq) const {
   if (options_.max_prompt_chunk > 0) rows = std::min(rows, options_.max_prompt_chunk);
   if (seq.all_logits) rows = std::min(rows, 1 + logit_rows_left_);
   return rows;
+}
+
+int Planner::ReservedPages(const SchedSeq& seq) const {
+  return PagesForTokens(seq.num_tokens + ReservedSteps(seq, options_), options_.page_tokens);
 }
 
 void Planner::Spend(const SchedSeq& seq, int num_rows) {
@@ -119,35 +129,50 @@ void Planner::FindPages() {
   rows_.resize(seqs_.size());
 }
 
-// First come, first served: who does not fit holds up those behind.
-void Planner::Admit() {
-  // Pages when all reach their reserve at once: if even that fits, the exact peak need not be
-  // known.
-  int bound = 0;
-  const auto last_pages = [this](const SchedSeq& seq) {
-    return PagesForTokens(seq.num_tokens + ReservedSteps(seq, options_), options_.page_tokens);
-  };
-  for (const SchedSeq& seq : seqs_) bound += last_pages(seq);
+// False: it does not fit, and nothing has changed.
+bool Planner::TryAdmit(const SchedSeq& seq) {
+  const int all_pages = options_.num_pages - view_.num_held_pages;
+  const int max_seqs =
+      options_.max_num_seqs - (seq.is_further ? NewcomersShare(options_.max_num_seqs) : 0);
+  const int max_pages = all_pages - (seq.is_further ? NewcomersShare(all_pages) : 0);
+  if (static_cast<int>(seqs_.size()) >= max_seqs || logit_rows_left_ == 0) return false;
+  --logit_rows_left_;
+  const int rows = PromptRows(seq);
+  const int pages = PagesForTokens(rows, options_.page_tokens);
+  seqs_.push_back(seq);
+  reserved_pages_ += ReservedPages(seq);
+  // If all may reach their reserve at once, the exact peak need not be known.
+  const bool fits = rows > 0 && pages <= free_pages_ &&
+                    (reserved_pages_ <= max_pages || FuturePeakPages(seqs_, options_) <= max_pages);
+  if (!fits) {
+    reserved_pages_ -= ReservedPages(seq);
+    seqs_.pop_back();
+    ++logit_rows_left_;
+    return false;
+  }
+  rows_.push_back(rows);
+  Spend(seq, rows);
+  free_pages_ -= pages;
+  return true;
+}
 
-  for (const SchedSeq& seq : view_.waiting) {
+// Who does not fit holds up those behind. Further sequences of requests don't: from the first on
+// that does not fit, all of them are passed over.
+void Planner::Admit() {
+  for (const SchedSeq& seq : seqs_) reserved_pages_ += ReservedPages(seq);
+  bool is_room_for_further = true;
+  for (size_t i = 0; i < view_.waiting.size(); ++i) {
+    const SchedSeq& seq = view_.waiting[i];
     CHECK_EQ(seq.num_computed, 0);
     CHECK_EQ(seq.num_pages, 0);
-    if (static_cast<int>(seqs_.size()) == options_.max_num_seqs || logit_rows_left_ == 0) break;
-    --logit_rows_left_;
-    const int rows = PromptRows(seq);
-    const int pages = PagesForTokens(rows, options_.page_tokens);
-    if (rows == 0 || pages > free_pages_) break;
-    seqs_.push_back(seq);
-    bound += last_pages(seq);
-    const int num_pages = options_.num_pages - view_.num_held_pages;
-    if (bound > num_pages && FuturePeakPages(seqs_, options_) > num_pages) {
-      seqs_.pop_back();
+    if (seq.is_further && !is_room_for_further) continue;
+    if (TryAdmit(seq)) {
+      plan_.admitted.push_back(static_cast<int>(i));
+    } else if (seq.is_further) {
+      is_room_for_further = false;
+    } else {
       break;
     }
-    rows_.push_back(rows);
-    Spend(seq, rows);
-    free_pages_ -= pages;
-    ++plan_.num_admitted;
   }
 }
 

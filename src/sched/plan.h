@@ -1,8 +1,12 @@
 // What the next step computes, as a pure function of what is there: no clock, no device, no I/O.
 //
-// Order is by arrival throughout: running[0] is the oldest sequence, waiting[0] the next to be
-// admitted, and every running sequence is older than every waiting one. Plan keeps this so: it
-// admits from the front of `waiting` and preempts from the back of `running`.
+// Sequences are as old as their first step: running[0] is the oldest, waiting[0] the next to be
+// admitted (waiting_line.h), and every running sequence is older than every waiting one that has
+// not run yet. Plan admits from the front of `waiting` and preempts from the back of `running`.
+//
+// An eighth of max_num_seqs and of the pages is for requests of which nothing runs, so that a
+// newcomer finds room at once, however many sequences another request has: a further sequence of a
+// request that runs is passed over as long as it would take of these.
 //
 // Worked example, page_tokens 16, budget 8, free pages 1:
 //     running   A decode at 31 of 32 tokens (2 pages)   B decode at 32 of 33 (2 pages)   C prompt,
@@ -35,11 +39,13 @@ struct SchedSeq {
   int max_new_tokens = 1;   // that it may still draw, at least 1
   int adapter_idx = 0;      // 0: the base
   bool all_logits = false;  // each of its prompt rows takes a row of logits, not the last one only
+  // Of a waiting one: another of the same request runs, or stands before it in `waiting`.
+  bool is_further = false;
 };
 
 struct SchedView {
   std::span<const SchedSeq> running;  // oldest first
-  std::span<const SchedSeq> waiting;  // oldest first; the first max_num_seqs of them are enough
+  std::span<const SchedSeq> waiting;  // the next first, with enough of those that are not further
   int num_free_pages = 0;             // also those that idle adapters would give
   int num_held_pages = 0;             // of num_pages, those of adapters that stay
 };
@@ -53,14 +59,14 @@ struct Chunk {
 struct StepPlan {
   int num_preempted =
       0;  // the last ones of `running`: pages released, back to the front of `waiting`
-  int num_admitted = 0;  // the first ones of `waiting`, put behind the rest of `running`
+  std::vector<int> admitted;  // indices into `waiting`, rising; put behind the rest of `running`
   std::vector<Chunk>
-      chunks;  // in row order: by adapter, the base first; decode rows before prompts; by arrival
+      chunks;  // in row order: by adapter, the base first; decode rows before prompts; by age
 };
 
-// Every step with a sequence in it computes at least one token of the oldest, so all finish,
-// provided that each fits the pool alone: num_tokens + max_new_tokens - 1 tokens within num_pages
-// less those held.
+// Every step with a sequence in it computes at least one token of the oldest, and what is passed
+// over has others of its request before it, so all finish, provided that each fits the pool alone:
+// num_tokens + max_new_tokens - 1 tokens within num_pages less those held.
 StepPlan Plan(const SchedView& view, const SchedOptions& options);
 
 // The most pages that these sequences will hold together when each draws one token a step until its

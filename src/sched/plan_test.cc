@@ -34,6 +34,7 @@ Situation Parse(const std::string& text, int page_tokens) {
       if (word == "new") words >> seq.max_new_tokens;
       if (word == "adapter") words >> seq.adapter_idx;
       if (word == "all") seq.all_logits = true;
+      if (word == "further") seq.is_further = true;
     }
     (kind == "run" ? situation.running : situation.waiting).push_back(seq);
     situation.names += name;
@@ -44,11 +45,13 @@ Situation Parse(const std::string& text, int page_tokens) {
 std::string PlanOf(const std::string& text, const SchedOptions& options, int num_free_pages) {
   const Situation situation = Parse(text, options.page_tokens);
   const StepPlan plan = Plan({situation.running, situation.waiting, num_free_pages}, options);
-  std::string result = fmt::format("preempt {} admit {}:", plan.num_preempted, plan.num_admitted);
+  std::string result =
+      fmt::format("preempt {} admit {}:", plan.num_preempted, plan.admitted.size());
   const int num_kept = static_cast<int>(situation.running.size()) - plan.num_preempted;
   for (const Chunk& chunk : plan.chunks) {
-    const int idx =
-        chunk.running_idx < num_kept ? chunk.running_idx : chunk.running_idx + plan.num_preempted;
+    const int idx = chunk.running_idx < num_kept ? chunk.running_idx
+                                                 : num_kept + plan.num_preempted +
+                                                       plan.admitted[chunk.running_idx - num_kept];
     result += fmt::format(" {}={}", situation.names[idx], chunk.num_tokens);
   }
   return result;
@@ -129,6 +132,36 @@ TEST(Plan, TheHeadOfTheQueueIsNotPassed) {
                       wait C 0/2 new 1)",
                    Options(4), 2),
             "preempt 0 admit 0: A=1");
+}
+
+// One of four slots is for requests of which nothing runs.
+TEST(Plan, FurtherSequencesLeaveASlotToNewcomers) {
+  EXPECT_EQ(PlanOf(R"(run  A 3/4
+                      run  B 3/4
+                      wait C 0/2 further
+                      wait D 0/2 further
+                      wait E 0/2
+                      wait F 0/2)",
+                   Options(20), 18),
+            "preempt 0 admit 2: A=1 B=1 C=2 E=2");
+}
+
+TEST(Plan, FurtherSequencesLeavePagesToNewcomers) {
+  // Two of ten pages are left to others: C would be the ninth, though all of them are free.
+  EXPECT_EQ(PlanOf(R"(run  A 63/64 new 2
+                      run  B 62/63 new 2
+                      wait C 0/16 new 1 further
+                      wait D 0/32 new 1)",
+                   Options(10), 2),
+            "preempt 0 admit 1: A=1 B=1 D=14");
+  // D does not fit, and holds up those behind it; E would fit.
+  EXPECT_EQ(PlanOf(R"(run  A 63/64 new 2
+                      run  B 62/63 new 2
+                      wait C 0/16 new 1 further
+                      wait D 0/33 new 1
+                      wait E 0/2 new 1)",
+                   Options(10), 2),
+            "preempt 0 admit 0: A=1 B=1");
 }
 
 TEST(Plan, AdmitsByFuturePeak) {

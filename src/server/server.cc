@@ -17,6 +17,7 @@ openai::ParseLimits MakeLimits(const ServerOptions& options, int max_model_len) 
   // A context of token ids, and a few of small ones at once.
   limits.json.max_values = std::max(limits.json.max_values, 4 * static_cast<size_t>(max_model_len));
   limits.max_logprobs = options.max_logprobs;
+  limits.max_sequences = std::min(limits.max_sequences, options.max_sequences);
   limits.default_sampling = options.default_sampling;
   return limits;
 }

@@ -44,6 +44,7 @@ struct ServerOptions {
   size_t max_adapter_text_bytes = 128 << 20;
   text::SandboxOptions sandbox;  // where these run
   int max_logprobs = 20;         // the most that a request may ask for
+  int max_sequences = 1024;      // of a request, prompts times n; beyond: 400
   SamplingParams
       default_sampling;  // of requests that do not say: the model's generation_config.json
   AdminOptions admin;

@@ -156,6 +156,9 @@ TEST(Server, PromptsTimesN) {
   EXPECT_EQ(answer.at("choices").at(3).at("index").as_int64(), 3);
   EXPECT_EQ(answer.at("usage").at("prompt_tokens").as_int64(), 5);
   EXPECT_EQ(answer.at("usage").at("completion_tokens").as_int64(), 20);
+  const std::vector<GenerateRequest> submitted = server.echo().TakeSubmitted();
+  ASSERT_EQ(submitted.size(), 2u);
+  for (const GenerateRequest& part : submitted) EXPECT_EQ(part.part_of, submitted[0].id);
 }
 
 TEST(Server, StopStringsCancelTheSequence) {

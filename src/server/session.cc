@@ -84,6 +84,7 @@ void Session::Submit() {
   for (size_t i = 0; i < plan_.requests.size(); ++i) {
     GenerateRequest request = plan_.requests[i];
     request.id = IdOf(i);
+    request.part_of = first_id_;
     request.arrival_us = exchange_->entry().received_us;
     request.waiting = waiting;
     const Status status = context_.generator.Submit(std::move(request), sink);

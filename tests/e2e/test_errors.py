@@ -130,6 +130,13 @@ def test_a_full_queue():
         assert complete(client, max_tokens=1).choices  # and then there is room again
 
 
+def test_a_request_brings_half_of_what_may_wait_at_most():
+    with RunningServer("--max-waiting", "8") as server:
+        assert len(complete(client_of(server), prompt=["a", "b"], n=2, max_tokens=1).choices) == 4
+        with pytest.raises(openai.BadRequestError, match="5 sequences; the limit is 4"):
+            complete(client_of(server), prompt=["a", "b", "c", "d", "e"], max_tokens=1)
+
+
 def test_the_client_retries_when_told_to():
     with RunningServer("--max-num-seqs", "1", "--max-waiting", "1") as server:
         patient = client_of(server).with_options(max_retries=20)
