@@ -51,7 +51,7 @@ TEST(DispatchTest, VersionNamesTheKernels) {
 }
 
 TEST(DispatchTest, MissingFilesEndWithTheReason) {
-  EXPECT_THAT(ErrorOf({"serve", "/no/such/model"}, 1),
+  EXPECT_THAT(ErrorOf({"serve", "/no/such/model", "--port", "0"}, 1),
               HasSubstr("/no/such/model: no such directory"));
   EXPECT_THAT(ErrorOf({"inspect", "/no/such/adapter"}, 1), HasSubstr("/no/such/adapter"));
   EXPECT_THAT(ErrorOf({"pull"}, 2), HasSubstr("usage: lorry pull SOURCE"));

@@ -14,10 +14,12 @@
 #include "apps/demo_files.h"
 #include "apps/interrupts.h"
 #include "config/value.h"
+#include "formats/adapter_text.h"
 #include "formats/generation_config.h"
 #include "formats/hf_config.h"
 #include "formats/peft_adapter.h"
 #include "model/model_files.h"
+#include "text/model_text.h"
 
 namespace lorry::apps {
 namespace {
@@ -59,6 +61,13 @@ void Refused(Report& report, const Error& error, const std::vector<std::string>&
   report.Add("reasons", "because", std::move(list), shown);
 }
 
+// Whether there is a template, once all text is loaded as a server loads it.
+Result<bool> HasChats(const std::string& model_dir) {
+  ASSIGN_OR_RETURN(const auto text, text::LoadModelText(model_dir));
+  RETURN_IF_ERROR(formats::BaseText::Read(model_dir));  // what adapters' own is compared with
+  return text->chat_template.has_value();
+}
+
 int InspectModel(const std::string& path, Report& report) {
   report.Add("kind", "what", "model", fmt::format("model in {}", path));
   auto config = formats::ReadHfConfig(path);
@@ -88,6 +97,13 @@ int InspectModel(const std::string& path, Report& report) {
     Refused(report, generation.error(), {});
     return 1;
   }
+  const Result<bool> has_chats = HasChats(path);
+  if (!has_chats) {
+    Refused(report, has_chats.error(), {});
+    return 1;
+  }
+  report.Add("chat_template", "chats", *has_chats,
+             *has_chats ? "yes" : "no, it has no chat template");
   const formats::Checkpoint& checkpoint = files->checkpoint;
   report.Add("bytes", "weights", checkpoint.total_bytes(),
              fmt::format("{} in {} tensors, {} files", config::RoundBytes(checkpoint.total_bytes()),

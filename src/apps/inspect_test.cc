@@ -18,6 +18,10 @@ namespace json = boost::json;
 using formats::OraclePath;
 using testing::HasSubstr;
 
+constexpr char kTokenizer[] = R"({"version": "1.0", "added_tokens": [],
+    "pre_tokenizer": {"type": "WhitespaceSplit"},
+    "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "<end>": 2}, "unk_token": "a"}})";
+
 class InspectTest : public testing::Test {
  protected:
   InspectTest() {
@@ -85,12 +89,54 @@ TEST_F(InspectTest, WhatPeftDropsIsShown) {
 class InspectModelTest : public InspectTest {
  protected:
   InspectModelTest() { options_.adapter.base.clear(); }
+
+  // One of the oracle's with a tokenizer beside it.
+  std::string ModelWithText(const std::string& name) {
+    dir_.Write(name + "/tokenizer.json", kTokenizer);
+    for (const auto& entry : fs::directory_iterator(OraclePath(name))) {
+      if (entry.is_directory()) continue;
+      fs::create_symlink(entry.path(), dir_.Path(name + "/" + entry.path().filename().string()));
+    }
+    return dir_.Path(name);
+  }
 };
 
 TEST_F(InspectModelTest, WhatAServerLoadsIsSupported) {
   for (const std::string name : {"llama-default", "llama-biases", "llama-llama3-rope", "qwen2"}) {
-    EXPECT_EQ(Report(OraclePath(name)).at("fits"), true) << name;
+    const std::string model = ModelWithText(name);
+    json::object report = Report(model);
+    EXPECT_EQ(report.at("fits"), true) << name;
+    EXPECT_EQ(report.at("chat_template"), false);
+    dir_.Write(name + "/chat_template.jinja", "{{ messages }}");
+    EXPECT_EQ(Report(model).at("chat_template"), true);
   }
+}
+
+TEST_F(InspectModelTest, TextThatAServerRefuses) {
+  const std::string model = ModelWithText("qwen2");
+  const std::string half = std::string(kTokenizer).substr(0, sizeof(kTokenizer) / 2);
+  for (const auto& [file, text, says] : std::vector<std::array<std::string, 3>>{
+           {"tokenizer.json", "", "tokenizer.json"},
+           {"tokenizer.json", half, "tokenizer.json"},
+           {"tokenizer.json", R"({"version": "1.0", "model": {"type": "Oracle"}})",
+            "tokenizer.json"},
+           {"tokenizer.json", "version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"},
+           {"tokenizer_config.json", "[]", "tokenizer_config.json"},
+           {"tokenizer_config.json", R"({"bos_token": 7})", "bos_token"},
+           {"tokenizer_config.json", R"({"chat_template": "{% if %}"})", "tokenizer_config.json"},
+           {"special_tokens_map.json", "{", "special_tokens_map.json"},
+           {"chat_template.jinja", "{% for %}", "chat_template.jinja"},
+           {"additional_chat_templates/tool_use.jinja", "{{", "additional_chat_templates"}}) {
+    dir_.Write("qwen2/" + file, text);
+    if (file.starts_with("additional")) dir_.Write("qwen2/chat_template.jinja", "fine");
+    const json::object report = Report(model, 1);
+    EXPECT_EQ(report.at("fits"), false) << file << text;
+    EXPECT_THAT(json::serialize(report.at("reasons")), HasSubstr(says)) << text;
+    fs::remove(dir_.Path("qwen2/" + file));
+    dir_.Write("qwen2/tokenizer.json", kTokenizer);
+  }
+  fs::remove(dir_.Path("qwen2/tokenizer.json"));
+  EXPECT_EQ(Report(model, 1).at("fits"), false);
 }
 
 // All that a server refuses, by the same words.
@@ -123,9 +169,6 @@ TEST_F(InspectModelTest, ConfigsThatAServerRefuses) {
 
 // ---- text of its own
 
-constexpr char kTokenizer[] = R"({"version": "1.0", "added_tokens": [],
-    "pre_tokenizer": {"type": "WhitespaceSplit"},
-    "model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1, "<end>": 2}, "unk_token": "a"}})";
 constexpr char kOwnTokenizer[] = R"({"version": "1.0", "added_tokens": [
       {"id": 2, "content": "<end>", "special": true, "single_word": false, "lstrip": false,
        "rstrip": false, "normalized": false},
