@@ -20,7 +20,7 @@ int ReservedSteps(const SchedSeq& seq, const SchedOptions& options) {
   return std::min(seq.max_new_tokens, options.max_reserved_output_tokens) - 1;
 }
 
-// Of slots or pages, what further sequences of a request leave to others.
+// Of slots, pages and rows, what others leave to sequences of requests of which nothing runs.
 int NewcomersShare(int all) { return (all + 7) / 8; }
 
 // One call of Plan.
@@ -35,7 +35,8 @@ class Planner {
   void Admit();
   bool TryAdmit(const SchedSeq& seq);
   int ReservedPages(const SchedSeq& seq) const;
-  int PromptRows(const SchedSeq& seq) const;
+  int PromptRows(const SchedSeq& seq, bool is_newcomer) const;
+  void KeepRowsForNewcomers();
   void Spend(const SchedSeq& seq, int num_rows);
   void OrderRows();
 
@@ -44,7 +45,8 @@ class Planner {
   std::vector<SchedSeq> seqs_;  // running, then admitted
   std::vector<int> rows_;       // [seqs_]
   int rows_left_;
-  int logit_rows_left_;  // beyond the one that each running sequence may need
+  int logit_rows_left_;                      // beyond the one that each running sequence may need
+  int kept_rows_ = 0, kept_logit_rows_ = 0;  // of these, what only newcomers may take
   int free_pages_;
   bool short_of_pages_ = false;
   int reserved_pages_ = 0;  // that all hold when all have used up their reserve
@@ -73,11 +75,24 @@ StepPlan Planner::Run() {
 }
 
 // Rows of its prompt that a sequence may compute with the budget that is left.
-int Planner::PromptRows(const SchedSeq& seq) const {
-  int rows = std::min(seq.num_tokens - seq.num_computed, rows_left_);
+int Planner::PromptRows(const SchedSeq& seq, bool is_newcomer) const {
+  const int rows_left = rows_left_ - (is_newcomer ? 0 : kept_rows_);
+  const int logit_rows_left = logit_rows_left_ - (is_newcomer ? 0 : kept_logit_rows_);
+  int rows = std::min(seq.num_tokens - seq.num_computed, std::max(rows_left, 0));
   if (options_.max_prompt_chunk > 0) rows = std::min(rows, options_.max_prompt_chunk);
-  if (seq.all_logits) rows = std::min(rows, 1 + logit_rows_left_);
+  if (seq.all_logits) rows = std::min(rows, 1 + std::max(logit_rows_left, 0));
   return rows;
+}
+
+// A prompt takes as many steps as it has rows for: beside a long one a short one takes one step all
+// the same.
+void Planner::KeepRowsForNewcomers() {
+  const bool any_waits = std::any_of(view_.waiting.begin(), view_.waiting.end(),
+                                     [](const SchedSeq& seq) { return !seq.is_further; });
+  if (!any_waits) return;
+  const int share = NewcomersShare(options_.max_num_batched_tokens);
+  kept_rows_ = std::max(0, std::min(share, rows_left_ - 1));
+  kept_logit_rows_ = NewcomersShare(options_.max_logit_rows);
 }
 
 int Planner::ReservedPages(const SchedSeq& seq) const {
@@ -99,9 +114,10 @@ void Planner::DivideBudget() {
     rows_[i] = 1;
     Spend(seqs_[i], 1);
   }
+  KeepRowsForNewcomers();
   for (size_t i = 0; i < seqs_.size(); ++i) {
     if (IsDecode(seqs_[i])) continue;
-    rows_[i] = PromptRows(seqs_[i]);
+    rows_[i] = PromptRows(seqs_[i], false);
     Spend(seqs_[i], rows_[i]);
   }
 }
@@ -137,7 +153,7 @@ bool Planner::TryAdmit(const SchedSeq& seq) {
   const int max_pages = all_pages - (seq.is_further ? NewcomersShare(all_pages) : 0);
   if (static_cast<int>(seqs_.size()) >= max_seqs || logit_rows_left_ == 0) return false;
   --logit_rows_left_;
-  const int rows = PromptRows(seq);
+  const int rows = PromptRows(seq, !seq.is_further);
   const int pages = PagesForTokens(rows, options_.page_tokens);
   seqs_.push_back(seq);
   reserved_pages_ += ReservedPages(seq);

@@ -146,6 +146,32 @@ TEST(Plan, FurtherSequencesLeaveASlotToNewcomers) {
             "preempt 0 admit 2: A=1 B=1 C=2 E=2");
 }
 
+// Two of 16 rows, and one of the rows of logits.
+TEST(Plan, PromptsLeaveRowsToNewcomers) {
+  EXPECT_EQ(PlanOf(R"(run  A 0/40
+                      run  B 0/40
+                      wait C 0/2 further
+                      wait D 0/2)",
+                   Options(20), 18),
+            "preempt 0 admit 1: A=14 D=2");
+  EXPECT_EQ(PlanOf(R"(run  A 0/40
+                      wait C 0/20 further)",
+                   Options(20), 18),
+            "preempt 0 admit 0: A=16");
+  SchedOptions options = Options(20);
+  options.max_logit_rows = 6;
+  EXPECT_EQ(PlanOf(R"(run  A 0/40 all
+                      wait D 0/2)",
+                   options, 18),
+            "preempt 0 admit 1: A=5 D=2");
+  options.max_num_seqs = 2;  // the oldest goes on
+  options.max_num_batched_tokens = 2;
+  EXPECT_EQ(PlanOf(R"(run  A 0/40
+                      wait D 0/2)",
+                   options, 18),
+            "preempt 0 admit 1: A=1 D=1");
+}
+
 TEST(Plan, FurtherSequencesLeavePagesToNewcomers) {
   // Two of ten pages are left to others: C would be the ninth, though all of them are free.
   EXPECT_EQ(PlanOf(R"(run  A 63/64 new 2
