@@ -1,7 +1,7 @@
 # Every library that Lorry links, from Debian 12 (tools/setup.sh installs them); reasons in docs/dependencies.md.
 find_package(Threads REQUIRED)
 find_package(Boost 1.81 EXACT REQUIRED COMPONENTS json)
-find_package(spdlog REQUIRED)
+find_package(fmt REQUIRED)
 find_package(tl-expected REQUIRED)
 find_package(prometheus-cpp REQUIRED COMPONENTS core)
 find_package(tomlplusplus REQUIRED)

@@ -13,7 +13,7 @@ goal=${1:-build}
 
 packages=(
   g++ cmake ninja-build pkg-config ccache
-  libboost-json1.81-dev libspdlog-dev libfmt-dev libexpected-dev libtomlplusplus-dev
+  libboost-json1.81-dev libfmt-dev libexpected-dev libtomlplusplus-dev
   prometheus-cpp-dev libpcre2-dev libxxhash-dev libssl-dev libarchive-dev zlib1g-dev
   libeigen3-dev libgtest-dev libgmock-dev
 )

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "apps/complain.h"
 #include "apps/options.h"
 #include "bench/eviction_bench.h"
 #include "bench/http_load.h"
@@ -258,7 +259,7 @@ int RunBenchCommand(const std::vector<std::string>& args) {
   const std::string name = args.empty() ? "" : args.front();
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     const bool asked = name.empty() || name == "--help" || name == "-h";
-    if (!asked) fmt::print(stderr, "lorry bench: no `{}`\n\n", name);
+    if (!asked) Complain("bench", fmt::format("no `{}`", name));
     std::fputs(kUsage, asked ? stdout : stderr);
     return asked ? 0 : 2;
   }
@@ -276,22 +277,17 @@ int RunBenchCommand(const std::vector<std::string>& args) {
   const auto loaded = config::Load(registry, command, {args.begin() + 1, args.end()},
                                    config::ProcessEnvironment(), &elsewhere);
   if (!loaded) {
-    fmt::print(stderr, "lorry {}: {}\n", command, loaded.error().message);
-    return 2;
+    return Complain(command, loaded.error().message, 2);
   }
   if (loaded->help) {
     fmt::print("{}", config::HelpText(registry, command));
     return 0;
   }
   for (const std::string& warning : loaded->warnings) {
-    fmt::print(stderr, "lorry {}: {}\n", command, warning);
+    Complain(command, warning);
   }
   const Status status = Run(name, options, loaded->words);
-  if (!status) {
-    fmt::print(stderr, "lorry {}: {}\n", command, status.error().message);
-    return 1;
-  }
-  return 0;
+  return status ? 0 : Complain(command, status.error().message);
 }
 
 }  // namespace lorry::apps

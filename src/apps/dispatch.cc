@@ -10,6 +10,7 @@
 
 #include "apps/bench_command.h"
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/merge_command.h"
 #include "base/log.h"
 #include "base/spelling.h"
@@ -24,6 +25,7 @@ namespace {
 using Words = std::vector<std::string>;
 
 constexpr size_t kAnyNumber = 1000;
+constexpr int kWrongCommandLine = 2;
 
 struct Command {
   std::string name;
@@ -102,7 +104,7 @@ int PrintUsage(FILE* file) {
   fmt::print(file, "  lorry {:<8} {:<32} {}\n", "bench", "SUBCOMMAND",
              "measure this machine, kernels, steps, servers");
   fmt::print(file, "\nlorry COMMAND --help lists its options; without a MODEL the demo is used\n");
-  return file == stderr ? 2 : 0;
+  return file == stderr ? kWrongCommandLine : 0;
 }
 
 int UnknownCommand(const std::string& word) {
@@ -110,15 +112,10 @@ int UnknownCommand(const std::string& word) {
   for (const Command& command : kCommands) known.push_back(command.name);
   known.insert(known.end(), {"merge", "bench"});
   const std::string nearest = Nearest(word, known);
-  fmt::print(
-      stderr, "lorry: unknown command {}{}\n", word,
-      nearest.empty() ? "; lorry help lists them" : fmt::format(", did you mean {}?", nearest));
-  return 2;
-}
-
-int Complain(const Command& command, const std::string& message) {
-  fmt::print(stderr, "lorry {}: {}\n", command.name, message);
-  return 2;
+  log::WritePlain(fmt::format(
+      "lorry: unknown command {}{}", word,
+      nearest.empty() ? "; lorry help lists them" : fmt::format(", did you mean {}?", nearest)));
+  return kWrongCommandLine;
 }
 
 int RunLoaded(const Command& command, const Words& args) {
@@ -129,7 +126,7 @@ int RunLoaded(const Command& command, const Words& args) {
   RegisterOptions(registry, &options);
   Result<config::Loaded> loaded =
       config::Load(registry, command.name, args, config::ProcessEnvironment());
-  if (!loaded) return Complain(command, loaded.error().message);
+  if (!loaded) return Complain(command.name, loaded.error().message, kWrongCommandLine);
   if (loaded->help) {
     fmt::print("lorry {} {}: {}\n{}", command.name, command.usage, command.summary,
                config::HelpText(registry, command.name));
@@ -142,16 +139,20 @@ int RunLoaded(const Command& command, const Words& args) {
   }
   const Words& words = loaded->words;
   if (std::ranges::find(words, "") != words.end()) {  // not the demo, in place of "$MODEL"
-    return Complain(command, fmt::format("a word is empty; was a variable never set? usage: lorry "
-                                         "{} {}",
-                                         command.name, command.usage));
+    return Complain(command.name,
+                    fmt::format("a word is empty; was a variable never set? usage: lorry {} {}",
+                                command.name, command.usage),
+                    kWrongCommandLine);
   }
   if (words.size() > command.max_words) {
-    return Complain(command, fmt::format("unexpected word '{}'; usage: lorry {} {}",
-                                         words[command.max_words], command.name, command.usage));
+    return Complain(command.name,
+                    fmt::format("unexpected word '{}'; usage: lorry {} {}",
+                                words[command.max_words], command.name, command.usage),
+                    kWrongCommandLine);
   }
   if (words.size() < command.min_words) {
-    return Complain(command, fmt::format("usage: lorry {} {}", command.name, command.usage));
+    return Complain(command.name, fmt::format("usage: lorry {} {}", command.name, command.usage),
+                    kWrongCommandLine);
   }
   return command.run(options, words);
 }
@@ -165,9 +166,7 @@ int Help(const Words& args) {
   return 0;
 }
 
-}  // namespace
-
-int Dispatch(const std::vector<std::string>& args) {
+int DispatchTo(const Words& args) {
   if (args.empty()) return PrintUsage(stderr);
   const std::string& word = args[0];
   if (word == text::kWorkerCommand) return text::RunTextWorker();
@@ -180,6 +179,14 @@ int Dispatch(const std::vector<std::string>& args) {
     if (command.name == wanted) return RunLoaded(command, rest);
   }
   return UnknownCommand(word);
+}
+
+}  // namespace
+
+int Dispatch(const std::vector<std::string>& args) {
+  const int exit_status = DispatchTo(args);
+  log::Flush();
+  return exit_status;
 }
 
 }  // namespace lorry::apps

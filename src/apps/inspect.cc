@@ -11,6 +11,7 @@
 #include "apps/adapter_text_report.h"
 #include "apps/bring_source.h"
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/demo_files.h"
 #include "apps/interrupts.h"
 #include "config/value.h"
@@ -204,8 +205,8 @@ Result<int> InspectWith(const Options& options, const std::string& source) {
 int Inspect(const Options& options, const std::string& source) {
   const Result<int> status = InspectWith(options, source);
   if (status) return *status;
-  fmt::print(stderr, "lorry inspect: {}\n", status.error().message);
-  return status.error().code == ErrorCode::kCancelled ? kInterruptedStatus : 1;
+  return Complain("inspect", status.error().message,
+                  status.error().code == ErrorCode::kCancelled ? kInterruptedStatus : 1);
 }
 
 }  // namespace lorry::apps

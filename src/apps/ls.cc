@@ -8,6 +8,7 @@
 #include "adapters/cache_inventory.h"
 #include "apps/admin_client.h"
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/environment.h"
 #include "apps/text_table.h"
 #include "config/value.h"
@@ -158,9 +159,7 @@ Status ListCacheOf(const Options& options) {
 
 int Ls(const Options& options) {
   const Status status = options.adapter.url.empty() ? ListCacheOf(options) : ListServer(options);
-  if (status) return 0;
-  fmt::print(stderr, "lorry ls: {}\n", status.error().message);
-  return 1;
+  return status ? 0 : Complain("ls", status.error().message);
 }
 
 }  // namespace lorry::apps

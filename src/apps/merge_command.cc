@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "apps/bring_source.h"
+#include "apps/complain.h"
 #include "apps/interrupts.h"
 #include "apps/progress.h"
 #include "config/help.h"
@@ -199,11 +200,6 @@ Status RunMerge(Options& o) {
   return {};
 }
 
-int Complain(const std::string& message, int status) {
-  fmt::print(stderr, "lorry merge: {}\n", message);
-  return status;
-}
-
 }  // namespace
 
 Result<merge::WeightedAdapter> ParseWeightedAdapter(const std::string& text) {
@@ -230,16 +226,17 @@ int RunMergeCommand(const std::vector<std::string>& args) {
   std::vector<std::string> spelled = args;
   std::replace(spelled.begin(), spelled.end(), std::string("-o"), std::string("--output"));
   const auto loaded = config::Load(registry, kCommand, spelled, config::ProcessEnvironment());
-  if (!loaded) return Complain(loaded.error().message, 2);
+  if (!loaded) return Complain("merge", loaded.error().message, 2);
   if (loaded->help) {
     fmt::print("{}: adapters written into a model, or several into one adapter\n{}", kUsage,
                config::HelpText(registry, kCommand));
     return 0;
   }
   if (const Status status = Complete(registry, loaded->words, options); !status) {
-    return Complain(status.error().message, 2);
+    return Complain("merge", status.error().message, 2);
   }
-  if (const Status status = RunMerge(options); !status) return Complain(status.error().message, 1);
+  if (const Status status = RunMerge(options); !status)
+    return Complain("merge", status.error().message, 1);
   return 0;
 }
 

@@ -27,7 +27,7 @@ std::string ProgressBar(size_t done_bytes, size_t total_bytes) {
 }
 
 Progress::Progress(std::string what, const Clock& clock)
-    : what_(std::move(what)),
+    : what_(log::Escaped(what)),
       clock_(clock),
       is_terminal_(isatty(STDERR_FILENO) == 1),
       start_us_(clock.NowUs()),

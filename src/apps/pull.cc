@@ -14,9 +14,11 @@
 #include "adapters/source_files.h"
 #include "apps/adapter_arguments.h"
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/environment.h"
 #include "apps/interrupts.h"
 #include "apps/progress.h"
+#include "base/log.h"
 #include "config/value.h"
 #include "model/model_files.h"
 
@@ -82,7 +84,7 @@ class Puller {
       said.error().message = AboutSource(uri, said.error().message);
       return tl::unexpected<Error>(std::move(said.error()));
     }
-    fmt::print("{}: {}, in {:.1f} s\n", uri.text, *said, seconds);
+    fmt::print("{}, in {:.1f} s\n", log::Escaped(fmt::format("{}: {}", uri.text, *said)), seconds);
     std::fflush(stdout);
     return {};
   }
@@ -163,31 +165,26 @@ class Puller {
   std::unique_ptr<ImageStore> store_;  // null: the files alone are wanted
 };
 
-int Complain(const std::string& message) {
-  fmt::print(stderr, "lorry pull: {}\n", message);
-  return 1;
-}
-
 }  // namespace
 
 int Pull(const Options& options, const std::vector<std::string>& sources) {
   const std::atomic<bool>& interrupted = CatchInterrupts();
   const auto cache_dir = AdapterCacheDir(options.stack.adapter_cache);
-  if (!cache_dir) return Complain("there is no cache to pull into: --adapter-cache DIR");
+  if (!cache_dir) return Complain("pull", "there is no cache to pull into: --adapter-cache DIR");
   Puller puller(options, *cache_dir, interrupted);
   if (!options.adapter.base.empty()) {
     if (const Status status = puller.OpenBase(options.adapter.base); !status) {
-      return Complain(status.error().message);
+      return Complain("pull", status.error().message);
     }
   }
   int exit_status = 0;
   for (const std::string& source : sources) {
     const Status status = puller.Pull(source);
     if (interrupted) {
-      Complain("interrupted; the same command goes on where it stopped");
+      Complain("pull", "interrupted; the same command goes on where it stopped");
       return kInterruptedStatus;
     }
-    if (!status) exit_status = Complain(status.error().message);
+    if (!status) exit_status = Complain("pull", status.error().message);
   }
   return exit_status;
 }

@@ -8,7 +8,9 @@
 #include "apps/adapter_arguments.h"
 #include "apps/admin_client.h"
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/environment.h"
+#include "base/log.h"
 #include "config/value.h"
 
 namespace lorry::apps {
@@ -78,18 +80,12 @@ int ForEach(std::string_view command, const Words& words,
   int exit_status = 0;
   for (const std::string& word : words) {
     if (const Result<std::string> said = work(word)) {
-      fmt::print("{}: {}\n", word, *said);
+      fmt::print("{}\n", log::Escaped(fmt::format("{}: {}", word, *said)));
     } else {
-      fmt::print(stderr, "lorry {}: {}: {}\n", command, word, said.error().message);
-      exit_status = 1;
+      exit_status = Complain(command, fmt::format("{}: {}", word, said.error().message));
     }
   }
   return exit_status;
-}
-
-int Complain(std::string_view command, const Error& error) {
-  fmt::print(stderr, "lorry {}: {}\n", command, error.message);
-  return 1;
 }
 
 Result<AdminClient> ClientOf(const Options& options) {
@@ -101,14 +97,14 @@ Result<AdminClient> ClientOf(const Options& options) {
 int Rm(const Options& options, const Words& words) {
   if (!options.adapter.url.empty()) {
     auto client = ClientOf(options);
-    if (!client) return Complain("rm", client.error());
+    if (!client) return Complain("rm", client.error().message);
     return ForEach("rm", words, [&](const std::string& name) -> Result<std::string> {
       RETURN_IF_ERROR(client->Remove(name));
       return std::string("removed from the server");
     });
   }
   const auto cache = OpenCache(options);
-  if (!cache) return Complain("rm", cache.error());
+  if (!cache) return Complain("rm", cache.error().message);
   return ForEach("rm", words, [&](const std::string& word) { return RemoveFrom(*cache, word); });
 }
 
@@ -116,7 +112,7 @@ int Pin(const Options& options, const Words& words) {
   const bool is_pinned = !options.adapter.unpin;
   if (!options.adapter.url.empty()) {
     auto client = ClientOf(options);
-    if (!client) return Complain("pin", client.error());
+    if (!client) return Complain("pin", client.error().message);
     return ForEach("pin", words, [&](const std::string& name) -> Result<std::string> {
       ASSIGN_OR_RETURN(const auto adapter, client->SetPinned(name, is_pinned));
       return std::string(is_pinned ? "stays in the server's memory"
@@ -124,7 +120,7 @@ int Pin(const Options& options, const Words& words) {
     });
   }
   const auto cache = OpenCache(options);
-  if (!cache) return Complain("pin", cache.error());
+  if (!cache) return Complain("pin", cache.error().message);
   return ForEach("pin", words,
                  [&](const std::string& word) { return PinIn(*cache, word, is_pinned); });
 }

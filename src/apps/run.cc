@@ -9,6 +9,7 @@
 
 #include "apps/answer.h"
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/conversation.h"
 #include "apps/demo_files.h"
 
@@ -165,10 +166,7 @@ Status RunWith(const Options& options, const std::string& prompt) {
 
 int Run(const Options& options, const std::string& prompt) {
   const Status status = RunWith(options, prompt);
-  if (!status) {
-    fmt::print(stderr, "lorry run: {}\n", status.error().message);
-    return 1;
-  }
+  if (!status) return Complain("run", status.error().message);
   return g_interrupted && !prompt.empty() ? 130 : 0;
 }
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/demo_table.h"
 #include "apps/environment.h"
 #include "base/log.h"
@@ -119,7 +120,7 @@ class LoadingServer {
 };
 
 void LogMemory(const MemoryUse& memory) {
-  log::WriteFields(
+  log::WriteTable(
       log::Level::kInfo, MemoryTable(memory),
       fmt::format(
           R"("event":"memory","weight_bytes":{},"pool_bytes":{},"host_bytes":{},"waiting_bytes":{},"scratch_bytes":{},"free_bytes":{})",
@@ -213,7 +214,6 @@ Status ServeUntilStopped(const Options& options) {
   stack->catalogue->Stop();
   stack->engine->Stop(std::chrono::milliseconds(0));
   log::Info("stopped");
-  log::Flush();
   return {};
 }
 
@@ -222,11 +222,7 @@ Status ServeUntilStopped(const Options& options) {
 int Serve(const Options& options) {
   BoundFreeMemory();
   const Status status = ServeUntilStopped(options);
-  if (!status) {
-    fmt::print(stderr, "lorry serve: {}\n", status.error().message);
-    return 1;
-  }
-  return 0;
+  return status ? 0 : Complain("serve", status.error().message);
 }
 
 }  // namespace lorry::apps

@@ -115,7 +115,7 @@ class Builder {
   // An adapter that does not do ends the start, unless such are to be left out.
   Status SkipOrFail(Error error) const {
     if (!options_.skip_bad_adapters) {
-      error.message += "\n(--skip-bad-adapters starts without it)";
+      error.message += " (--skip-bad-adapters starts without it)";
       return tl::unexpected<Error>(std::move(error));
     }
     log::Warning("skipped: {}", error.message);

@@ -8,6 +8,7 @@
 
 #include "apps/admin_client.h"
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/interrupts.h"
 #include "apps/terminal.h"
 #include "apps/text_table.h"
@@ -110,15 +111,11 @@ class Viewer {
 
 int Top(const Options& options, const std::string& url) {
   const std::atomic<bool>& interrupted = CatchInterrupts();
-  const auto complain = [](const Error& error) {
-    fmt::print(stderr, "lorry top: {}\n", error.message);
-    return 1;
-  };
   const std::string& admin_key = options.serve.http.admin.key;
   const std::vector<std::string>& api_keys = options.serve.http.api_keys;
   const std::string key = admin_key.empty() && !api_keys.empty() ? api_keys.front() : admin_key;
   auto client = AdminClient::Create(url, key, kAnswerLimit);
-  if (!client) return complain(client.error());
+  if (!client) return Complain("top", client.error().message);
   Viewer viewer(std::move(*client), url, !admin_key.empty());
   const std::chrono::microseconds interval(std::max<Micros>(options.adapter.interval_us, 100'000));
   if (auto terminal = options.adapter.once ? std::nullopt : Terminal::Open()) {
@@ -126,7 +123,7 @@ int Top(const Options& options, const std::string& url) {
     return 0;
   }
   const Status status = viewer.Once(interval, interrupted);
-  return status ? 0 : complain(status.error());
+  return status ? 0 : Complain("top", status.error().message);
 }
 
 }  // namespace lorry::apps

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "apps/commands.h"
+#include "apps/complain.h"
 #include "apps/machine.h"
 #include "config/value.h"
 #include "kernels/isa.h"
@@ -10,8 +11,7 @@ namespace lorry::apps {
 
 int Version(const Options& options) {
   if (const Status status = kernels::SelectIsa(options.stack.cpu); !status) {
-    fmt::print(stderr, "lorry version: {}\n", status.error().message);
-    return 1;
+    return Complain("version", status.error().message);
   }
   fmt::print("lorry {} ({} build, {})\n", LORRY_VERSION, LORRY_BUILD_TYPE, LORRY_COMPILER);
   fmt::print("kernels: {} selected, {} is the best here\n",

@@ -1,40 +1,44 @@
 #include "base/log.h"
 
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
+#include <fmt/chrono.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
+#include <ctime>
 #include <optional>
+
+#include "base/line_writer.h"
 
 namespace lorry::log {
 namespace {
 
+constexpr size_t kMaxWaitingBytes = 4 << 20;  // some 20,000 lines: seconds of a busy server
+
+std::atomic<Level> g_level{Level::kInfo};
 std::atomic<Format> g_format{Format::kText};
+std::atomic<bool> g_has_colours{isatty(STDERR_FILENO) == 1};
+std::atomic<LineWriter*> g_writer{nullptr};  // null: nothing was logged yet
 
-spdlog::logger& Logger() {
-  static auto logger = [] {
-    auto made = spdlog::stderr_color_mt("lorry");
-    made->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
-    return made;
-  }();
-  return *logger;
-}
+struct LevelName {
+  std::string_view name;
+  std::string_view colour;  // a terminal's
+};
 
-spdlog::level::level_enum ToSpdlog(Level level) {
+LevelName NameOf(Level level) {
   switch (level) {
     case Level::kDebug:
-      return spdlog::level::debug;
+      return {"debug", "\033[36m"};
     case Level::kInfo:
-      return spdlog::level::info;
+      return {"info", "\033[32m"};
     case Level::kWarning:
-      return spdlog::level::warn;
+      return {"warning", "\033[33m\033[1m"};
     case Level::kError:
-      return spdlog::level::err;
     case Level::kOff:
-      return spdlog::level::off;
+      break;
   }
-  return spdlog::level::info;
+  return {"error", "\033[31m\033[1m"};
 }
 
 struct Character {
@@ -58,8 +62,7 @@ std::optional<Character> LeadingControl(std::string_view text) {
   return Character{code, 3};
 }
 
-// A line stays one line, and no terminal obeys it, whatever names and paths of others say.
-std::string Escaped(std::string_view text, bool for_json) {
+std::string EscapedFor(std::string_view text, bool for_json) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
@@ -75,32 +78,83 @@ std::string Escaped(std::string_view text, bool for_json) {
   return out;
 }
 
+std::string Line(Level level, std::string_view text_or_members) {
+  const auto now = std::chrono::system_clock::now();
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  const auto ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
+  std::tm day{};
+  localtime_r(&seconds, &day);
+  const LevelName shown = NameOf(level);
+  if (g_format == Format::kJson) {
+    const long zone_minutes = std::abs(day.tm_gmtoff) / 60;
+    return fmt::format(R"({{"time":"{:%Y-%m-%dT%H:%M:%S}.{:03}{}{:02}:{:02}","level":"{}",{}}})"
+                       "\n",
+                       day, ms, day.tm_gmtoff < 0 ? '-' : '+', zone_minutes / 60, zone_minutes % 60,
+                       shown.name, text_or_members);
+  }
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03} {}{}{} {}\n", day, ms,
+                     g_has_colours ? shown.colour : "", shown.name, g_has_colours ? "\033[m" : "",
+                     text_or_members);
+}
+
+std::string MessageLine(Level level, std::string_view message) {
+  if (g_format != Format::kJson) return Line(level, EscapedFor(message, false));
+  return Line(level, fmt::format("\"message\":\"{}\"", EscapedFor(message, true)));
+}
+
+// Never destroyed: other threads may log until the process ends, and one that waits for a reader
+// may not hold that up.
+LineWriter& Writer() {
+  static LineWriter& writer = *[] {
+    auto* made = new LineWriter(
+        {.descriptor = STDERR_FILENO,
+         .max_waiting_bytes = kMaxWaitingBytes,
+         .note = [](uint64_t count) {
+           return MessageLine(Level::kWarning, fmt::format("{} lines were not written", count));
+         }});
+    g_writer = made;
+    return made;
+  }();
+  return writer;
+}
+
+bool IsWanted(Level level) { return level >= g_level; }
+
 }  // namespace
 
 void Configure(const Options& options) {
-  Logger().set_level(ToSpdlog(options.level));
+  g_level = options.level;
   g_format = options.format;
-  if (options.format == Format::kJson) {
-    Logger().set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})");
-  } else {
-    Logger().set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
-  }
+  g_has_colours = isatty(STDERR_FILENO) == 1;
 }
 
 void Write(Level level, std::string_view message) {
-  if (g_format == Format::kJson) {
-    Logger().log(ToSpdlog(level), "\"message\":\"{}\"", Escaped(message, true));
-  } else {
-    Logger().log(ToSpdlog(level), "{}", Escaped(message, false));
-  }
+  if (IsWanted(level)) Writer().Write(MessageLine(level, message));
 }
 
 void WriteFields(Level level, std::string_view text, std::string_view json_members) {
   const std::string_view line = g_format == Format::kJson ? json_members : text;
-  Logger().log(ToSpdlog(level), "{}",
-               Escaped(line, false));  // JSON's strings may hold "\u009b" too
+  if (IsWanted(level)) Writer().Write(Line(level, Escaped(line)));  // JSON's strings too
 }
 
-void Flush() { Logger().flush(); }
+void WriteTable(Level level, std::string_view rows, std::string_view json_members) {
+  if (g_format == Format::kJson) return WriteFields(level, "", json_members);
+  if (IsWanted(level)) Writer().Write(Line(level, rows));
+}
+
+void WritePlain(std::string_view text) { Writer().Write(Escaped(text) + "\n"); }
+
+std::string Escaped(std::string_view text) { return EscapedFor(text, false); }
+
+bool Flush(std::chrono::milliseconds limit) {
+  LineWriter* const writer = g_writer;
+  return writer == nullptr || writer->Flush(limit);
+}
+
+uint64_t NumDroppedLines() {
+  const LineWriter* const writer = g_writer;
+  return writer == nullptr ? 0 : writer->num_dropped();
+}
 
 }  // namespace lorry::log

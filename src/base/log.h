@@ -1,9 +1,12 @@
-// Logging: one line an event, as text or JSON, to stderr.
-// Thread: any. Never: in kernels, or per token.
+// Logging: one line an event, as text or JSON, to stderr. A thread of its own writes them, so that
+// a reader who stalls costs lines, not answers. Thread: any. Never: in kernels, or per token;
+// blocks, but for Flush.
 #pragma once
 
 #include <fmt/core.h>
 
+#include <chrono>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -22,7 +25,19 @@ void Write(Level level, std::string_view message);
 // One access-log or event line with fields that are already JSON members ("\"status\":200"), used
 // by Format::kJson, and as text, used by Format::kText.
 void WriteFields(Level level, std::string_view text, std::string_view json_members);
-void Flush();
+// The same of a table, whose rows stay lines: there is nothing of other people's in it.
+void WriteTable(Level level, std::string_view rows, std::string_view json_members);
+// A line that a command says to whoever started it: without time and level, whatever the level.
+void WritePlain(std::string_view text);
+
+// `text` without control characters: it stays one line, and no terminal obeys it.
+std::string Escaped(std::string_view text);
+
+// Before the process ends, and wherever another output shall come after what was logged. False:
+// the reader had not taken it after `limit`.
+bool Flush(std::chrono::milliseconds limit = std::chrono::seconds(2));
+
+uint64_t NumDroppedLines();
 
 template <typename... Args>
 void Debug(fmt::format_string<Args...> format, Args&&... args) {

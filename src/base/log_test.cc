@@ -14,7 +14,7 @@ std::string Logged(log::Format format, std::string_view message) {
   CaptureStderr();
   log::Configure({.level = log::Level::kInfo, .format = format});
   log::Info("{}", message);
-  log::Flush();
+  EXPECT_TRUE(log::Flush(std::chrono::minutes(1)));
   log::Configure({});
   return GetCapturedStderr();
 }
@@ -36,7 +36,7 @@ std::string LoggedFields(log::Format format, std::string_view text, std::string_
   CaptureStderr();
   log::Configure({.level = log::Level::kInfo, .format = format});
   log::WriteFields(log::Level::kInfo, text, json);
-  log::Flush();
+  EXPECT_TRUE(log::Flush(std::chrono::minutes(1)));
   log::Configure({});
   return GetCapturedStderr();
 }
@@ -55,6 +55,13 @@ TEST(LogTest, FieldsForgeNothingEither) {
                            "\"path\":\"/\xc2\x9b"
                            "2J ä\""),
               HasSubstr("\"path\":\"/\\u009b2J ä\"}"));
+}
+
+TEST(LogTest, ATableKeepsItsRows) {
+  CaptureStderr();
+  log::WriteTable(log::Level::kInfo, "bytes\n  weights 1\n  pool    2", "");
+  EXPECT_TRUE(log::Flush(std::chrono::minutes(1)));
+  EXPECT_THAT(GetCapturedStderr(), HasSubstr(" info bytes\n  weights 1\n  pool    2\n"));
 }
 
 TEST(LogTest, MarksThatTurnOrBreakTextAreShown) {

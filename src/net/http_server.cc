@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/thread_name.h"
+#include "net/accept_failures.h"
 #include "net/http_connection.h"
 
 namespace lorry::net {
@@ -25,7 +26,6 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr std::chrono::milliseconds kAcceptRetry{100};  // after running out of file descriptors
-constexpr std::chrono::seconds kSilence{10};            // between two lines of the log about that
 
 Error ListenError(const error_code& error, const HttpServerOptions& options) {
   const std::string where = fmt::format("{}:{}", options.host, options.port);
@@ -75,7 +75,7 @@ struct HttpServer::Core {
   const std::shared_ptr<HttpServerContext> context;
   const HttpConnection::Strand strand;  // of the listeners
   std::list<Listener> listeners;
-  std::chrono::steady_clock::time_point silent_until;
+  AcceptFailures failures;
   std::vector<std::thread> threads;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work;
 };
@@ -136,6 +136,9 @@ void HttpServer::Core::OnAccept(Listener& listener, const error_code& error,
   if (!listener.acceptor.is_open()) return;
   if (error && error != asio::error::connection_aborted) return AcceptLater(listener, error);
   if (!error) {
+    if (const auto line = failures.Accepted(std::chrono::steady_clock::now())) {
+      log::Warning("{}", *line);
+    }
     auto connection = std::make_shared<HttpConnection>(context, std::move(socket));
     Dismiss(context->connections.Add(connection));
     connection->Serve();
@@ -146,10 +149,8 @@ void HttpServer::Core::OnAccept(Listener& listener, const error_code& error,
 // No descriptors or no memory, of the process or of the whole system: whoever waits is still there
 // when there are some again.
 void HttpServer::Core::AcceptLater(Listener& listener, const error_code& error) {
-  const auto now = std::chrono::steady_clock::now();
-  if (now >= silent_until) {
-    log::Warning("cannot accept a connection: {}", error.message());
-    silent_until = now + kSilence;
+  if (const auto line = failures.Failed(std::chrono::steady_clock::now(), error.message())) {
+    log::Warning("{}", *line);
   }
   Dismiss(context->connections.DismissOldestNewcomer());
   listener.retry.expires_after(kAcceptRetry);

@@ -44,7 +44,16 @@ Journal::Journal(prometheus::Registry& registry, bool access_log)
                     "template, tokenising, and the wait for an adapter that was not there.")
               .Register(registry)
               .Add({}, kSeconds)),
+      dropped_lines_(
+          prometheus::BuildCounter()
+              .Name("lorry:log_lines_dropped_total")
+              .Help(
+                  "Lines of the log that were not written: whoever reads it stalled, or has gone.")
+              .Register(registry)
+              .Add({})),
       access_log_(access_log) {}
+
+void Journal::Update() { dropped_lines_.RaiseTo(log::NumDroppedLines()); }
 
 void Journal::Write(const JournalEntry& entry) {
   const std::string handler(entry.route.empty() ? "none" : entry.route);

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/clock.h"
+#include "server/following_counter.h"
 
 namespace lorry::server {
 
@@ -44,10 +45,14 @@ class Journal {
 
   void Write(const JournalEntry& entry);
 
+  // Before the registry is read.
+  void Update();
+
  private:
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Family<prometheus::Histogram>& seconds_;
   prometheus::Histogram& queued_seconds_;
+  FollowingCounter dropped_lines_;
   const bool access_log_;
 };
 

@@ -36,12 +36,4 @@ void SandboxMetrics::Update(const text::SandboxStats& stats) {
   for (size_t i = 0; i < ends_.size(); ++i) ends_[i].RaiseTo(stats.num_ends[i]);
 }
 
-// Two pages may be written at once: each step is added by one of them.
-void SandboxMetrics::Follower::RaiseTo(uint64_t total) {
-  uint64_t counted = num_counted;
-  while (counted < total && !num_counted.compare_exchange_weak(counted, total)) {
-  }
-  if (counted < total) counter.Increment(static_cast<double>(total - counted));
-}
-
 }  // namespace lorry::server

@@ -3,14 +3,12 @@
 // Thread: any.
 #pragma once
 
-#include <prometheus/counter.h>
 #include <prometheus/registry.h>
 
 #include <array>
-#include <atomic>
-#include <cstdint>
 #include <tuple>
 
+#include "server/following_counter.h"
 #include "text/text_sandbox.h"
 
 namespace lorry::server {
@@ -23,18 +21,10 @@ class SandboxMetrics {
   void Update(const text::SandboxStats& stats);
 
  private:
-  // A counter that follows a count kept elsewhere.
-  struct Follower {
-    prometheus::Counter& counter;
-    std::atomic<uint64_t> num_counted = 0;
-
-    void RaiseTo(uint64_t total);
-  };
-
-  Follower calls_;
-  Follower refused_;
-  Follower starts_;
-  std::array<Follower, std::tuple_size_v<decltype(text::SandboxStats::num_ends)>> ends_;
+  FollowingCounter calls_;
+  FollowingCounter refused_;
+  FollowingCounter starts_;
+  std::array<FollowingCounter, std::tuple_size_v<decltype(text::SandboxStats::num_ends)>> ends_;
 };
 
 }  // namespace lorry::server

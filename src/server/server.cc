@@ -74,6 +74,7 @@ Server::Server(ServerOptions options, AdapterService& adapters,
       metrics_page_(
           [this, &registry] {
             sandbox_metrics_.Update(sandbox_->stats());
+            journal_.Update();
             return registry.Collect();
           },
           *options_.clock),

@@ -1,9 +1,14 @@
 """The access log, for machines and for people."""
 
+import fcntl
+import http.client
 import json
+import os
+import re
+import subprocess
 
 from conftest import client_of
-from running_server import RunningServer, eventually
+from running_server import READY, RunningServer, binary, eventually
 
 
 def test_for_people():
@@ -36,3 +41,43 @@ def test_keys_stay_out_of_the_log():
     with RunningServer("--api-key", "top-secret-key", "--log-level", "debug") as server:
         client_of(server, "top-secret-key").models.list()
     assert not any("top-secret-key" in line for line in server.log)
+
+
+def test_a_reader_that_stalls_holds_nobody():
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen([binary(), "serve", "--port", "0", "--adapter-cache", "none"],
+                               stderr=writer, stdout=subprocess.DEVNULL)
+    os.close(writer)
+    try:
+        with open(reader, encoding="utf-8") as log:
+            port = next(match[1] for match in map(READY.search, log) if match)
+            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
+
+            def ask(path):
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+
+            def fill():  # with more than may wait, while nobody reads
+                for _ in range(300):
+                    assert ask("/" + "x" * 30_000)[0] == 404
+
+            fill()
+            assert re.search(r"^lorry:log_lines_dropped_total [1-9]", ask("/metrics")[1], re.M)
+            assert any("lines were not written" in line for line in log)
+            fill()
+            connection.close()
+            process.terminate()
+            assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_command_that_fails_says_why_on_one_line():
+    run = subprocess.run([binary(), "serve", "/no\x1b[2J/such\nmodel"], capture_output=True, text=True,
+                         timeout=60, check=False)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(r"lorry serve: /no\u001b[2J/such\u000amodel: no such")
+    assert "\x1b" not in run.stderr
