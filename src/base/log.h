@@ -1,6 +1,6 @@
-// Logging: one line an event, as text or JSON, to stderr. A thread of its own writes them, so that
-// a reader who stalls costs lines, not answers. Thread: any. Never: in kernels, or per token;
-// blocks, but for Flush.
+// Logging: one line an event, as text or JSON, to stderr. A thread of its own writes the lines, so
+// that a reader who stalls costs lines and holds nobody.
+// Thread: any. Never: in kernels, or per token.
 #pragma once
 
 #include <fmt/core.h>
