@@ -122,6 +122,26 @@ TEST_F(OwnTextTest, WhatIsNoJsonIsRefused) {
   EXPECT_THAT(refused.error().message, HasSubstr("tokenizer.json"));
 }
 
+TEST_F(OwnTextTest, WhatRequestsCannotSpeakWithIsSaid) {
+  options_.base.check_text = [](const formats::AdapterText& text) -> Status {
+    if (text.config_json.find("good") != std::string::npos) return {};
+    return Fail(ErrorCode::kUnfit, "cannot be used");
+  };
+  Start();
+  for (const bool is_again : {false, true}) {  // the second time it is at hand
+    const AdapterStatus bad =
+        Register("bad", With("bad", {{"chat_template.jinja", "bad"}}), is_again).Value();
+    ASSERT_TRUE(bad.error);
+    EXPECT_EQ(bad.error->message, "cannot be used");
+    EXPECT_EQ(bad.failed_until_s, 0);
+  }
+  ASSERT_TRUE(Register("alias", With("plain", {})).Get());
+  EXPECT_FALSE(StatusOf("alias").error);
+  EXPECT_TRUE(Update("alias", {.is_pinned = {}, .alias_of = "bad"}).Value().error);
+  EXPECT_FALSE(Register("good", With("good", {{"chat_template.jinja", "good"}})).Value().error);
+  EXPECT_FALSE(Register("bad", With("plain", {}), true).Value().error);
+}
+
 TEST_F(OwnTextTest, AVocabularyOfItsOwnIsOnTheHandle) {
   Start();
   EXPECT_EQ(Load("added", Source("added-saved", "added"))->vocab_size, 85);

@@ -92,6 +92,8 @@ class Catalogue final : public AdapterService {
   // Adapters of a watched directory (directory_watch.h): as registered, but not written down.
   void SyncWatched(const std::string& name, const std::string& dir);
   void RemoveWatched(const std::string& name);
+  // Its files are those of no adapter now; it stays what it was, and its status says why.
+  void MarkWatched(const std::string& name, const std::string& why);
 
   std::shared_ptr<const ModelDirectory> directory() const override { return directory_.Get(); }
   void Want(const std::string& name, std::shared_ptr<WaitingRequest> request,
@@ -170,6 +172,7 @@ class Catalogue final : public AdapterService {
     int max_rank = 0, num_modules = 0;
     size_t num_bytes = 0;
     std::vector<std::string> warnings;
+    std::optional<Error> text_error;  // of what was read: its requests fail so
     uint64_t num_requests = 0;
     int64_t created_s = 0, last_used_s = 0;
     Waiters waiters;

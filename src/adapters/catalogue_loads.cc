@@ -5,12 +5,20 @@
 
 #include "adapters/cache_layout.h"
 #include "adapters/catalogue.h"
+#include "adapters/fetch_progress.h"
 #include "base/log.h"
 
 namespace lorry::adapters {
 namespace {
 
 Micros NowUs() { return Clock::Steady().NowUs(); }
+
+void LogProgress(const std::string& source, Micros taken_us, uint64_t done_bytes,
+                 uint64_t total_bytes) {
+  const std::string total = total_bytes == 0 ? "" : fmt::format(" of {}", total_bytes);
+  log::Info("{} is being fetched for {:.0f} s: {}{} bytes", source,
+            static_cast<double>(taken_us) * 1e-6, done_bytes, total);
+}
 
 }  // namespace
 
@@ -129,12 +137,15 @@ void Catalogue::AddJob(Entry& entry, LoaderThreads& threads, LoaderThreads::Job 
   entry.load->job_number = threads.Add(std::move(job), !entry.waiters.empty(), std::move(group));
 }
 
-// A fetch that takes long holds nobody else's up.
+// A fetch that takes long holds nobody else's up, and says how far it is.
 void Catalogue::TellIfSlow(LoadRequest& request, const std::string& name, uint64_t load_number) {
   constexpr Micros kSlowUs = 2'000'000;
-  request.progress = [this, name, load_number, begin_us = NowUs(), is_told = false](
-                         uint64_t, uint64_t) mutable {
-    if (is_told || NowUs() - begin_us < kSlowUs) return;
+  request.progress = [this, name, load_number, source = request.uri.text, begin_us = NowUs(),
+                      due = FetchProgress(NowUs()),
+                      is_told = false](uint64_t done_bytes, uint64_t total_bytes) mutable {
+    const Micros now_us = NowUs();
+    if (due.IsDue(now_us)) LogProgress(source, now_us - begin_us, done_bytes, total_bytes);
+    if (is_told || now_us - begin_us < kSlowUs) return;
     is_told = true;
     Post([this, name, load_number] {
       Entry* entry = EntryLoading(name, load_number);
@@ -200,6 +211,7 @@ void Catalogue::OnLoaded(Entries::iterator found, const Loaded& loaded) {
   entry.num_modules = image->num_modules;
   entry.num_bytes = image->blob.size();
   if (!loaded.from_cache) entry.warnings = loaded.warnings;
+  if (!loaded.from_cache || before != entry.id) entry.text_error = loaded.text_error;
   if (load.has_asked) OnRead(entry);
   if (!entry.candidacy) {
     entry.is_pinned = load.order.is_pinned.value_or(entry.is_pinned);
@@ -210,6 +222,9 @@ void Catalogue::OnLoaded(Entries::iterator found, const Loaded& loaded) {
   if (!loaded.from_cache) {
     for (const std::string& warning : loaded.warnings) {
       log::Warning("adapter {}: {}", ShownNameOf(entry), warning);
+    }
+    if (loaded.text_error) {
+      log::Warning("adapter {}: {}", ShownNameOf(entry), loaded.text_error->message);
     }
     log::Info(
         "adapter {}: {}, rank {}, {} bytes, fetched in {:.3f} s, checked and packed in "
@@ -258,6 +273,7 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
                               AboutSource(entry.uri, error.message));
   // Whatever part of the way it was: it is the source's content that does not do.
   if (error.param.empty()) error.param = "source";
+  if (error.code == ErrorCode::kInvalidArgument) error.code = ErrorCode::kUnfit;
   log::Warning("{}", error.message);
   for (StatusCallback& done : load.order.done) done(tl::unexpected<Error>(error));
   if (load.repeat) return StartLoad(entry, std::move(*load.repeat));

@@ -11,8 +11,20 @@
 namespace lorry::adapters {
 namespace {
 
-Error NoAdapter(const std::string& name) {
-  return {ErrorCode::kNotFound, fmt::format("The adapter `{}` cannot be found.", name), "name"};
+Error Removed(const std::string& name) {
+  return {ErrorCode::kNotFound, fmt::format("The adapter `{}` has been removed.", name), "model"};
+}
+
+// What an update did, for the log.
+std::string DescribeUpdate(const AdapterUpdate& update) {
+  std::string done;
+  const auto add = [&done](std::string_view what) {
+    done += fmt::format("{}{}", done.empty() ? "" : ", ", what);
+  };
+  if (update.alias_of) add(fmt::format("moved to what {} stands for", *update.alias_of));
+  if (update.reload) add("read again");
+  if (update.is_pinned) add(*update.is_pinned ? "pinned" : "no longer pinned");
+  return done;
 }
 
 Error IsStatic(const std::string& name) {
@@ -107,7 +119,17 @@ void Catalogue::RemoveWatched(const std::string& name) {
     const auto found = entries_.find(name);
     if (found == entries_.end() || !found->second.is_watched) return;
     log::Info("adapter {}: gone from {}", name, found->second.uri.text);
-    EraseEntry(found, NoAdapter(name));
+    EraseEntry(found, Removed(name));
+  });
+}
+
+void Catalogue::MarkWatched(const std::string& name, const std::string& why) {
+  Post([this, name, why] {
+    const auto found = entries_.find(name);
+    if (found == entries_.end() || !found->second.is_watched) return;
+    Entry& entry = found->second;
+    entry.error = {ErrorCode::kDataLoss, fmt::format("{} {}", entry.uri.text, why), "source"};
+    entry.failed_until_us = options_.clock->NowUs();
   });
 }
 
@@ -122,6 +144,14 @@ void Catalogue::Register(AdapterRegistration registration, StatusCallback done) 
   const std::string here = std::filesystem::current_path(error).string();
   Post([this, registration = std::move(registration), uri = Anchored(std::move(*uri), here),
         done = std::move(done)]() mutable {
+    done = [name = registration.name, done = std::move(done)](Result<AdapterStatus> status) {
+      if (status) {
+        log::Info("adapter {}: registered from {}, {}", name, status->source,
+                  status->id.IsBase() ? "to be read when it is first asked for"
+                                      : fmt::format("content {}", status->id.Hex().substr(0, 12)));
+      }
+      done(std::move(status));
+    };
     DoRegister(std::move(registration), uri, OnceSaved(std::move(done)));
   });
 }
@@ -170,10 +200,10 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
 void Catalogue::Remove(const std::string& name, DoneCallback done) {
   Post([this, name, done = OnceSaved(std::move(done))] {
     const auto found = FindName(name);
-    if (found == entries_.end()) return done(tl::unexpected<Error>(NoAdapter(name)));
+    if (found == entries_.end()) return done(tl::unexpected(directory()->NoAdapter(name, "name")));
     if (found->second.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
-    EraseEntry(found, {ErrorCode::kNotFound,
-                       fmt::format("The adapter `{}` has been removed.", name), "model"});
+    EraseEntry(found, Removed(name));
+    log::Info("adapter {}: removed", name);
     WriteDown(name);
     PublishIfChanged();
     done({});
@@ -182,6 +212,11 @@ void Catalogue::Remove(const std::string& name, DoneCallback done) {
 
 void Catalogue::Update(const std::string& name, AdapterUpdate update, StatusCallback done) {
   Post([this, name, update = std::move(update), done = std::move(done)]() mutable {
+    done = [name, what = DescribeUpdate(update),
+            done = std::move(done)](Result<AdapterStatus> status) {
+      if (status) log::Info("adapter {}: {}", name, what);
+      done(std::move(status));
+    };
     DoUpdate(name, update, OnceSaved(std::move(done)));
   });
 }
@@ -190,14 +225,14 @@ void Catalogue::DoUpdate(const std::string& name, const AdapterUpdate& update,
                          StatusCallback done) {
   const auto found = FindName(name);
   if (found == entries_.end() || !found->second.is_registered) {
-    return done(tl::unexpected<Error>(NoAdapter(name)));
+    return done(tl::unexpected(directory()->NoAdapter(name, "name")));
   }
   Entry& entry = found->second;
   if (update.alias_of) {
     if (entry.is_static) return done(tl::unexpected<Error>(IsStatic(name)));
     const auto found_target = FindName(*update.alias_of);
     if (found_target == entries_.end() || !found_target->second.is_registered) {
-      return done(tl::unexpected<Error>(NoAdapter(*update.alias_of)));
+      return done(tl::unexpected(directory()->NoAdapter(*update.alias_of, "alias_of")));
     }
     const Entry& target = found_target->second;
     const bool is_at_hand = !target.is_stale && HostImage(target.id) != nullptr;
@@ -232,6 +267,7 @@ AdapterStatus Catalogue::StatusOf(const Entry& entry) {
       .id = entry.id,
       .tier = TierOf(entry.id),
       .is_loading = entry.load.has_value() || entries_.contains(CandidateKeyOf(entry.name)),
+      .is_registered = entry.is_registered,
       .is_pinned = entry.is_pinned,
       .is_static = entry.is_static,
       .max_rank = entry.max_rank,
@@ -241,7 +277,7 @@ AdapterStatus Catalogue::StatusOf(const Entry& entry) {
       .num_waiting = static_cast<int>(entry.waiters.size()),
       .created_s = entry.created_s,
       .last_used_s = entry.last_used_s,
-      .error = entry.error,
+      .error = entry.error ? entry.error : entry.text_error,
       .warnings = entry.warnings};
   if (entry.error) {
     const Micros left_us = std::max<Micros>(entry.failed_until_us - options_.clock->NowUs(), 0);
@@ -257,7 +293,8 @@ void Catalogue::List(std::function<void(std::vector<AdapterStatus>)> done) {
     PublishIfChanged();
     std::vector<AdapterStatus> statuses;
     for (const auto& [name, entry] : entries_) {
-      if (entry.is_registered) statuses.push_back(StatusOf(entry));
+      const bool is_first_read = entry.load && !entry.candidacy && !entry.is_requested;
+      if (entry.is_registered || is_first_read) statuses.push_back(StatusOf(entry));
     }
     done(std::move(statuses));
   });

@@ -58,6 +58,7 @@ void Catalogue::MoveTo(Entry& entry, const Entry& target) {
   entry.num_modules = target.num_modules;
   entry.num_bytes = target.num_bytes;
   entry.warnings = target.warnings;
+  entry.text_error = target.text_error;
   entry.is_stale = target.is_stale;
   entry.is_read = target.is_read;
   entry.is_remembered = target.is_remembered;

@@ -226,6 +226,11 @@ TEST_F(CatalogueTest, WatchedNamesComeChangeAndGo) {
   // The operator's name is not the watch's to change.
   ASSERT_TRUE(Register("mine", Source("dora", "m")).Get());
   const AdapterId mine = StatusOf("mine").id;
+  catalogue_->MarkWatched("a", "is passed over");
+  EXPECT_THAT(StatusOf("a").error->message, HasSubstr("is passed over"));
+  EXPECT_TRUE(Want("a").Get());
+  catalogue_->MarkWatched("mine", "is passed over");
+  EXPECT_FALSE(StatusOf("mine").error);
   catalogue_->SyncWatched("mine", dir);
   catalogue_->RemoveWatched("mine");
   EXPECT_EQ(Want("mine").Value()->id, mine);
@@ -418,7 +423,44 @@ TEST_F(CatalogueTest, WhatCouldNotBeWrittenIsWrittenWithTheNext) {
   EXPECT_THAT(RegistryFile(path).Read()->adapters, SizeIs(2));
 }
 
+// No field of whoever asks is wrong then: the adapter is.
+TEST_F(CatalogueTest, ABrokenConfigIsTheAdaptersFault) {
+  Start();
+  const std::pair<const char*, ErrorCode> rows[] = {
+      {"{\"peft_type\": \"LORA\", \"r\": }", ErrorCode::kUnfit},
+      {"", ErrorCode::kUnfit},
+      {"[]", ErrorCode::kUnfit},
+      {"{}", ErrorCode::kUnfit},
+      {R"({"peft_type": "LORA", "r": 0, "target_modules": ["q_proj"]})", ErrorCode::kUnfit},
+      {"<!DOCTYPE html><html></html>", ErrorCode::kDataLoss},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n",
+       ErrorCode::kDataLoss}};
+  for (const auto& [config, code] : rows) {
+    const std::string source = Source("all-linear-r8", "broken");
+    std::ofstream(source + "/adapter_config.json", std::ios::trunc) << config;
+    const StatusAnswer answer = Register("a", source);
+    EXPECT_EQ(answer.Code(), code) << config;
+    EXPECT_EQ(answer.Get().error().param, "source") << config;
+  }
+}
+
 // ---- while a source does not answer
+
+TEST_F(CatalogueLoadTest, WhatIsReadForTheFirstTimeIsShown) {
+  GatedSource source(ZipOf("all-linear-r8"));
+  Start();
+  const StatusAnswer registering = Register("a", source.Url());
+  ASSERT_TRUE(Eventually([&] { return source.num_asked() > 0; }));
+  const AdapterStatus status = StatusOf("a");
+  EXPECT_TRUE(status.is_loading);
+  EXPECT_FALSE(status.is_registered);
+  EXPECT_FALSE(IsKnown("a"));
+  source.Open();
+  EXPECT_TRUE(registering.Get());
+  EXPECT_TRUE(StatusOf("a").is_registered);
+  EXPECT_FALSE(Register("b", dir_.Path("nothing")).Get());
+  EXPECT_EQ(StatusOf("b").name, "");
+}
 
 TEST_F(CatalogueLoadTest, OneReadingServesAllWhoWait) {
   GatedSource source(ZipOf("all-linear-r8"));

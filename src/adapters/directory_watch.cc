@@ -19,6 +19,8 @@ WatchHooks HooksOf(Catalogue& catalogue) {
   return {.found = [&](const std::string& name,
                        const std::string& dir) { catalogue.SyncWatched(name, dir); },
           .gone = [&](const std::string& name) { catalogue.RemoveWatched(name); },
+          .broken = [&](const std::string& name,
+                        const std::string& why) { catalogue.MarkWatched(name, why); },
           .say = [](const std::string& line) { log::Warning("adapter directory {}", line); },
           .follow = {},
           .unfollow = {}};

@@ -97,6 +97,9 @@ Result<Loaded> Make(const LoadRequest& request, SourceFiles& files, const LoadBa
   if (base.text != nullptr) {
     ASSIGN_OR_RETURN(text, base.text->OwnTextOf(files.dir));
   }
+  if (!text.empty() && base.check_text) {
+    if (Status usable = base.check_text(text); !usable) loaded.text_error = usable.error();
+  }
   loaded.warnings = std::move(fit.warnings);
   loaded.summary = fmt::format("{}{}", fit.Summary(), DescribeText(text));
   loaded.times.check_us = watch.Lap();

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "adapters/adapter_file.h"
@@ -21,6 +22,8 @@ struct LoadBase {
   const formats::Checkpoint* checkpoint = nullptr;  // outlives the loaders
   model::ModelSpec spec;
   std::shared_ptr<const formats::BaseText> text;  // null: adapters' texts are passed over
+  // Whether requests can speak with an adapter's text; null: nobody knows. Called by loaders.
+  std::function<Status(const formats::AdapterText& text)> check_text;
   uint64_t fingerprint = 0;
   int max_rank = 512;
   size_t max_image_bytes = 0;  // 0: any
@@ -60,6 +63,7 @@ struct Loaded {
   bool cache_was_broken = false;  // the image in the disk cache: remove it, and load again
   std::string summary;            // "applied 14 of 14 modules"
   std::vector<std::string> warnings;
+  std::optional<Error> text_error;  // its requests cannot speak with its text
   LoadTimes times;
 };
 

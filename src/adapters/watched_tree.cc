@@ -26,11 +26,19 @@ using formats::kAdapterWeightsFile;
 constexpr size_t kMaxArchives = 64;  // of a directory
 constexpr size_t kMaxSaid = 64;      // lines about one directory
 
-// A file that is still being copied is shorter than its header says.
-bool IsComplete(const std::string& dir, bool has_safetensors) {
-  return !has_safetensors ||
-         formats::SafetensorsHeader::Read(fmt::format("{}/{}", dir, kAdapterWeightsFile))
-             .has_value();
+// "": they are whole. A file that is still being copied is shorter than its header says; others are
+// a pointer to the file, a web page, a link that leads nowhere.
+std::string WhyNotWhole(const std::string& dir, bool has_safetensors) {
+  if (!has_safetensors) return "";
+  const std::string path = fmt::format("{}/{}", dir, kAdapterWeightsFile);
+  const auto header = formats::SafetensorsHeader::Read(path);
+  if (header) return "";
+  std::string_view why = header.error().message;
+  if (why.starts_with(path + ": ")) why.remove_prefix(path.size() + 2);
+  struct stat status;
+  const bool is_nowhere = ::stat(path.c_str(), &status) != 0 &&
+                          ::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
+  return is_nowhere ? "it is a link to a file that is not there" : std::string(why);
 }
 
 }  // namespace
@@ -49,6 +57,7 @@ struct WatchedTree::Node {
   std::string state;       // its files; empty: they are no adapter's, or not all of them
   std::string told_state;  // as it was told last
   bool is_told = false;
+  bool is_broken = false;  // told so since
   Micros changed_us = 0;
   Micros missing_us = kNever;  // since when it has not been what was told
   Micros due_us = kNever;
@@ -222,8 +231,9 @@ void WatchedTree::Look(Node& node, Micros now_us, bool with_children) {
   const Listing listing = Listing::Of(node.path, node.depth == kMaxDepth);
   if (listing.error == ENOENT || listing.error == ENOTDIR) return LookWhereNothingIs(node, now_us);
   if (listing.error != 0) {
-    return SayOnce(node, fmt::format("cannot be read: {}; what was known of it stays",
-                                     std::generic_category().message(listing.error)));
+    SayOnce(node, fmt::format("cannot be read: {}; what was known of it stays",
+                              std::generic_category().message(listing.error)));
+    return;
   }
   const bool is_another = node.device != listing.device || node.inode != listing.inode;
   if (is_another) {
@@ -339,14 +349,14 @@ void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
     node.changed_us = now_us;
     node.said.clear();
   }
-  if (node.is_told && node.told_state == node.state) {
+  if (node.is_told && !node.is_broken && node.told_state == node.state) {
     node.missing_us = kNever;
     return;
   }
   const Micros unchanged_us = is_first_ ? kAbandonedUs : now_us - node.changed_us;
   if (unchanged_us < kSettleUs) return Due(node, node.changed_us + kSettleUs);
-  const bool is_whole = has_config && has_weights && IsComplete(node.path, listing.has_safetensors);
-  if (is_whole) {
+  const std::string why = WhyNotWhole(node.path, listing.has_safetensors);
+  if (has_config && has_weights && why.empty()) {
     node.missing_us = kNever;
     return Tell(node);
   }
@@ -357,10 +367,16 @@ void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
   const Micros since_us = std::max(node.missing_us, node.changed_us);
   if (!is_first_ && now_us - since_us < kAbandonedUs) return Due(node, since_us + kAbandonedUs);
   if (is_part) {
-    SayOnce(node, !has_config ? fmt::format("is passed over: it has no {}", kAdapterConfigFile)
-                  : !has_weights
-                      ? fmt::format("is passed over: it has no {}", kAdapterWeightsFile)
-                      : fmt::format("is passed over until {} is complete", kAdapterWeightsFile));
+    const std::string line =
+        !has_config ? fmt::format("is passed over: it has no {}", kAdapterConfigFile)
+        : !has_weights
+            ? fmt::format("is passed over: it has no {}", kAdapterWeightsFile)
+            : fmt::format("is passed over until {} is complete: {}", kAdapterWeightsFile, why);
+    const bool stays = node.is_told && has_config && has_weights;
+    if (SayOnce(node, line) && stays) {
+      node.is_broken = true;
+      hooks_.broken(node.name, line);
+    }
   }
   // Half-written weights are no reason to take away what was there.
   if (!has_config || !has_weights) Release(node);
@@ -368,22 +384,25 @@ void WatchedTree::Judge(Node& node, const Listing& listing, Micros now_us) {
 
 void WatchedTree::Tell(Node& node) {
   if (const Status status = CheckAdapterName(node.name); !status) {
-    return SayOnce(node,
-                   "is passed over: its path below the watched directory is no name for an "
-                   "adapter: letters, digits and . _ - / may stand in it, at most 256");
+    SayOnce(node,
+            "is passed over: its path below the watched directory is no name for an "
+            "adapter: letters, digits and . _ - / may stand in it, at most 256");
+    return;
   }
   const auto [owner, is_free] = owners_.try_emplace(node.name, &node);
   if (owner->second != &node) {
-    return SayOnce(node,
-                   fmt::format("is passed over: the name is that of {}", owner->second->path));
+    SayOnce(node, fmt::format("is passed over: the name is that of {}", owner->second->path));
+    return;
   }
   node.is_told = true;
+  node.is_broken = false;
   node.told_state = node.state;
   hooks_.found(node.name, node.path);
 }
 
 // It is no adapter any more; one of the same name below another watched directory may be.
 void WatchedTree::Release(Node& node) {
+  node.is_broken = false;
   if (!std::exchange(node.is_told, false)) return;
   node.told_state.clear();
   owners_.erase(node.name);
@@ -435,9 +454,10 @@ void WatchedTree::DropIfUnused(int watch) {
   hooks_.unfollow(watch);
 }
 
-void WatchedTree::SayOnce(Node& node, const std::string& line) {
-  if (node.said.size() >= kMaxSaid || !node.said.insert(line).second) return;
+bool WatchedTree::SayOnce(Node& node, const std::string& line) {
+  if (node.said.size() >= kMaxSaid || !node.said.insert(line).second) return false;
   hooks_.say(fmt::format("{}: {}", formats::Quoted(node.path), line));
+  return true;
 }
 
 }  // namespace lorry::adapters

@@ -27,6 +27,8 @@ namespace lorry::adapters {
 struct WatchHooks {
   std::function<void(const std::string& name, const std::string& dir)> found;  // or changed
   std::function<void(const std::string& name)> gone;
+  // Its files are those of no adapter now, and what it was stays.
+  std::function<void(const std::string& name, const std::string& why)> broken;
   std::function<void(const std::string& line)> say;
   // A number that OnEvent is called with when something changes at `path`; -1: nobody will.
   std::function<int(const std::string& path)> follow;
@@ -79,7 +81,7 @@ class WatchedTree {
   void Follow(Node& node, const Listing& listing);
   void DropIfUnused(int watch);
   void Unfollow(Node& node);
-  void SayOnce(Node& node, const std::string& line);
+  bool SayOnce(Node& node, const std::string& line);  // false: it has been said
 
   const WatchHooks hooks_;
   std::vector<std::unique_ptr<Node>> roots_;

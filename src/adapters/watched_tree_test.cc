@@ -42,6 +42,8 @@ class WatchedTreeTest : public ::testing::Test {
     return {.found = [this](const std::string& name,
                             const std::string& dir) { told_.push_back("+" + name + " " + dir); },
             .gone = [this](const std::string& name) { told_.push_back("-" + name); },
+            .broken = [this](const std::string& name,
+                             const std::string& why) { told_.push_back("!" + name + " " + why); },
             .say = [this](const std::string& line) { said_.push_back(line); },
             .follow =
                 [this](const std::string& path) {
@@ -276,6 +278,32 @@ TEST_F(WatchedTreeTest, WhatIsPassedOverIsSaidOnceForEachOfItsStates) {
   std::ofstream(Path("a/no-weights/adapter_model.bin")) << "weights";
   Look();
   EXPECT_THAT(Told(), ElementsAre(Found("no-weights")));
+}
+
+TEST_F(WatchedTreeTest, WeightsThatAreSomethingElseAreCalledWhatTheyAre) {
+  const std::string weights = "/adapter_model.safetensors";
+  for (const char* name : {"a/lfs", "a/page", "a/link"}) {
+    Write(name);
+    fs::remove(Path(name) + "/adapter_model.bin");
+  }
+  std::ofstream(Path("a/lfs") + weights) << "version https://git-lfs.github.com/spec/v1\n"
+                                            "oid sha256:0\nsize 12345\n";
+  std::ofstream(Path("a/page") + weights) << "<!DOCTYPE html><html>Sign in</html>";
+  fs::create_symlink("../nowhere", Path("a/link") + weights);
+  Write("a/good");
+  Begin();
+  EXPECT_THAT(Told(), ElementsAre(Found("good")));
+  EXPECT_THAT(Said(), UnorderedElementsAre(HasSubstr("complete: is a Git LFS pointer"),
+                                           HasSubstr("complete: is an HTML page"),
+                                           HasSubstr("complete: it is a link to a file that is not "
+                                                     "there")));
+  std::ofstream(Path("a/good") + weights) << "short";
+  Look(2 * WatchedTree::kAbandonedUs);
+  EXPECT_THAT(Told(), ElementsAre(HasSubstr("!good is passed over until")));
+  EXPECT_THAT(Said(), SizeIs(1));
+  fs::remove(Path("a/good") + weights);
+  Look();
+  EXPECT_THAT(Told(), ElementsAre(Found("good")));
 }
 
 TEST_F(WatchedTreeTest, AnEventMakesItsDirectoryDue) {

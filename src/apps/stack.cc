@@ -26,6 +26,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// In workers of its own, which are gone afterwards: a server has others for its requests. It holds
+// a loader up, and the end of a server, so that what takes long is left to the requests.
+Status CheckOwnText(const text::ModelText& base, const formats::AdapterText& own) {
+  text::SandboxOptions limits = AdapterTextLimits();
+  limits.load.cpu_us = limits.call.cpu_us;
+  const auto sandbox = text::TextSandbox::Create(std::move(limits));
+  const auto made = text::ChangeText(base, own.tokenizer_json, own.config_json, *sandbox);
+  sandbox->Stop();
+  const bool took_long = sandbox->stats().num_ends[static_cast<size_t>(text::WorkerEnd::kTime)] > 0;
+  if (made || took_long || made.error().code != ErrorCode::kUnfit) return {};
+  return Fail(ErrorCode::kUnfit,
+              fmt::format("its requests are refused, since the tokenizer or chat template that it "
+                          "brings cannot be used: {}",
+                          made.error().message),
+              "model");
+}
+
 Status CheckModelDirectory(const std::string& model) {
   std::error_code error;
   if (fs::is_directory(model, error)) return {};
@@ -195,6 +212,9 @@ class Builder {
     catalogue_.max_model_len = engine->max_model_len();
     ASSIGN_OR_RETURN(catalogue_.base.fingerprint,
                      adapters::BaseFingerprint(catalogue_.base.spec, *catalogue_.base.checkpoint));
+    catalogue_.base.check_text = [base = stack_->text](const formats::AdapterText& own) {
+      return CheckOwnText(*base, own);
+    };
     catalogue_.base.max_rank = options_.max_lora_rank;
     catalogue_.base.max_image_bytes = engine->max_adapter_bytes();
     catalogue_.base.sources.allow_private_hosts = options_.allow_private_hosts;

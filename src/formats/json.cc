@@ -91,7 +91,9 @@ Result<json::object> ParseChecked(std::string_view text, std::string_view where,
   }
   if (error) {
     const std::string kind = KindOf(text);
-    return Fail(ErrorCode::kInvalidArgument,
+    // Something else in the file's place, as a download brings it, is no mistake of who wrote it.
+    const bool is_other = !text.empty() && !kind.empty();
+    return Fail(is_other ? ErrorCode::kDataLoss : ErrorCode::kInvalidArgument,
                 fmt::format("{}: not valid JSON: {}", where,
                             kind.empty() ? error.message() : "it " + kind));
   }

@@ -295,14 +295,18 @@ bool HttpConnection::Refuse(HttpRefusal refusal) {
   return false;
 }
 
+bool HttpConnection::RefuseLength(int status, std::string_view what, size_t limit_bytes) {
+  HttpRefusal refusal = {.status = status};
+  refusal.message = fmt::format("the {} is larger than {} bytes", what, limit_bytes);
+  refusal.limit_bytes = limit_bytes;
+  return Refuse(std::move(refusal));
+}
+
 bool HttpConnection::RefuseMalformed(ErrorCode error) {
   if (error == http::error::header_limit) {
-    return Refuse(
-        431, fmt::format("the header is larger than {} bytes", context_->options.max_header_bytes));
+    return RefuseLength(431, "header", context_->options.max_header_bytes);
   }
-  if (error == http::error::body_limit) {
-    return Refuse(413, fmt::format("the body is larger than {} bytes", max_body_bytes_));
-  }
+  if (error == http::error::body_limit) return RefuseLength(413, "body", max_body_bytes_);
   if (error == http::error::bad_version) {
     return Refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
   }

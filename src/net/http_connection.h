@@ -104,6 +104,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void OnHalfClose();
   bool Refuse(HttpRefusal refusal);  // false, always
   bool Refuse(int status, std::string message) { return Refuse({status, std::move(message)}); }
+  bool RefuseLength(int status, std::string_view what, size_t limit_bytes);
   bool RefuseMalformed(ErrorCode error);
   void Answer(const HttpResponse& response, bool close);
 

@@ -68,6 +68,7 @@ struct HttpRefusal {
   std::string method;  // and path: "" if the header has not come
   std::string path;
   std::string remote_address;
+  size_t limit_bytes = 0;  // that a header or body goes beyond; 0: it is not about its length
 };
 
 // The answer to it, in the shape that the handler's clients know. Called on io threads.

@@ -44,17 +44,18 @@ struct AdapterStatus {
   AdapterId id;          // all zero: not read yet
   AdapterTier tier = AdapterTier::kNone;
   bool is_loading = false;
-  bool is_pinned = false;  // never evicted
-  bool is_static = false;  // from the command line or the configuration: not to be removed
-  int max_rank = 0;        // these three: 0 until it has been read
-  int num_modules = 0;     // applied, of as many
-  size_t num_bytes = 0;    // in the pool
+  bool is_registered = true;  // false: it is being read for the first time, for no request yet
+  bool is_pinned = false;     // never evicted
+  bool is_static = false;     // from the command line or the configuration: not to be removed
+  int max_rank = 0;           // these three: 0 until it has been read
+  int num_modules = 0;        // applied, of as many
+  size_t num_bytes = 0;       // in the pool
   uint64_t num_requests = 0;
   int num_waiting = 0;         // requests that wait for its weights
   int64_t created_s = 0;       // Unix time
   int64_t last_used_s = 0;     // Unix time; 0: never
-  std::optional<Error> error;  // the last attempt failed so, and
-  int64_t failed_until_s = 0;  // is not repeated before
+  std::optional<Error> error;  // the last attempt failed so, or its requests do for its text
+  int64_t failed_until_s = 0;  // no attempt before; 0: its source has been read
   // What was dropped of its config, as PEFT does; known to the process that read the source.
   std::vector<std::string> warnings;
 };
@@ -106,6 +107,7 @@ class AdapterService {
   // kNotFound; kPermission for a static one. Requests that run finish.
   virtual void Remove(const std::string& name, DoneCallback done) = 0;
   virtual void Update(const std::string& name, AdapterUpdate update, StatusCallback done) = 0;
+  // With those that are being read for the first time.
   virtual void List(std::function<void(std::vector<AdapterStatus>)> done) = 0;
 };
 

@@ -86,6 +86,12 @@ std::string ModelDirectory::Suggestion(std::string_view name) const {
   return nearest.found().empty() ? "" : fmt::format(" Did you mean `{}`?", nearest.found());
 }
 
+Error ModelDirectory::NoAdapter(std::string_view name, std::string param) const {
+  return {ErrorCode::kNotFound,
+          fmt::format("The adapter `{}` does not exist.{}", name, Suggestion(name)),
+          std::move(param)};
+}
+
 Result<ModelChoice> ModelDirectory::Resolve(std::string_view model) const {
   if (model.empty()) return ModelChoice{base_names_.front()};
   for (const std::string& base : base_names_) {

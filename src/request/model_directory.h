@@ -52,6 +52,8 @@ class ModelDirectory {
   // " Did you mean `sql`?" for a name that is not there, or "": the work is bounded, however many
   // names there are.
   std::string Suggestion(std::string_view name) const;
+  // kNotFound: that there is no adapter of this name, and which is near.
+  Error NoAdapter(std::string_view name, std::string param) const;
   int max_model_len() const { return max_model_len_; }
   int64_t created_s() const { return created_s_; }
 

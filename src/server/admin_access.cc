@@ -28,6 +28,11 @@ std::string WithoutPort(std::string_view field) {
 
 }  // namespace
 
+std::string WhyNoAdminKey(const net::HttpHeaders& headers) {
+  if (!headers.Find("x-api-key").value_or("").empty()) return "The key is wrong.";
+  return WhyNoKey(headers, "Put it into a header: Authorization: Bearer KEY, or X-Api-Key: KEY.");
+}
+
 bool IsLoopback(const std::string& host) {
   in_addr v4 = {};
   if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
@@ -57,8 +62,7 @@ Status AdminAccess::Check(Endpoint endpoint, const net::HttpHeaders& headers,
   }
   if (!options_.key.empty()) {
     return Fail(ErrorCode::kUnauthenticated,
-                "Adapters are managed with the admin key. Put it into a header: Authorization: "
-                "Bearer KEY, or X-Api-Key: KEY.");
+                "Adapters are managed with the admin key. " + WhyNoAdminKey(headers));
   }
   if (listener == Listener::kAdmin) return RefuseWebPages(headers);
   return Fail(ErrorCode::kNotFound,

@@ -33,6 +33,9 @@ class AdminAccess {
   const Auth& clients_;
 };
 
+// What is wrong with the key of a header that should have the admin key, or how to send it.
+std::string WhyNoAdminKey(const net::HttpHeaders& headers);
+
 // "localhost", or an address of 127.0.0.0/8 or ::1.
 bool IsLoopback(const std::string& host);
 

@@ -62,19 +62,21 @@ std::function<void(T)> AdminCall::OnAdminThread(std::function<void(T)> done) {
 
 void AdminCall::Register(AdapterRegistration adapter,
                          std::function<void(Result<AdapterStatus>)> done) {
+  exchange_->entry().adapter = adapter.name;
   adapters_.Register(std::move(adapter),
                      OnAdminThread<Result<AdapterStatus>>([done](Result<AdapterStatus> status) {
                        if (status) return done(std::move(status));
                        Error error = AboutSource(std::move(status.error()));
                        const bool is_refusal = error.code == ErrorCode::kNotFound ||
                                                error.code == ErrorCode::kPermission;
-                       if (is_refusal) error.param = "source";
+                       if (is_refusal && error.param.empty()) error.param = "source";
                        done(tl::unexpected<Error>(std::move(error)));
                      }));
 }
 
 void AdminCall::Update(const std::string& name, AdapterUpdate update,
                        std::function<void(Result<AdapterStatus>)> done) {
+  exchange_->entry().adapter = name;
   adapters_.Update(name, std::move(update),
                    OnAdminThread<Result<AdapterStatus>>([done](Result<AdapterStatus> status) {
                      done(std::move(status).map_error(AboutSource));
@@ -82,6 +84,7 @@ void AdminCall::Update(const std::string& name, AdapterUpdate update,
 }
 
 void AdminCall::Remove(const std::string& name, std::function<void(Status)> done) {
+  exchange_->entry().adapter = name;
   adapters_.Remove(name, OnAdminThread<Status>(std::move(done)));
 }
 
@@ -90,10 +93,12 @@ void AdminCall::List(std::function<void(std::vector<AdapterStatus>)> done) {
 }
 
 void AdminCall::Find(const std::string& name, std::function<void(Result<AdapterStatus>)> done) {
-  List([name, done = std::move(done)](std::vector<AdapterStatus> adapters) {
+  exchange_->entry().adapter = name;
+  List([name, directory = adapters_.directory(),
+        done = std::move(done)](std::vector<AdapterStatus> adapters) {
     const auto found = std::ranges::find(adapters, name, &AdapterStatus::name);
     if (found != adapters.end()) return done(std::move(*found));
-    done(Fail(ErrorCode::kNotFound, fmt::format("The adapter '{}' does not exist.", name), "name"));
+    done(tl::unexpected(directory->NoAdapter(name, "name")));
   });
 }
 

@@ -31,6 +31,7 @@ void HandleList(const Call& call) {
   const Result<sagemaker::ListQuery> query = sagemaker::ParseListQuery(call->query());
   if (!query) return SendError(call, query.error());
   call->List([call, query = *query](std::vector<AdapterStatus> adapters) {
+    std::erase_if(adapters, [](const AdapterStatus& adapter) { return !adapter.is_registered; });
     call->SendJson(200, sagemaker::FormatList(std::move(adapters), query));
   });
 }
@@ -58,8 +59,8 @@ void HandleUpdate(const Call& call, const std::string& name) {
 }
 
 void HandleDescribe(const Call& call, const std::string& name) {
-  call->Find(name, [call, name](const Result<AdapterStatus>& status) {
-    if (!status) return SendError(call, Unknown("adapter", name));
+  call->Find(name, [call](const Result<AdapterStatus>& status) {
+    if (!status) return SendError(call, status.error());
     call->SendJson(200, sagemaker::FormatDescription(*status));
   });
 }

@@ -250,8 +250,8 @@ TEST_F(AdminApiTest, DjlsQueryStrings) {
   EXPECT_EQ(StatusOf("DELETE", "/models/demo/adapters"), 400);
   EXPECT_EQ(StatusOf("DELETE", "/models/demo/adapters/t/a1"), 200);
   EXPECT_EQ(StatusOf("GET", "/models/demo/adapters/t/a1"), 404);
-  for (const char* target : {"/models/nobody/adapters", "/models/demo", "/models/demo/adaptersx",
-                             "/models//adapters", "/models/"}) {
+  for (const char* target :
+       {"/models/nobody/adapters", "/models/demo", "/models/demo/adaptersx", "/models//adapters"}) {
     const net::HttpResponse answer = Call("GET", target);
     EXPECT_EQ(answer.status, 404) << target;
     EXPECT_EQ(json::parse(answer.body).at("code").as_int64(), 404);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/ascii.h"
+#include "server/other_apis.h"
 
 namespace lorry::server {
 namespace {
@@ -18,12 +19,12 @@ Refusal NoRoute(const RouteMatch& match, const net::HttpRequest& head) {
   if (!match.allow.empty()) refusal.headers.Add("Allow", match.allow);
   const std::string shown = head.path.substr(0, kMaxShownBytes);
   if (match.status == 404) {
-    const std::string nearest = NearestPath(head.path);
-    refusal.error = {ErrorCode::kNotFound,
-                     nearest.empty()
-                         ? fmt::format("There is nothing at {}.", shown)
-                         : fmt::format("There is nothing at {}; did you mean {}?", shown, nearest),
-                     ""};
+    const std::string_view instead = InsteadOf(head.path);
+    const std::string nearest = instead.empty() ? NearestPath(head.path) : "";
+    std::string message = fmt::format("There is nothing at {}", shown);
+    message += nearest.empty() ? "." : fmt::format("; did you mean {}?", nearest);
+    if (!instead.empty()) message += fmt::format(" {}", instead);
+    refusal.error = {ErrorCode::kNotFound, std::move(message), ""};
   } else {
     refusal.error = {ErrorCode::kInvalidArgument,
                      fmt::format("{} does not take {}; it takes {}.", shown,
@@ -142,8 +143,7 @@ Status Admission::CheckMetrics(const net::HttpHeaders& headers, Listener listene
     return clients_.Check(headers);
   if (!options_.admin.key.empty()) {
     return Fail(ErrorCode::kUnauthenticated,
-                "Metrics are shown to who has the admin key. Put it into a header: Authorization: "
-                "Bearer KEY, or X-Api-Key: KEY.");
+                "Metrics are shown to who has the admin key. " + WhyNoAdminKey(headers));
   }
   return Fail(ErrorCode::kNotFound,
               "Metrics are on the listener for managing (--admin-port): the server's operator "

@@ -16,6 +16,14 @@ std::string_view BearerToken(const net::HttpHeaders& headers) {
   return value->substr(kScheme.size());
 }
 
+std::string WhyNoKey(const net::HttpHeaders& headers, std::string_view missing) {
+  if (!BearerToken(headers).empty()) return "The key is wrong.";
+  if (!headers.Find("authorization").value_or("").empty()) {
+    return "The header Authorization must be of the form: Bearer KEY.";
+  }
+  return std::string(missing);
+}
+
 bool ConstantTimeEqual(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   volatile unsigned char difference = 0;  // volatile: the loop may not end early
@@ -31,10 +39,12 @@ Status Auth::Check(const net::HttpHeaders& headers) const {
   bool known = false;
   for (const std::string& key : keys_) known |= ConstantTimeEqual(key, token);
   if (known && !token.empty()) return {};
-  return Fail(ErrorCode::kUnauthenticated,
-              token.empty()
-                  ? "No API key was sent. Put it into a header: Authorization: Bearer KEY."
-                  : "The API key is wrong.");
+  const std::string_view missing =
+      headers.Find("x-api-key")
+          ? "The API key is not taken from X-Api-Key. Put it into a header: Authorization: Bearer "
+            "KEY."
+          : "No API key was sent. Put it into a header: Authorization: Bearer KEY.";
+  return Fail(ErrorCode::kUnauthenticated, WhyNoKey(headers, missing));
 }
 
 }  // namespace lorry::server

@@ -27,6 +27,10 @@ class Auth {
 // The text after "Authorization: Bearer "; "" if there is none.
 std::string_view BearerToken(const net::HttpHeaders& headers);
 
+// Why a header opens nothing: `missing` where it has no key at all, else that the key is wrong or
+// not in the form Bearer KEY. Never shows what was sent.
+std::string WhyNoKey(const net::HttpHeaders& headers, std::string_view missing);
+
 // Equal, in a time that depends on the lengths only.
 bool ConstantTimeEqual(std::string_view a, std::string_view b);
 

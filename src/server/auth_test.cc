@@ -27,5 +27,19 @@ TEST(Auth, RefusesEverythingElse) {
   EXPECT_EQ(CodeOf(auth, {}), ErrorCode::kUnauthenticated);
 }
 
+TEST(Auth, SaysWhatIsWrong) {
+  const Auth auth({"first"});
+  const auto why = [&auth](const net::HttpHeaders& headers) {
+    return auth.Check(headers).error().message;
+  };
+  EXPECT_EQ(why({}), "No API key was sent. Put it into a header: Authorization: Bearer KEY.");
+  EXPECT_EQ(why({{"Authorization", "Bearer secret"}}), "The key is wrong.");
+  for (const char* value : {"secret", "Basic secret", "Bearer ", "Token secret"}) {
+    EXPECT_EQ(why({{"Authorization", value}}),
+              "The header Authorization must be of the form: Bearer KEY.");
+  }
+  EXPECT_NE(why({{"X-Api-Key", "first"}}).find("not taken from X-Api-Key"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace lorry::server

@@ -79,6 +79,66 @@ TEST_F(ChooseModelTest, ANameOfAnotherServersFieldIsARegisteredOne) {
   EXPECT_EQ(Refused(request).code, ErrorCode::kNotFound);
 }
 
+TEST_F(ChooseModelTest, AMistypedNameGetsTheNearest) {
+  service_.AddStatic("french");
+  ModelRequest request;
+  const auto expect_nearest = [&](const char* param) {
+    const Error error = Refused(request);
+    EXPECT_EQ(error.code, ErrorCode::kNotFound) << request.adapter_id;
+    EXPECT_EQ(error.param, param);
+    EXPECT_EQ(error.message, "The adapter `frensh` does not exist. Did you mean `french`?");
+  };
+  request.adapter_id = "frensh";
+  expect_nearest("adapter_id");
+  request.is_adapter_name = true;
+  request.adapter_field = "lora_path";
+  expect_nearest("lora_path");
+  ModelRequest of_source;
+  of_source.adapter_id = "org/bb";  // a source might have it, and it is near a name
+  EXPECT_EQ(Refused(of_source).code, ErrorCode::kPermission);
+  EXPECT_EQ(Refused(of_source).message, "not allowed. Did you mean `org/b`?");
+}
+
+TEST_F(ChooseModelTest, LoraxHasANameForTheBase) {
+  for (const char* id : {"__base_model__", "demo"}) {
+    ModelRequest request;
+    request.adapter_id = id;
+    EXPECT_FALSE(Choose(request).is_adapter()) << id;
+    request.model = id;
+    EXPECT_FALSE(Choose(request).is_adapter()) << id;
+    request.model = "a";
+    EXPECT_EQ(Refused(request).param, "adapter_id");
+  }
+  ModelRequest by_model{.model = "__base_model__"};
+  EXPECT_EQ(Choose(by_model).name, "demo");
+}
+
+TEST_F(ChooseModelTest, SageMakersHeaderIsAField) {
+  EXPECT_EQ(AdapterHeader({}), "");
+  EXPECT_EQ(AdapterHeader({{"X-Amzn-SageMaker-Adapter-Identifier", "a"}}), "a");
+  EXPECT_EQ(AdapterHeader({{"x-amzn-sagemaker-adapter-identifier", "a"},
+                           {"X-Amzn-SageMaker-Adapter-Identifier", "b"}}),
+            "a, b");
+  ModelRequest request{.model = "demo"};
+  ASSERT_TRUE(TakeAdapterHeader("a", request));
+  EXPECT_EQ(Choose(request).name, "a");
+  ASSERT_TRUE(TakeAdapterHeader("a", request));  // the same twice
+  EXPECT_EQ(TakeAdapterHeader("org/b", request).error().param, kAdapterHeader);
+  ModelRequest other{.model = "org/b"};
+  ASSERT_TRUE(TakeAdapterHeader("a", other));
+  EXPECT_EQ(Refused(other).param, kAdapterHeader);
+  ModelRequest unknown;
+  ASSERT_TRUE(TakeAdapterHeader("nobody", unknown));
+  EXPECT_EQ(Refused(unknown).code, ErrorCode::kNotFound);
+  ModelRequest sum;
+  sum.adapters = {{.name = "a"}};
+  EXPECT_FALSE(TakeAdapterHeader("a", sum));
+  ModelRequest none;
+  EXPECT_FALSE(TakeAdapterHeader(std::string(257, 'a'), none));
+  ASSERT_TRUE(TakeAdapterHeader("", none));
+  EXPECT_FALSE(Choose(none).is_adapter());
+}
+
 TEST_F(ChooseModelTest, OtherIdsAreSources) {
   ModelRequest by_id, by_model, by_uri;
   by_id.adapter_id = "open/x";

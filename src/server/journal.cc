@@ -74,6 +74,7 @@ std::string AccessText(const JournalEntry& entry) {
   std::string line =
       fmt::format("{} {} {} {} in {:.1f} ms", entry.remote_address, Printable(entry.method),
                   Printable(entry.path), entry.status, Millis(entry.received_us, entry.ended_us));
+  if (!entry.adapter.empty()) line += ", adapter " + Printable(entry.adapter);
   if (!entry.model.empty()) {
     line += fmt::format(", {}: {} + {} tokens", Printable(entry.model), entry.prompt_tokens,
                         entry.completion_tokens);
@@ -110,6 +111,7 @@ std::string AccessJson(const JournalEntry& entry) {
   add_text("path", entry.path);
   out += fmt::format(R"(,"status":{},"total_ms":{:.3f})", entry.status,
                      Millis(entry.received_us, entry.ended_us));
+  if (!entry.adapter.empty()) add_text("adapter", entry.adapter);
   if (!entry.model.empty()) {
     add_text("model", entry.model);
     out += fmt::format(R"(,"prompt_tokens":{},"completion_tokens":{})", entry.prompt_tokens,

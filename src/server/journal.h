@@ -31,6 +31,7 @@ struct JournalEntry {
   std::string error_param;    // "": none
   std::string error_message;  // its beginning; "": it was not refused
   std::string asked_model;    // as the request says
+  std::string adapter;        // of a call that manages it; "": none
   // Of requests that generate.
   std::string model;                // the name as it was resolved; "": none
   std::optional<Micros> queued_us;  // when the engine had it in its queue

@@ -63,6 +63,20 @@ TEST(Journal, RefusedRequestsSayWhy) {
             "param model: There is\\nnone., id r1");
 }
 
+TEST(Journal, ManagementNamesTheAdapter) {
+  JournalEntry entry;
+  entry.request_id = "r1";
+  entry.method = "DELETE";
+  entry.path = "/v1/adapters/s\nql";
+  entry.remote_address = "127.0.0.1:5";
+  entry.status = 200;
+  entry.adapter = "s\nql";
+  EXPECT_EQ(AccessText(entry),
+            "127.0.0.1:5 DELETE /v1/adapters/s\\nql 200 in 0.0 ms, adapter s\\nql, id r1");
+  const boost::json::value value = boost::json::parse("{" + AccessJson(entry) + "}");
+  EXPECT_EQ(value.at("adapter").as_string(), "s\nql");
+}
+
 TEST(Journal, JsonMembersAreJson) {
   JournalEntry entry = Entry();
   entry.path = "/\"\xff";

@@ -39,9 +39,11 @@ constexpr Route kRoutes[] = {
     {"DELETE", "/models/", Endpoint::kDjlModels, Access::kAdmin},
 };
 
+// What ends in '/' has something below it: "/v1/models/" alone is "/v1/models", mistyped.
 bool Covers(const Route& route, std::string_view path) {
-  if (route.path == path) return true;
-  return route.path.size() > 1 && route.path.ends_with('/') && path.starts_with(route.path);
+  const bool has_rest = route.path.size() > 1 && route.path.ends_with('/');
+  if (!has_rest) return route.path == path;
+  return path.size() > route.path.size() && path.starts_with(route.path);
 }
 
 constexpr size_t kMaxMeantBytes = 512;  // of a path that may be a mistyped one

@@ -32,6 +32,9 @@ TEST(Router, SaysWhatIsMissing) {
   EXPECT_EQ(FindRoute("GET", "/index.html").status, 404);
   EXPECT_EQ(FindRoute("GET", "/v1/modelsx").status, 404);
   EXPECT_EQ(FindRoute("POST", "/health/").status, 404);
+  for (const char* path : {"/v1/models/", "/v1/adapters/", "/adapters/", "/models/"}) {
+    EXPECT_EQ(FindRoute("GET", path).status, 404) << path;  // no name is there
+  }
   const RouteMatch wrong = FindRoute("DELETE", "/v1/completions");
   EXPECT_EQ(wrong.status, 405);
   EXPECT_EQ(wrong.allow, "POST, OPTIONS");
@@ -53,6 +56,9 @@ TEST(Router, NamesThePathThatWasMeant) {
       {"/v1/health", "/health"},
       {"/metrics/", "/metrics"},
       {"/models/", "/v1/models"},
+      {"/v1/models/", "/v1/models"},
+      {"/v1/adapters/", "/v1/adapters"},
+      {"/adapters/", "/adapters"},
       {"/v1/completion", "/v1/completions"},
       {"/v1/chat/completion", "/v1/chat/completions"},
       {"/helth", "/health"},

@@ -174,7 +174,12 @@ net::HttpResponse Server::RefusedByHttp(const net::HttpRefusal& refusal) {
                          : refusal.status == 503 ? ErrorCode::kUnavailable
                          : refusal.status == 500 ? ErrorCode::kInternal
                                                  : ErrorCode::kInvalidArgument;
-  const Error error = {code, refusal.message, ""};
+  Error error = {code, refusal.message, ""};
+  if (refusal.status == 413 && refusal.limit_bytes == options_.http.max_body_bytes) {
+    error.message += " (--max-body)";
+  } else if (refusal.status == 431 && refusal.limit_bytes > 0) {
+    error.message += " (--max-header)";
+  }
   net::HttpRequest request;
   request.method = refusal.method.empty() ? "-" : refusal.method;
   request.path = refusal.path.empty() ? "-" : refusal.path;
@@ -244,7 +249,8 @@ void Server::Answer(const RouteMatch& match, net::HttpRequest request,
   if (match.route->access == Access::kAdmin) {
     return admin_.Handle(*match.route, std::move(request), std::move(exchange));
   }
-  TextTask task = {match.route->endpoint, std::move(request.body), std::move(exchange)};
+  TextTask task = {match.route->endpoint, std::move(request.body), std::move(exchange),
+                   AdapterHeader(request.headers)};
   if (const Status sent = text_threads_.TrySend(std::move(task)); !sent) {
     task.exchange->SendError(sent.error());
   }
@@ -272,6 +278,11 @@ void Server::DoTextWork(TextTask task) {
   };
   // Calls work(request, chosen) if the body could be read and its model is at hand.
   const auto with_model = [&](auto request, const auto& work) {
+    if (request) {
+      if (const Status taken = TakeAdapterHeader(task.adapter_header, *request); !taken) {
+        request = tl::unexpected(taken.error());
+      }
+    }
     if (!request) {
       exchange.entry().asked_model = PeekModel(task.body);
       return exchange.SendError(request.error());

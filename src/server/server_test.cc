@@ -43,6 +43,13 @@ TEST(Server, UnknownPathsAndMethods) {
   EXPECT_EQ(unknown.status, 404);
   EXPECT_EQ(ErrorOf(unknown).at("message").as_string(),
             "There is nothing at /v2/models; did you mean /v1/models?");
+  EXPECT_EQ(ErrorOf(server.Post("/v1/responses", "{}")).at("message").as_string(),
+            "There is nothing at /v1/responses. The Responses API is not spoken here. Send chats "
+            "to /v1/chat/completions.");
+  for (const char* path : {"/v1/models/", "/v1/embeddings", "/embeddings", "/api/chat"}) {
+    EXPECT_THAT(server.Get(path).body, HasSubstr("/v1/")) << path;
+    EXPECT_EQ(server.Get(path).status, 404) << path;
+  }
   const net::HttpResponse wrong = server.Get("/v1/completions");
   EXPECT_EQ(wrong.status, 405);
   EXPECT_EQ(wrong.headers.Find("allow"), "POST, OPTIONS");
@@ -315,6 +322,7 @@ TEST(Server, BodiesBeyondTheLimit) {
   const net::HttpResponse response = server.Post("/v1/completions", std::string(2000, ' '));
   EXPECT_EQ(response.status, 413);
   EXPECT_EQ(ErrorOf(response).at("code").as_string(), "request_too_large");
+  EXPECT_NE(response.body.find("1000 bytes (--max-body)"), std::string::npos) << response.body;
 }
 
 TEST(Server, AFullQueueIs429) {

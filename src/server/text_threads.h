@@ -34,6 +34,7 @@ struct TextTask {
   Endpoint endpoint = Endpoint::kCompletions;
   std::string body;
   std::unique_ptr<Exchange> exchange;
+  std::string adapter_header = {};  // choose_model.h
   // Set when the request has waited for adapters' weights.
   std::vector<AdapterTerm> adapters;
   std::shared_ptr<WaitingRequest> waiting;

@@ -112,8 +112,18 @@ Result<Rendering> SandboxedTemplate::Render(const Chat& chat,
   fields.Text(chat.variables_json);
   fields.Number(static_cast<uint8_t>(chat.add_generation_prompt));
   fields.Number(chat.now_unix_s);
-  ASSIGN_OR_RETURN(const WorkerReply reply, remote_.Call(WorkerOp::kRender, std::move(fields)));
-  FrameReader reader(reply.fields);
+  const auto reply = remote_.Call(WorkerOp::kRender, std::move(fields));
+  if (!reply) {
+    Error error = reply.error();
+    // The base's template would say so of messages that are too long; this one's steps are its own.
+    if (error.code == ErrorCode::kTooLarge) {
+      error = {ErrorCode::kUnfit,
+               fmt::format("this model's own chat template went beyond a limit: {}", error.message),
+               "model"};
+    }
+    return tl::unexpected(std::move(error));
+  }
+  FrameReader reader(reply->fields);
   Rendering rendering;
   rendering.text = reader.Text();
   rendering.has_typed = reader.Number<uint8_t>() != 0;

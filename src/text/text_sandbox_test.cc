@@ -192,6 +192,27 @@ TEST_F(TextSandboxTest, ErrorsAreTheLibrarys) {
   EXPECT_THAT(text.error().message, HasSubstr("refuses this conversation: not so"));
 }
 
+// An agent that is told that its messages are too long would cut its history for nothing.
+TEST_F(TextSandboxTest, ATemplateBeyondItsLimitsIsNoLongChat) {
+  const auto base = Tokenizer::FromJson(Tiny(), "", "base").value();
+  const std::pair<const char*, const char*> rows[] = {
+      {"{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+       "too many steps: over "},
+      {"{% set l = range(90000)|list %}{% for i in range(20) %}{% set y = l|sort|join(',') %}"
+       "{% endfor %}",
+       "too long: over the work of "}};
+  for (const auto& [source, says] : rows) {
+    const json::object object = {{"chat_template", source}};
+    const auto made = ChatTemplate::FromFields(formats::JsonFields(object, "x"), base, *sandbox_);
+    ASSERT_TRUE(made) << made.error().message;
+    const auto text = made->RenderAndEncode({.messages_json = "[]"}, base);
+    ASSERT_FALSE(text) << source;
+    EXPECT_EQ(text.error().code, ErrorCode::kUnfit) << text.error().message;
+    EXPECT_EQ(text.error().param, "model");
+    EXPECT_THAT(text.error().message, HasSubstr(says));
+  }
+}
+
 TEST_F(TextSandboxTest, AWorkerCannotReachAnything) {
   ASSERT_TRUE(Load(Tiny()));
   const std::string process = fmt::format("/proc/{}/", Children().at(0));

@@ -57,6 +57,60 @@ def test_clients_cannot_manage(managed):
             assert call(managed, method, path, headers=headers)[0] == 401, path
 
 
+def test_a_name_of_the_configuration_stays(tmp_path):
+    with RunningServer("--admin-key", "admin", "--adapter", f"mine={SQL}", "--adapter-cache", "none") as server:
+        status, answer = call(server, "POST", "/v1/adapters", {"name": "mine", "source": str(FRENCH), "replace": True})
+    assert status == 403 and answer["error"]["param"] == "name" and answer["error"]["code"] is None
+
+
+def test_text_that_cannot_be_used_is_said(managed, name, tmp_path):
+    """Its requests are a 422 each, so whoever registers it learns of it."""
+    odd = tmp_path / "odd"
+    shutil.copytree(SQL, odd)
+    (odd / "chat_template.jinja").write_text("{% if %}")
+    status, adapter = call(managed, "POST", "/v1/adapters", {"name": name, "source": str(odd)})
+    assert status == 201 and "cannot be used" in adapter["error"]["message"] and adapter["error"]["failed_until"] is None
+    assert call(managed, "GET", f"/v1/adapters/{name}")[1]["error"] == adapter["error"]
+    assert any(f"adapter {name}: its requests are refused" in line for line in managed.log)
+    assert managed.request("POST", "/v1/completions", {"model": name, "prompt": "x"})[0] == 422
+
+
+def test_a_key_that_opens_nothing_is_called_what_it_is(managed):
+    def why(headers):
+        return call(managed, "GET", "/v1/adapters", headers=headers)[1]["error"]["message"]
+    assert "Put it into a header" in why({})
+    assert "The key is wrong" in why({"Authorization": "Bearer none"}) and "The key is wrong" in why({"X-Api-Key": "none"})
+    assert "of the form: Bearer KEY" in why({"Authorization": "admin"})
+
+
+def test_the_log_says_what_changed(managed, name):
+    """Whichever way, and though the content is at hand: the access line names the adapter, another line says what was done."""
+    def says(*parts):
+        return eventually(lambda: any(all(part in line for part in parts) for line in managed.log))
+    for load in (True, False):
+        assert call(managed, "POST", "/v1/adapters", {"name": name, "source": str(SQL), "load": load})[0] == 201
+        assert says("POST /v1/adapters 201", f"adapter {name}")
+        assert says(f"adapter {name}: registered from {SQL}", "content " if load else "first asked for")
+        assert call(managed, "PATCH", f"/v1/adapters/{name}", {"pin": True})[0] == 200
+        assert says(f"adapter {name}: pinned")
+        assert call(managed, "DELETE", f"/v1/adapters/{name}")[0] == 200
+        assert says(f"adapter {name}: removed")
+        managed.log.clear()
+    assert call(managed, "POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(SQL)})[0] == 200
+    assert says("POST /v1/load_lora_adapter 200", f"adapter {name}")
+
+
+def test_a_mistyped_name_gets_the_nearest(managed, name):
+    assert call(managed, "POST", "/v1/adapters", {"name": name, "source": str(SQL), "load": False})[0] == 201
+    for method, path, body in [("GET", f"/v1/adapters/{name}s", None), ("DELETE", f"/v1/adapters/{name}s", None),
+                               ("PATCH", f"/v1/adapters/{name}s", {"pin": True}), ("GET", f"/adapters/{name}s", None),
+                               ("PATCH", f"/v1/adapters/{name}", {"alias_of": f"{name}s"})]:
+        status, answer = call(managed, method, path, body)
+        assert status == 404 and f"The adapter `{name}s` does not exist. Did you mean `{name}`?" in json.dumps(answer)
+    for path in ("/v1/adapters/", "/adapters/"):
+        assert f"did you mean {path[:-1]}?" in json.dumps(call(managed, "GET", path)[1])
+
+
 def test_what_peft_drops_is_said(managed, name, tmp_path):
     """A trainer's own key is dropped, as PEFT drops it, and the answer says so; one that changes the result is refused."""
     odd = tmp_path / "odd"

@@ -114,7 +114,10 @@ pub fn start(steps: u64) {
 pub fn charge(work: usize) -> Result<(), Error> {
     WORK.set(WORK.get().saturating_add(work));
     if WORK.get() > WORK_LIMIT.get() {
-        return Err(over_limit("the chat template ran for too long"));
+        return Err(over_limit(format!(
+            "the chat template ran for too long: over the work of {} steps",
+            WORK_LIMIT.get() / WORK_PER_STEP
+        )));
     }
     if LIVE_BYTES.get() > MAX_LIVE_BYTES {
         return Err(over_limit(format!(

@@ -72,7 +72,7 @@ impl Template {
         let source = source::prepare(source);
         let stack_bytes = LEAST_STACK_BYTES.max(source.len() * STACK_PER_SOURCE_BYTE);
         let program =
-            on_stack(stack_bytes, move || Program::new(source).map_err(|e| render_error(&e)))?;
+            on_stack(stack_bytes, move || Program::new(source).map_err(|e| render_error(&e, 0)))?;
         let mut template = Self {
             environment: environment(),
             program,
@@ -182,9 +182,9 @@ impl Template {
         let text = on_stack(LEAST_STACK_BYTES, || {
             let mut environment = self.environment.clone();
             environment.set_fuel(Some(steps));
-            let root = self.root(chat).map_err(|e| render_error(&e))?;
+            let root = self.root(chat).map_err(|e| render_error(&e, steps))?;
             meter::start(steps);
-            self.program.run(&environment, root).map_err(|e| render_error(&e))
+            self.program.run(&environment, root).map_err(|e| render_error(&e, steps))
         })?;
         if text.len() > max_output_bytes {
             let text = format!("the chat template wrote over {max_output_bytes} bytes");
@@ -238,7 +238,8 @@ fn on_stack<T: Send>(stack_bytes: usize, call: impl FnOnce() -> Result<T> + Send
     })
 }
 
-fn render_error(error: &minijinja::Error) -> Error {
+/// `steps`: those that it had, where it ran.
+fn render_error(error: &minijinja::Error, steps: u64) -> Error {
     let short = |text: &str| text.chars().take(MAX_ERROR_CHARS).collect::<String>();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -248,7 +249,10 @@ fn render_error(error: &minijinja::Error) -> Error {
         source = cause.source();
     }
     match error.kind() {
-        ErrorKind::OutOfFuel => Error::new(Kind::Limit, "the chat template ran for too many steps"),
+        ErrorKind::OutOfFuel => Error::new(
+            Kind::Limit,
+            format!("the chat template ran for too many steps: over {steps}"),
+        ),
         _ => Error::invalid(short(&error.to_string())),
     }
 }

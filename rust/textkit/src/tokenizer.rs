@@ -311,7 +311,9 @@ fn renumber(inner: &tokenizers::Tokenizer, added: &[AddedTokenId]) -> Result<Has
         }
         if model.id_to_token(token.id).is_some() {
             return Err(Error::invalid(format!(
-                "added_tokens: '{}' has the id {} of a token of the model",
+                "added_tokens: '{}' has the id {} of a token of the model (added tokens are those of \
+                 tokenizer.json and of the tokenizer_config.json beside it; an adapter without one \
+                 has the base's)",
                 token.content, token.id
             )));
         }

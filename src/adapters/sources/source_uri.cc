@@ -73,6 +73,9 @@ Result<SourceUri> ParseHub(std::string_view text, std::string_view rest) {
   const auto [org, after_org] = SplitAt(rest, '/');
   const auto [repo, folder] = SplitAt(after_org, '/');
   const auto [name, revision] = SplitAt(repo, '@');
+  if (text.starts_with('~')) {
+    return Bad(text, "begins with ~, which is not expanded here: give the whole path");
+  }
   if (!IsHubName(org) || !IsHubName(name)) {
     return Bad(text, "is not hf://organisation/name[@revision][/folder]");
   }

@@ -1,9 +1,12 @@
 #include "api/openai/field_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "api/openai/body_form.h"
 #include "api/openai/json_values.h"
+#include "base/spelling.h"
 
 namespace lorry::api::openai {
 namespace {
@@ -27,6 +30,23 @@ std::string RangeText(std::string_view kind, NumberRange range) {
     return fmt::format("{} above {} and at most {}", kind, range.min, range.max);
   }
   return fmt::format("{} from {} to {}", kind, range.min, range.max);
+}
+
+// Without what the ways to write a name of several words differ in.
+std::string Plain(std::string_view name) {
+  std::string plain;
+  for (const char c : name) {
+    if (c == '_' || c == '-') continue;
+    plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  }
+  return plain;
+}
+
+bool IsSlip(std::string_view name, std::string_view known) {
+  // One letter makes another short name, as of top_a and top_k.
+  constexpr size_t kLongBytes = 8;
+  if (Plain(name) == Plain(known)) return true;
+  return known.size() >= kLongBytes && EditDistance(name, known) <= 1;
 }
 
 }  // namespace
@@ -64,6 +84,7 @@ std::optional<int64_t> WholeNumber(const json::value& value) {
 }
 
 const json::value* FieldReader::Find(std::string_view name) const {
+  asked_.push_back(name);
   const json::value* value = object_.if_contains(json::string_view(name.data(), name.size()));
   return value == nullptr || value->is_null() ? nullptr : value;
 }
@@ -116,6 +137,24 @@ void FieldReader::String(std::string_view name, std::string& out) {
   out.assign(value->get_string().data(), value->get_string().size());
 }
 
+void FieldReader::RefuseMisspelt() {
+  constexpr size_t kMaxLooked = 64;  // of unknown fields, that the work is bounded
+  constexpr size_t kMaxBytes = 40;
+  size_t num_looked = 0;
+  for (const auto& [key, value] : object_) {
+    const std::string_view name(key.data(), key.size());
+    if (value.is_null() || name.size() > kMaxBytes) continue;
+    if (std::ranges::find(asked_, name) != asked_.end()) continue;
+    if (++num_looked > kMaxLooked) return;
+    const auto meant =
+        std::ranges::find_if(asked_, [&](std::string_view asked) { return IsSlip(name, asked); });
+    if (meant == asked_.end() || object_.contains(json::string_view(meant->data(), meant->size())))
+      continue;
+    return Fail(ErrorCode::kInvalidArgument, name,
+                fmt::format("There is no field '{}'; did you mean '{}'?", name, *meant));
+  }
+}
+
 void FieldReader::Wrong(std::string_view name, std::string_view expected, const json::value& got) {
   Fail(ErrorCode::kInvalidArgument, name,
        fmt::format("'{}' must be {}, not {}.", PathOf(name), expected, Describe(got)));
@@ -139,11 +178,17 @@ tl::unexpected<Error> TooManyValues(std::string_view field, size_t max_values) {
                      std::string(field));
 }
 
-Result<json::object> ParseBody(std::string_view body, const JsonLimits& limits) {
+Result<json::object> ParseBody(std::string_view sent, const JsonLimits& limits) {
+  const std::string_view body = WithoutByteOrderMark(sent);
+  const auto not_json = [](std::string_view why) {
+    return lorry::Fail(ErrorCode::kInvalidArgument,
+                       fmt::format("The body is not valid JSON: {}", why));
+  };
   if (body.size() > limits.max_bytes) {
     return lorry::Fail(ErrorCode::kTooLarge, fmt::format("The body has {} bytes; the limit is {}.",
                                                          body.size(), limits.max_bytes));
   }
+  if (const std::string_view form = OtherForm(body); !form.empty()) return not_json(form);
   if (JsonValues values(limits.max_values); !values.Take(body)) {
     return TooManyValues(values.last_field(), limits.max_values);
   }
@@ -165,9 +210,10 @@ Result<json::object> ParseBody(std::string_view body, const JsonLimits& limits) 
                        fmt::format("The body is nested deeper than {} levels.", limits.max_depth));
   }
   if (error) {
-    return lorry::Fail(ErrorCode::kInvalidArgument,
-                       fmt::format("The body is not valid JSON: {} at byte {} of {}.",
-                                   error.message(), num_read, body.size()));
+    if (const std::string encoding = OtherEncoding(body); !encoding.empty()) {
+      return not_json(encoding);
+    }
+    return not_json(fmt::format("{} at byte {} of {}.", error.message(), num_read, body.size()));
   }
   json::value value = parser.release();
   if (!value.is_object()) {

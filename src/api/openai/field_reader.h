@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -33,7 +34,7 @@ class FieldReader {
   explicit FieldReader(const boost::json::object& object, std::string path = {})
       : object_(object), path_(std::move(path)) {}
 
-  // nullptr: absent or null.
+  // nullptr: absent or null. Names outlive the reader.
   const boost::json::value* Find(std::string_view name) const;
 
   // Each leaves `out` alone when the field is absent or wrong.
@@ -43,6 +44,11 @@ class FieldReader {
   void Int64(std::string_view name, std::optional<int64_t>& out);
   void Number(std::string_view name, NumberRange range, float& out);
   void String(std::string_view name, std::string& out);
+
+  // Of the fields that were not asked for, one that looks like a slip for one that was, and that is
+  // absent: another spelling (maxTokens), or one mistake in a long name (temprature). Other unknown
+  // fields are ignored, since clients send many.
+  void RefuseMisspelt();
 
   // Says that `name` must be `expected` but is `got`.
   void Wrong(std::string_view name, std::string_view expected, const boost::json::value& got);
@@ -56,6 +62,7 @@ class FieldReader {
   const boost::json::object& object_;
   const std::string path_;
   std::optional<Error> error_;
+  mutable std::vector<std::string_view> asked_;
 };
 
 // The whole number in `value`, also when it is written as 16.0. Nothing for other kinds.
@@ -70,7 +77,8 @@ struct JsonLimits {
 // That a body has more than max_values, counted up to `field`; "": somewhere.
 tl::unexpected<Error> TooManyValues(std::string_view field, size_t max_values);
 
-// One JSON object, or what is wrong with the text and where.
+// One JSON object, or what is wrong with the text and where. A byte order mark before it is
+// ignored.
 Result<boost::json::object> ParseBody(std::string_view body, const JsonLimits& limits);
 
 }  // namespace lorry::api::openai

@@ -54,17 +54,18 @@ std::string FormatModels(const ModelDirectory& directory) {
 Result<std::string> FormatModel(const ModelDirectory& directory, std::string_view id) {
   // "base:adapter" shows the adapter, as it does in requests; "" is nobody's id here.
   if (id.empty()) return Fail(ErrorCode::kNotFound, "The model's name is missing.", "model");
-  ASSIGN_OR_RETURN(const ModelChoice choice, directory.Resolve(id));
-  const std::string_view shown = choice.is_adapter() ? std::string_view(choice.name) : id;
-  for (const ModelCard& card : AllCards(directory)) {
-    if (card.id != shown) continue;
+  const auto format = [&directory](const ModelCard& card) {
     std::string out;
     AppendModelCard(out, directory, card);
     return out;
+  };
+  ASSIGN_OR_RETURN(const ModelChoice choice, directory.Resolve(id));
+  const std::string_view shown = choice.is_adapter() ? std::string_view(choice.name) : id;
+  for (const ModelCard& card : AllCards(directory)) {
+    if (card.id == shown) return format(card);
   }
-  return Fail(ErrorCode::kNotFound,
-              fmt::format("The model '{}' does not exist.{}", id, directory.Suggestion(id)),
-              "model");
+  // A sum is on no list, and answers under its name all the same.
+  return format({shown, directory.base_root(), directory.base_names().front()});
 }
 
 std::string FormatTokenize(std::span<const TokenId> tokens, int max_model_len,

@@ -164,6 +164,10 @@ TEST(Format, Models) {
   EXPECT_NE(FormatModel(directory, "team/sql")->find(R"("id":"team/sql")"), std::string::npos);
   EXPECT_NE(FormatModel(directory, "demo:team/sql")->find(R"("id":"team/sql")"), std::string::npos);
   EXPECT_NE(FormatModel(directory, "alias")->find(R"("id":"alias")"), std::string::npos);
+  EXPECT_EQ(*FormatModel(directory, "demo:0.5*team/sql"),
+            R"({"id":"demo:0.5*team/sql","object":"model","created":9,"owned_by":"lorry",)"
+            R"("root":"/models/demo","parent":"demo","max_model_len":512})");
+  EXPECT_EQ(FormatModel(directory, "team/sql+nobody").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(FormatModel(directory, "nobody").error().code, ErrorCode::kNotFound);
   EXPECT_EQ(FormatModel(directory, "").error().param, "model");
 }

@@ -84,6 +84,15 @@ void AppendJsonString(std::string& out, std::string_view text) {
   out += '"';
 }
 
+size_t FindInvalidUtf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8Length(text, i);
+    if (length == 0) return i;
+    i += length;
+  }
+  return std::string_view::npos;
+}
+
 void AppendJsonStringOrNull(std::string& out, std::string_view text) {
   if (text.empty()) {
     out += "null";

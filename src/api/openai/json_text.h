@@ -18,5 +18,7 @@ void AppendJsonStringOrNull(std::string& out, std::string_view text);
 // becomes -9999, OpenAI's figure for a token that cannot come.
 void AppendJsonFloat(std::string& out, float value);
 void AppendJsonInt(std::string& out, int64_t value);
+// Where the first byte is that belongs to no UTF-8 character; npos: it is all UTF-8.
+size_t FindInvalidUtf8(std::string_view text);
 
 }  // namespace lorry::api::openai

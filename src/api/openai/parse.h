@@ -1,8 +1,8 @@
 // JSON bodies to requests. Every bad value is an error that names the field (`param`) and what it
 // may be. Owns: nothing. Thread: any. Never: throws, tokenises, or draws a seed.
 //
-// Fields that are unknown are ignored, since clients send many; fields that are known, not
-// supported and would change the answer are refused.
+// Fields that are unknown are ignored, since clients send many, unless they look like a slip for
+// one that is known; fields that are known, not supported and would change the answer are refused.
 #pragma once
 
 #include <string_view>

@@ -38,6 +38,26 @@ void ReadPart(FieldReader& fields, const std::string& name, json::value& value) 
   part["type"] = "text";
 }
 
+// The function of a tool or of a call, which must be there; null: the error says that it is not.
+const json::object* ReadFunction(FieldReader& fields, const std::string& name,
+                                 const json::value& value) {
+  constexpr std::string_view kForm = R"({"type": "function", "function": {"name": …}})";
+  if (!value.is_object()) {
+    fields.Wrong(name, fmt::format("an object as {}", kForm), value);
+    return nullptr;
+  }
+  const json::value* function = value.get_object().if_contains("function");
+  if (function != nullptr && function->is_object()) return &function->get_object();
+  const std::string path = name + ".function";
+  if (function == nullptr || function->is_null()) {
+    fields.Fail(ErrorCode::kInvalidArgument, path,
+                fmt::format("'{}' is missing; '{}' must be {}.", path, name, kForm));
+  } else {
+    fields.Wrong(path, "an object", *function);
+  }
+  return nullptr;
+}
+
 // What a model wrote as arguments is its own: cut off, empty, no object. The template's form
 // decides what it reads as.
 void CheckToolCalls(FieldReader& fields, const std::string& name, JsonValues& values,
@@ -45,13 +65,9 @@ void CheckToolCalls(FieldReader& fields, const std::string& name, JsonValues& va
   if (!value.is_array()) return fields.Wrong(name, "a list", value);
   for (size_t i = 0; i < value.get_array().size(); ++i) {
     const std::string call_name = fmt::format("{}[{}]", name, i);
-    const json::value& call = value.get_array()[i];
-    const json::value* function =
-        call.is_object() ? call.get_object().if_contains("function") : nullptr;
-    if (function == nullptr || !function->is_object()) {
-      return fields.Wrong(call_name, "an object with 'function'", call);
-    }
-    const json::value* arguments = function->get_object().if_contains("arguments");
+    const json::object* function = ReadFunction(fields, call_name, value.get_array()[i]);
+    if (function == nullptr) return;
+    const json::value* arguments = function->if_contains("arguments");
     if (arguments == nullptr || !arguments->is_string()) continue;
     if (!values.Take(arguments->get_string())) {
       return fields.Fail(ErrorCode::kTooLarge, call_name + ".function.arguments",
@@ -140,12 +156,7 @@ void ReadTools(FieldReader& fields, ChatPrompt& chat) {
   if (tools == nullptr) return;
   if (!tools->is_array()) return fields.Wrong("tools", "a list of tools", *tools);
   for (size_t i = 0; i < tools->get_array().size(); ++i) {
-    const json::value& tool = tools->get_array()[i];
-    const json::value* function =
-        tool.is_object() ? tool.get_object().if_contains("function") : nullptr;
-    if (function == nullptr || !function->is_object()) {
-      return fields.Wrong(fmt::format("tools[{}]", i), "an object with 'function'", tool);
-    }
+    if (ReadFunction(fields, fmt::format("tools[{}]", i), tools->get_array()[i]) == nullptr) return;
   }
   if (!is_none && !tools->get_array().empty()) chat.tools_json = json::serialize(*tools);
 }
@@ -207,6 +218,7 @@ Result<ChatRequest> ParseChat(std::string_view body, const ParseLimits& limits) 
                              {"documents", ""},
                              {"echo", "false"},
                              {"best_of", "1"}});
+  fields.RefuseMisspelt();
   RETURN_IF_ERROR(fields.status());
   return request;
 }

@@ -92,6 +92,7 @@ Result<CompletionRequest> ParseCompletion(std::string_view body, const ParseLimi
         fmt::format("{} prompts times 'n' {} are {} sequences; the limit is {}.",
                     request.prompts.size(), request.n, num_sequences, limits.max_sequences));
   }
+  fields.RefuseMisspelt();
   RETURN_IF_ERROR(fields.status());
   return request;
 }

@@ -24,6 +24,7 @@ Result<TokenizeRequest> ParseTokenize(std::string_view body, const ParseLimits& 
   } else {
     fields.Fail(ErrorCode::kInvalidArgument, "prompt", "'prompt' or 'messages' must be given.");
   }
+  fields.RefuseMisspelt();
   RETURN_IF_ERROR(fields.status());
   return request;
 }
@@ -36,6 +37,7 @@ Result<DetokenizeRequest> ParseDetokenize(std::string_view body, const ParseLimi
   const json::value* tokens = fields.Find("tokens");
   ReadTokenIds(fields, "tokens", tokens == nullptr ? json::value() : *tokens,
                std::numeric_limits<size_t>::max(), request.tokens);
+  fields.RefuseMisspelt();
   RETURN_IF_ERROR(fields.status());
   return request;
 }

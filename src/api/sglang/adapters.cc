@@ -42,6 +42,7 @@ Result<std::string> ParseUnload(std::string_view body) {
 }
 
 std::string FormatResult(std::string_view error_message, std::vector<AdapterStatus> adapters) {
+  std::erase_if(adapters, [](const AdapterStatus& adapter) { return !adapter.is_registered; });
   SortByName(adapters);
   std::string out = fmt::format(R"({{"success":{},"error_message":)", error_message.empty());
   openai::AppendJsonString(out, error_message);

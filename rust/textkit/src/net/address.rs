@@ -144,7 +144,12 @@ pub struct Forbidden {
 
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is at {}, which is not a public address", self.host, self.address)
+        write!(
+            f,
+            "{} is at {}, which is not a public address (--allow-private-host lists those that \
+             may be asked)",
+            self.host, self.address
+        )
     }
 }
 
