@@ -12,6 +12,19 @@ namespace {
 
 Micros NowUs() { return Clock::Steady().NowUs(); }
 
+// How far a fetch is, now and then: a log should neither be silent nor fill with it.
+void SayFetched(LoadRequest& request, const std::string& shown_name) {
+  constexpr Micros kIntervalUs = 5'000'000;
+  request.progress = [tell = std::move(request.progress), shown_name, source = request.uri.text,
+                      said_us = NowUs()](uint64_t done_bytes, uint64_t total_bytes) mutable {
+    if (tell) tell(done_bytes, total_bytes);
+    if (NowUs() - said_us < kIntervalUs) return;
+    said_us = NowUs();
+    const std::string total = total_bytes > 0 ? fmt::format(" of {}", total_bytes) : "";
+    log::Info("adapter {}: fetching {}: {}{} bytes", shown_name, source, done_bytes, total);
+  };
+}
+
 }  // namespace
 
 void Catalogue::LoadOrder::Add(LoadOrder later) {
@@ -92,9 +105,11 @@ void Catalogue::BeginLoad(Entry& entry) {
   entry.load->has_asked = true;
   // Shared since a lock goes with the files, and closures are copied.
   using Files = std::shared_ptr<Result<SourceFiles>>;
-  const auto fetch = [this, request, name = entry.name, number = entry.load->number] {
+  const auto fetch = [this, request, name = entry.name, shown_name = ShownNameOf(entry),
+                      number = entry.load->number] {
     LoadRequest timed = request;
     TellIfSlow(timed, name, number);
+    SayFetched(timed, shown_name);
     return std::make_shared<Result<SourceFiles>>(FetchAdapter(timed, options_.base));
   };
   const auto prepare = [this, request, end](const Files& files, Micros fetch_us) {
@@ -258,7 +273,9 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
                               AboutSource(entry.uri, error.message));
   // Whatever part of the way it was: it is the source's content that does not do.
   if (error.param.empty()) error.param = "source";
-  log::Warning("{}", error.message);
+  // Who starts a server with it is told, and says so.
+  const bool is_static = entry.candidacy ? entry.candidacy->is_static : entry.is_static;
+  if (!is_static || entry.is_read || load.order.done.empty()) log::Warning("{}", error.message);
   for (StatusCallback& done : load.order.done) done(tl::unexpected<Error>(error));
   if (load.repeat) return StartLoad(entry, std::move(*load.repeat));
   if (!entry.is_registered && !entry.is_requested) return EraseEntry(found, error);

@@ -179,6 +179,11 @@ Result<SourceUri> ParseSourceUri(std::string_view text) {
   const bool is_path = text.starts_with('/') || text.starts_with("./") || text.starts_with("../") ||
                        text == "." || text == "..";
   if (is_path) return ParseDirectory(text, text);
+  if (text.starts_with('~')) {
+    return Bad(text,
+               "begins with ~, which shells replace at the start of a word only: write the "
+               "path itself");
+  }
   if (std::count(text.begin(), text.end(), '/') == 1) return ParseHub(text, text);
   return Bad(text, "is neither a path (/dir, ./dir), organisation/name of the Hub, nor a URL");
 }
