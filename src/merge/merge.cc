@@ -14,11 +14,15 @@ namespace lorry::merge {
 Result<MergeOutput> DescribeOutput(const MergePlan& plan) {
   const MergeOptions& options = plan.options();
   MergeOutput output;
+  ASSIGN_OR_RETURN(output.text, TextOfMerged(options));
   if (options.as_adapter) {
     ASSIGN_OR_RETURN(output.tensors, AdapterTensors(plan));
   } else {
     ASSIGN_OR_RETURN(output.tensors, ModelTensors(plan));
     ASSIGN_OR_RETURN(output.copied_files, FilesBesideWeights(options.base_dir));
+    std::erase_if(output.copied_files, [&text = output.text](const std::string& name) {
+      return text.files.contains(name) || text.left_out.contains(name);
+    });
     ASSIGN_OR_RETURN(const auto writer,
                      formats::CheckpointWriter::Create(
                          options.output_dir, output.tensors,
@@ -43,6 +47,9 @@ Status Merge(const MergePlan& plan, const OnProgress& on_progress) {
   } else {
     RETURN_IF_ERROR(WriteModelWeights(plan, output, dir, on_progress));
     RETURN_IF_ERROR(WriteModelFiles(plan, output, dir));
+  }
+  for (const auto& [name, text] : output.text.files) {
+    RETURN_IF_ERROR(formats::WriteTextFile(fmt::format("{}/{}", dir, name), text, true));
   }
   RETURN_IF_ERROR(formats::WriteTextFile(dir + "/README.md", CardText(plan), true));
   return directory.Publish();
