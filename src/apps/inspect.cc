@@ -107,8 +107,9 @@ int InspectModel(const std::string& path, Report& report) {
              *has_chats ? "yes" : "no, it has no chat template");
   const formats::Checkpoint& checkpoint = files->checkpoint;
   report.Add("bytes", "weights", checkpoint.total_bytes(),
-             fmt::format("{} in {} tensors, {} files", config::RoundBytes(checkpoint.total_bytes()),
-                         checkpoint.num_tensors(), checkpoint.num_shards()));
+             fmt::format("{} in {} tensors, {} file{}",
+                         config::RoundBytes(checkpoint.total_bytes()), checkpoint.num_tensors(),
+                         checkpoint.num_shards(), checkpoint.num_shards() == 1 ? "" : "s"));
   report.Add("fits", "fits", true, "yes");
   return 0;
 }

@@ -145,7 +145,8 @@ class Builder {
       fs::create_directories(*cache_dir, error);
       if (error) {
         return Fail(ErrorCode::kPermission,
-                    fmt::format("--adapter-cache {}: {}", *cache_dir, error.message()),
+                    fmt::format("--adapter-cache {}: {}; another directory, or none, does",
+                                *cache_dir, error.message()),
                     "adapter-cache");
       }
     }
@@ -245,6 +246,10 @@ class Builder {
     stack_->memory.host_bytes = options_.adapter_host_bytes;
     stack_->memory.waiting_bytes = options_.adapter_waiting_bytes + catalogue_.max_unwritten_bytes;
     const size_t available = AvailableMemoryBytes();
+    if (stack_->memory.pool_bytes > available) {
+      log::Warning("--kv-memory {}: {} are free, and the pool takes memory as it fills",
+                   config::ShowBytes(stack_->memory.pool_bytes), config::RoundBytes(available));
+    }
     stack_->memory.free_bytes =
         available - std::min(available, stack_->memory.pool_bytes + stack_->memory.host_bytes +
                                             stack_->memory.waiting_bytes);
@@ -259,7 +264,8 @@ class Builder {
     ASSIGN_OR_RETURN(catalogue_.base.fingerprint,
                      adapters::BaseFingerprint(catalogue_.base.spec, *catalogue_.base.checkpoint));
     catalogue_.base.max_rank = options_.max_lora_rank;
-    catalogue_.base.max_image_bytes = engine->max_adapter_bytes();
+    // 0 would be no limit, where the pool has no room for any.
+    catalogue_.base.max_image_bytes = std::max<size_t>(1, engine->max_adapter_bytes());
     catalogue_.base.sources.allow_private_hosts = options_.allow_private_hosts;
     ReadSourceVariables(catalogue_.base.sources);
     catalogue_.base.sources.max_bytes =

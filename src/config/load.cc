@@ -61,7 +61,10 @@ Status Set(Option& option, const std::vector<std::string>& values, const std::st
 Status ApplyFile(Registry& registry, std::string_view command, const std::string& path,
                  std::string_view named_by) {
   const Result<std::vector<FileEntry>> entries = ReadTomlFile(path);
-  if (!entries) return Annotate(entries.error(), named_by);
+  if (!entries && entries.error().code == ErrorCode::kNotFound) {
+    return Annotate(entries.error(), named_by);
+  }
+  if (!entries) return tl::unexpected<Error>(entries.error());  // it names the line
   for (const FileEntry& entry : *entries) {
     Option* option = registry.Find(entry.key);
     if (option == nullptr) {

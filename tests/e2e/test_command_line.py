@@ -88,6 +88,12 @@ def test_every_bad_adapter_is_named_once(lorry, tmp_path):
         assert len([line for line in server.log if name in line]) == 1, server.log
 
 
+def test_memory_that_is_not_there(lorry):
+    for size in ("64KiB", "1MiB"):  # not a 413 for each of the adapter's requests
+        err = refused(lorry, "--kv-memory", size, "--adapter", f"sql={SQL}", "--adapter-cache", "none")
+        assert "`sql`" in err and "a larger --kv-memory" in err, err
+
+
 def test_an_open_server_says_so(lorry):
     err = refused(lorry, "--host", "0.0.0.0", "--kv-memory", "100")
     assert err.count("--host 0.0.0.0: whoever reaches this machine may generate") == 1
