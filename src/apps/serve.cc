@@ -23,6 +23,7 @@
 #include "server/admission.h"
 #include "server/descriptor_shares.h"
 #include "server/exchange.h"
+#include "server/listener_options.h"
 #include "server/server.h"
 
 namespace lorry::apps {
@@ -131,11 +132,8 @@ class LoadingServers {
     clients_.emplace(options.http, "--host and --port, or make demo PORT=N");
     ASSIGN_OR_RETURN(options.http.port, clients_->Start());
     if (options.admin.port < 0) return {};
-    net::HttpServerOptions admin = options.http;
-    admin.host = options.admin.host;
-    admin.port = options.admin.port;
-    admin.num_io_threads = 1;
-    admins_.emplace(admin, "--admin-host and --admin-port");
+    admins_.emplace(server::ListenerOptions(options, server::Listener::kAdmin),
+                    "--admin-host and --admin-port");
     ASSIGN_OR_RETURN(options.admin.port, admins_->Start());
     return {};
   }
