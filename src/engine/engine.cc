@@ -112,8 +112,8 @@ Status Engine::CheckOptions(EngineOptions options, const model::ModelSpec& spec)
 Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options,
                                                std::unique_ptr<StepModel> model,
                                                prometheus::Registry* registry) {
-  RETURN_IF_ERROR(CheckEach(options));
   RETURN_IF_ERROR(CheckRows(options, *model));
+  RETURN_IF_ERROR(CheckEach(options));
   const size_t page_bytes = model->spec().Kv(options.page_tokens).PageBytes();
   ASSIGN_OR_RETURN(const int num_pages, FitPool(options, page_bytes, model->max_positions()));
   ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(page_bytes, num_pages));
