@@ -1,5 +1,7 @@
 #include "merge/merge.h"
 
+#include <filesystem>
+
 #include "base/check.h"
 #include "formats/checkpoint_writer.h"
 #include "formats/output_file.h"
@@ -49,7 +51,10 @@ Status Merge(const MergePlan& plan, const OnProgress& on_progress) {
     RETURN_IF_ERROR(WriteModelFiles(plan, output, dir));
   }
   for (const auto& [name, text] : output.text.files) {
-    RETURN_IF_ERROR(formats::WriteTextFile(fmt::format("{}/{}", dir, name), text, true));
+    const std::filesystem::path path = std::filesystem::path(dir) / name;
+    std::error_code error;
+    std::filesystem::create_directories(path.parent_path(), error);  // else writing says why
+    RETURN_IF_ERROR(formats::WriteTextFile(path, text, true));
   }
   RETURN_IF_ERROR(formats::WriteTextFile(dir + "/README.md", CardText(plan), true));
   return directory.Publish();
