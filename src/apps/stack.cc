@@ -176,10 +176,14 @@ class Builder {
       for (const Error& error : errors) log::Warning("skipped: {}", error.message);
       return {};
     }
-    Error all = std::move(errors.front());
-    for (size_t i = 1; i < errors.size(); ++i) all.message += "\n" + errors[i].message;
-    all.message += fmt::format("\n(--skip-bad-adapters starts without {})",
-                               errors.size() == 1 ? "it" : "them");
+    Error all = errors.front();
+    if (errors.size() == 1) {
+      all.message += " (--skip-bad-adapters starts without it)";
+      return tl::unexpected<Error>(std::move(all));
+    }
+    for (const Error& error : errors) log::Error("{}", error.message);
+    all.message = fmt::format(
+        "{} adapters cannot be served (--skip-bad-adapters starts without them)", errors.size());
     return tl::unexpected<Error>(std::move(all));
   }
 
