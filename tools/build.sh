@@ -19,9 +19,36 @@ if [[ ! -e build/$preset/build.ninja || CMakePresets.json -nt build/$preset/buil
   fi
   rm -f "$log"
 fi
-echo "== Building $* in build/$preset"
-quiet=--quiet
-[[ ! -t 1 ]] || quiet=  # a terminal gets the lines of progress of ninja and cargo
-[[ -t 1 ]] || export CARGO_TERM_QUIET=true
-(cd "build/$preset" && ninja ${JOBS:+-j "$JOBS"} $quiet "$@")
+# A log gets a line of progress every so many seconds, and whatever is no line of progress.
+every() {
+  local line steps= told=$SECONDS
+  while true; do
+    if IFS= read -r -t 5 line; then
+      if [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]]; then
+        steps="${BASH_REMATCH[1]} of ${BASH_REMATCH[2]}"
+      elif [[ $line != "ninja: no work to do." && $line != "ninja: Entering"* ]]; then
+        printf '%s\n' "$line"
+      fi
+    elif (($? <= 128)); then
+      return
+    fi
+    if ((SECONDS - told >= $1)) && [[ -n $steps ]]; then
+      echo "   $steps steps after $((SECONDS - began)) s"
+      told=$SECONDS
+    fi
+  done
+}
+
+began=$SECONDS
+first=
+[[ -e build/$preset/.ninja_log ]] || first=" (the first time takes minutes: about 5 on two cores)"
+echo "== Building $* in build/$preset$first"
+build() { (cd "build/$preset" && ninja ${JOBS:+-j "$JOBS"} "$@"); }
+if [[ -t 1 ]]; then
+  build "$@"  # a terminal gets the lines of progress of ninja and cargo
+else
+  export CARGO_TERM_QUIET=true
+  unset NINJA_STATUS  # of a form that is known
+  build "$@" 2>&1 | every "${PROGRESS_SECONDS:-30}"
+fi
 echo "== Built in $(seconds $((${EPOCHREALTIME/[.,]/} - start))) s"

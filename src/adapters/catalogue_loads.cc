@@ -274,7 +274,9 @@ void Catalogue::OnLoadFailed(Entries::iterator found, Error error) {
   // Whatever part of the way it was: it is the source's content that does not do.
   if (error.param.empty()) error.param = "source";
   if (error.code == ErrorCode::kInvalidArgument) error.code = ErrorCode::kUnfit;
-  log::Warning("{}", error.message);
+  // Who starts a server with it is told, and says so.
+  const bool is_static = entry.candidacy ? entry.candidacy->is_static : entry.is_static;
+  if (!is_static || entry.is_read || load.order.done.empty()) log::Warning("{}", error.message);
   for (StatusCallback& done : load.order.done) done(tl::unexpected<Error>(error));
   if (load.repeat) return StartLoad(entry, std::move(*load.repeat));
   if (!entry.is_registered && !entry.is_requested) return EraseEntry(found, error);

@@ -28,14 +28,21 @@ WatchHooks HooksOf(Catalogue& catalogue) {
 
 }  // namespace
 
+Status DirectoryWatch::CheckDirectories(const std::vector<std::string>& dirs) {
+  for (const std::string& dir : dirs) {
+    std::error_code error;
+    if (fs::is_directory(dir, error)) continue;
+    return Fail(ErrorCode::kNotFound, fmt::format("--adapter-dir {}: no such directory", dir),
+                "adapter-dir");
+  }
+  return {};
+}
+
 Result<std::unique_ptr<DirectoryWatch>> DirectoryWatch::Start(std::vector<std::string> dirs,
                                                               Catalogue& catalogue) {
+  RETURN_IF_ERROR(CheckDirectories(dirs));
   for (std::string& dir : dirs) {
     std::error_code error;
-    if (!fs::is_directory(dir, error)) {
-      return Fail(ErrorCode::kNotFound, fmt::format("--adapter-dir {}: no such directory", dir),
-                  "adapter-dir");
-    }
     dir = fs::absolute(dir, error);
     while (dir.size() > 1 && dir.ends_with('/')) dir.pop_back();
   }

@@ -23,6 +23,9 @@ class DirectoryWatch {
                                                        Catalogue& catalogue);
   ~DirectoryWatch();
 
+  // kNotFound, as of Start.
+  static Status CheckDirectories(const std::vector<std::string>& dirs);
+
  private:
   DirectoryWatch(std::vector<std::string> dirs, Catalogue& catalogue);
   void Run();

@@ -16,7 +16,10 @@ namespace json = boost::json;
 Result<AdapterArgument> Checked(AdapterArgument adapter) {
   RETURN_IF_ERROR(CheckAdapterName(adapter.name));
   if (adapter.path.empty()) {
-    return Fail(ErrorCode::kInvalidArgument, fmt::format("adapter {} has no path", adapter.name));
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("adapter `{}` has no source; was a variable never set? Write NAME=SOURCE",
+                    adapter.name));
   }
   return adapter;
 }

@@ -76,7 +76,10 @@ Result<std::string> AdminClient::Call(std::string method, const std::string& pat
   if (response->status / 100 == 2) return std::move(response->body);
   std::string message =
       fmt::format("{}: {} ({})", url_, MessageIn(response->body), response->status);
-  if (response->status == 401) message += "; the key is --admin-key or LORRY_ADMIN_KEY";
+  if (response->status == 401) {
+    message += path == "/metrics" ? "; the key is --admin-key or --api-key"
+                                  : "; the key is --admin-key or LORRY_ADMIN_KEY";
+  }
   return Fail(CodeOf(response->status), std::move(message));
 }
 

@@ -108,7 +108,9 @@ void Register(config::Registry& registry, BenchOptions& o) {
   registry.Text({"api-key", "KEY", "sent as a bearer token"}, &o.load.api_key);
   registry.Choice({"mix", "", "which model a request names"}, &o.load.mix,
                   {"base", "same", "distinct", "zipf"});
-  registry.List({"lora", "NAME", "adapter names to use; none: those that the server lists"},
+  registry.List({"lora", "NAME",
+                 "adapter names to use, in turn unless --mix says otherwise; none: those that the "
+                 "server lists"},
                 &o.load.adapters);
   registry.Integer({"streams", "", "requests in flight"}, &o.load.num_streams, 1, 4096);
   registry.Custom({"rate", "R", "Poisson arrivals per second in place of a closed loop"}, {}, "0",
@@ -285,6 +287,14 @@ int RunBenchCommand(const std::vector<std::string>& args) {
   }
   for (const std::string& warning : loaded->warnings) {
     Complain(command, warning);
+  }
+  if (name == "serve" && !options.load.adapters.empty()) {
+    if (registry.Find("mix")->set_by.empty()) options.load.mix = "distinct";
+    if (options.load.mix == "base") {
+      fmt::print(stderr, "lorry {}: {} is base, which uses none of the --lora adapters\n", command,
+                 registry.Origin("mix"));
+      return 2;
+    }
   }
   const Status status = Run(name, options, loaded->words);
   return status ? 0 : Complain(command, status.error().message);

@@ -42,7 +42,7 @@ Result<BroughtSource> BroughtSources::Bring(const std::string& source,
                                             const BringOptions& options) {
   std::error_code error;
   if (fs::is_directory(source, error) &&
-      !fs::exists(fs::path(source) / formats::kAdapterConfigFile, error)) {
+      !exists(fs::symlink_status(fs::path(source) / formats::kAdapterConfigFile, error))) {
     return BroughtSource{.dir = source, .shown = source};
   }
   ASSIGN_OR_RETURN(const adapters::SourceUri uri, ParseSourceWord(source));

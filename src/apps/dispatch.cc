@@ -42,21 +42,21 @@ bool LooksLikeModel(const std::string& word) {
          (word.find('/') != std::string::npos && word.find(' ') == std::string::npos);
 }
 
-int ServeCommand(Options& options, const Words& words) {
-  if (!words.empty()) options.stack.model = words[0];
-  return Serve(options);
+// Of `lorry serve [MODEL]` and `lorry run`, whose words are MODEL PROMPT, MODEL, PROMPT or nothing:
+// a lone one is the model if it is a directory. Empty: no word is the model.
+std::string ModelWord(std::string_view command, const Words& words) {
+  const bool has_model = command == "serve" ? words.size() == 1
+                         : command == "run"
+                             ? words.size() == 2 || (words.size() == 1 && LooksLikeModel(words[0]))
+                             : false;
+  return has_model ? words[0] : "";
 }
 
-// MODEL PROMPT, MODEL, PROMPT or nothing: a lone word is the model if it is a directory.
+int ServeCommand(Options& options, const Words&) { return Serve(options); }
+
 int RunCommand(Options& options, const Words& words) {
-  std::string prompt;
-  if (words.size() == 2) {
-    options.stack.model = words[0];
-    prompt = words[1];
-  } else if (words.size() == 1) {
-    (LooksLikeModel(words[0]) ? options.stack.model : prompt) = words[0];
-  }
-  return Run(options, prompt);
+  const bool has_prompt = words.size() > (ModelWord("run", words).empty() ? 0 : 1);
+  return Run(options, has_prompt ? words.back() : "");
 }
 
 int InspectCommand(Options& options, const Words& words) { return Inspect(options, words[0]); }
@@ -154,11 +154,25 @@ int RunLoaded(const Command& command, const Words& args) {
     return Complain(command.name, fmt::format("usage: lorry {} {}", command.name, command.usage),
                     kWrongCommandLine);
   }
+  if (const std::string model = ModelWord(command.name, words); !model.empty()) {
+    const bool has_flag = registry.Find("model")->set_by == "--model";
+    if (has_flag && options.stack.model != model) {
+      return Complain(command, fmt::format("two models: the word {} and --model {}", model,
+                                           options.stack.model));
+    }
+    options.stack.model = model;
+  }
   return command.run(options, words);
 }
 
+// `lorry help COMMAND` is `lorry COMMAND --help`.
 int Help(const Words& args) {
-  if (args.empty() || args[0] != "--markdown") return PrintUsage(stdout);
+  if (args.empty() || args[0] == "--help" || args[0] == "-h") return PrintUsage(stdout);
+  if (args[0] != "--markdown") {
+    Words words = args;
+    words.push_back("--help");
+    return words[0] == "help" ? PrintUsage(stdout) : Dispatch(words);
+  }
   Options options;
   config::Registry registry;
   RegisterOptions(registry, &options);

@@ -31,6 +31,10 @@ TEST(DispatchTest, MistypedCommandsAndOptions) {
   EXPECT_THAT(ErrorOf({"serve", "a", "b"}, 2), HasSubstr("unexpected word 'b'"));
   EXPECT_THAT(ErrorOf({"serve", ""}, 2), HasSubstr("a word is empty"));
   EXPECT_THAT(ErrorOf({"top", ""}, 2), HasSubstr("a word is empty"));
+  EXPECT_EQ(ErrorOf({"serve", "/a", "--model", "/b"}, 2),
+            "lorry serve: two models: the word /a and --model /b\n");
+  EXPECT_THAT(ErrorOf({"run", "/a", "prompt", "--model=/b"}, 2), HasSubstr("two models"));
+  EXPECT_THAT(ErrorOf({"serve", "--model", ""}, 2), HasSubstr("--model: an empty value"));
   EXPECT_THAT(ErrorOf({"inspect"}, 2), HasSubstr("usage: lorry inspect SOURCE"));
   EXPECT_THAT(ErrorOf({}, 2), HasSubstr("lorry serve"));
 }
@@ -40,8 +44,17 @@ TEST(DispatchTest, EveryCommandHasHelp) {
        {"serve", "run", "inspect", "version", "pull", "ls", "rm", "pin", "top"}) {
     CaptureStdout();
     EXPECT_EQ(Dispatch({command, "--help"}), 0);
-    EXPECT_THAT(GetCapturedStdout(), HasSubstr(std::string("lorry ") + command));
+    const std::string help = GetCapturedStdout();
+    EXPECT_THAT(help, HasSubstr(std::string("lorry ") + command));
+    CaptureStdout();
+    EXPECT_EQ(Dispatch({"help", command}), 0);
+    EXPECT_EQ(GetCapturedStdout(), help);
   }
+  CaptureStdout();
+  EXPECT_EQ(Dispatch({"help", "bench", "serve"}), 0);
+  EXPECT_EQ(Dispatch({"help", "merge"}), 0);
+  EXPECT_THAT(GetCapturedStdout(), testing::AllOf(HasSubstr("--streams"), HasSubstr("--method")));
+  EXPECT_THAT(ErrorOf({"help", "sevre"}, 2), HasSubstr("did you mean serve?"));
 }
 
 TEST(DispatchTest, VersionNamesTheKernels) {
@@ -105,13 +118,46 @@ TEST(OptionsTest, EveryOptionOfTheProjectIsUnderstood) {
   EXPECT_EQ(options.log.level, log::Level::kWarning);
 }
 
+TEST(OptionsTest, VllmsKeyIsTheKey) {
+  const auto keys_of = [](const std::vector<std::string>& args,
+                          const config::Environment& environment) {
+    Options options;
+    config::Registry registry;
+    RegisterOptions(registry, &options);
+    const auto loaded = config::Load(registry, "serve", args, environment);
+    return loaded ? options.serve.http.api_keys : std::vector{loaded.error().message};
+  };
+  using Keys = std::vector<std::string>;
+  EXPECT_EQ(keys_of({}, {{"VLLM_API_KEY", "a,b"}}), Keys{"a,b"});  // one, as there
+  EXPECT_EQ(keys_of({}, {{"LORRY_API_KEY", "own"}, {"VLLM_API_KEY", "other"}}), Keys{"own"});
+  EXPECT_EQ(keys_of({"--api-key", "flag"}, {{"VLLM_API_KEY", "other"}}), Keys{"flag"});
+  EXPECT_THAT(keys_of({}, {{"VLLM_API_KEY", ""}})[0], HasSubstr("VLLM_API_KEY: an empty entry"));
+}
+
+TEST(OptionsTest, TypesAndTemperaturesThatAreNoneSaySo) {
+  const auto error_of = [](const std::string& command, const std::vector<std::string>& args) {
+    Options options;
+    config::Registry registry;
+    RegisterOptions(registry, &options);
+    const auto loaded = config::Load(registry, command, args, {});
+    return loaded ? options.stack.dtype : loaded.error().message;
+  };
+  EXPECT_EQ(error_of("serve", {"--dtype", "float"}), "float32");
+  EXPECT_THAT(error_of("serve", {"--dtype", "half"}), HasSubstr("--dtype: 'half': nothing is"));
+  EXPECT_THAT(error_of("pull", {"--dtype", "float16"}), HasSubstr("bfloat16 takes as much"));
+  EXPECT_THAT(error_of("serve", {"--dtype", "int8"}), HasSubstr("one of auto, bfloat16, float32"));
+  EXPECT_EQ(error_of("run", {"--temperature", "5"}), "--temperature: 5 is not between 0 and 2");
+  EXPECT_EQ(error_of("run", {"--temperature", "-1"}), "--temperature: -1 is not between 0 and 2");
+}
+
 // What an empty value of each option means: whoever adds one decides here.
 TEST(OptionsTest, EmptyIsNotOpen) {
   const std::set<std::string> none_if_empty = {
       // the others refuse an empty value
-      "adapter-cache", "base", "chat-template", "model", "source-token", "step-log", "system"};
+      "adapter-cache", "source-token", "step-log", "system"};
   const std::set<std::string> refused_as_variables = {
-      "admin-host", "admin-key", "api-key", "config", "host", "metrics", "url"};
+      "admin-host", "admin-key", "api-key", "base",  "chat-template",
+      "config",     "host",      "metrics", "model", "url"};
   Options names_only;
   config::Registry names;
   RegisterOptions(names, &names_only);

@@ -1,8 +1,10 @@
 #include "apps/environment.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
 
 namespace lorry::apps {
@@ -65,6 +67,17 @@ text::SandboxOptions AdapterTextLimits() {
 std::string DefaultCacheDir() {
   const std::string cache = UserCache();
   return cache.empty() ? "" : cache + "/lorry";
+}
+
+Result<std::string> ExistingCacheDir(const std::string& option) {
+  const auto dir = AdapterCacheDir(option);
+  if (!dir) return Fail(ErrorCode::kNotFound, "there is no cache: --adapter-cache DIR");
+  std::error_code error;
+  if (!option.empty() && !std::filesystem::is_directory(*dir, error)) {
+    return Fail(ErrorCode::kNotFound, fmt::format("--adapter-cache {}: no such directory", *dir),
+                "adapter-cache");
+  }
+  return *dir;
 }
 
 std::optional<std::string> AdapterCacheDir(const std::string& option) {

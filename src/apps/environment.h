@@ -23,4 +23,7 @@ std::string DefaultCacheDir();
 // The adapter cache by its option: empty is the default, "none" and no home are nullopt.
 std::optional<std::string> AdapterCacheDir(const std::string& option);
 
+// The same, to look into: kNotFound where the option names no directory.
+Result<std::string> ExistingCacheDir(const std::string& option);
+
 }  // namespace lorry::apps

@@ -107,9 +107,10 @@ int InspectModel(const std::string& path, Report& report) {
              *has_chats ? "yes" : "no, it has no chat template");
   const formats::Checkpoint& checkpoint = files->checkpoint;
   report.Add("bytes", "weights", checkpoint.total_bytes(),
-             fmt::format("{} in {} tensors, {} files", config::RoundBytes(checkpoint.total_bytes()),
-                         checkpoint.num_tensors(), checkpoint.num_shards()));
-  report.Add("fits", "supported", true, "yes");
+             fmt::format("{} in {} tensors, {} file{}",
+                         config::RoundBytes(checkpoint.total_bytes()), checkpoint.num_tensors(),
+                         checkpoint.num_shards(), checkpoint.num_shards() == 1 ? "" : "s"));
+  report.Add("fits", "fits", true, "yes");
   return 0;
 }
 
@@ -179,8 +180,11 @@ Result<int> InspectWith(const Options& options, const std::string& source) {
                                           .token = options.adapter.token}));
   Report report(options.adapter.json);
   int status = 0;
-  std::error_code error;
-  if (std::filesystem::exists(brought.dir + "/adapter_config.json", error)) {
+  const auto has = [&brought](const char* name) {  // links to nothing too: they are called that
+    std::error_code error;
+    return exists(std::filesystem::symlink_status(fmt::format("{}/{}", brought.dir, name), error));
+  };
+  if (has("adapter_config.json")) {
     std::string base = options.adapter.base;
     if (base.empty()) {
       auto demo = FindDemo();
@@ -191,8 +195,17 @@ Result<int> InspectWith(const Options& options, const std::string& source) {
       base = demo->base_dir;
     }
     status = InspectAdapter(brought, base, report);
+    if (status != 0 && options.adapter.base.empty()) {
+      fmt::print(stderr,
+                 "lorry inspect: compared with the demo's base; name its own: --base MODEL\n");
+    }
   } else if (!options.adapter.base.empty() || brought.dir != source) {
     return Fail(ErrorCode::kNotFound, fmt::format("{}: no adapter_config.json there", source));
+  } else if (!has("config.json")) {
+    return Fail(ErrorCode::kNotFound,
+                fmt::format("{}: neither an adapter nor a model: it has no adapter_config.json and "
+                            "no config.json",
+                            source));
   } else {
     status = InspectModel(brought.dir, report);
   }

@@ -144,13 +144,12 @@ Status ListServer(const Options& options) {
 }
 
 Status ListCacheOf(const Options& options) {
-  const auto cache_dir = AdapterCacheDir(options.stack.adapter_cache);
-  if (!cache_dir) return Fail(ErrorCode::kNotFound, "there is no cache: --adapter-cache DIR");
-  ASSIGN_OR_RETURN(const adapters::CacheInventory inventory, adapters::ListCache(*cache_dir));
+  ASSIGN_OR_RETURN(const std::string cache_dir, ExistingCacheDir(options.stack.adapter_cache));
+  ASSIGN_OR_RETURN(const adapters::CacheInventory inventory, adapters::ListCache(cache_dir));
   if (options.adapter.json) {
     fmt::print("{}\n", json::serialize(CacheAsJson(inventory)));
   } else {
-    fmt::print("{}", CacheAsTable(inventory, *cache_dir));
+    fmt::print("{}", CacheAsTable(inventory, cache_dir));
   }
   return {};
 }

@@ -144,6 +144,9 @@ Status Complete(const config::Registry& registry, const std::vector<std::string>
   if (o.max_shard_bytes == 0) {
     return Fail(ErrorCode::kInvalidArgument, "--max-shard-size 0: a shard holds something");
   }
+  if (o.adapters.empty()) {
+    return Fail(ErrorCode::kInvalidArgument, fmt::format("which adapter? {}", kUsage));
+  }
   for (const std::string& text : o.adapters) {
     ASSIGN_OR_RETURN(merge::WeightedAdapter adapter, ParseWeightedAdapter(text));
     o.merge.adapters.push_back(std::move(adapter));
@@ -170,6 +173,7 @@ void PrintPlan(const merge::MergePlan& plan, const merge::MergeOutput& output) {
     fmt::print("method    {}\n", merge::MethodName(plan.combination().method));
   }
   fmt::print("changes   {} modules\n", plan.modules().size());
+  if (!output.text.shown.empty()) fmt::print("text      {}\n", output.text.shown);
   if (!output.copied_files.empty()) {
     fmt::print("copies    {}\n", fmt::join(output.copied_files, ", "));
   }

@@ -140,7 +140,7 @@ TEST(MergeCommandTest, MistakesAreNamed) {
   };
   EXPECT_THAT(error({}, 2), HasSubstr("which model?"));
   EXPECT_THAT(error({kModel, "--adapter", kAdapter}, 2), HasSubstr("where to? -o DIR"));
-  EXPECT_THAT(error({kModel, "-o", "/tmp/x"}, 1), HasSubstr("which adapters?"));
+  EXPECT_THAT(error({kModel, "-o", "/tmp/x"}, 2), HasSubstr("which adapter?"));
   EXPECT_THAT(error({kModel, "x", "-o", "/tmp/x"}, 2), HasSubstr("unexpected word 'x'"));
   EXPECT_THAT(error({kModel, "--method", "dare"}, 2), HasSubstr("'dare' is not one of linear"));
   EXPECT_THAT(error({kModel, "--method", "ties", "-o", "/tmp/x"}, 2),

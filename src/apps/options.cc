@@ -18,13 +18,31 @@ const std::vector<std::string> kMakingImages = {"serve", "run", "pull"};
 const std::vector<std::string> kCaching = {"serve", "run", "pull", "inspect", "ls", "rm", "pin"};
 const std::vector<std::string> kManaging = {"serve", "ls", "rm", "pin", "top"};
 
+// Nothing is computed in float16, so its names are no names for bfloat16: it has other bits.
+Status ChooseDType(const std::string& text, StackOptions* stack) {
+  const std::string wanted = text == "float" ? "float32" : text;
+  if (wanted == "half" || wanted == "float16") {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("'{}': nothing is computed in float16; bfloat16 takes as much memory, "
+                            "and auto takes it for a checkpoint in float16",
+                            text));
+  }
+  if (wanted != "auto" && wanted != "bfloat16" && wanted != "float32") {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("'{}' is not one of auto, bfloat16, float32", text));
+  }
+  stack->dtype = wanted;
+  return {};
+}
+
 void RegisterModel(config::Registry& registry, StackOptions* stack) {
   registry.Group("Model", kLoading);
   registry.Text({.name = "model",
                  .value_name = "DIR",
                  .help = "Hugging Face model directory; the same as the word MODEL.",
                  .when = "Name it in a configuration file; without a model the demo is served.",
-                 .default_text = "the demo"},
+                 .default_text = "the demo",
+                 .guards = true},
                 &stack->model);
   registry.Integer({.name = "max-model-len",
                     .help = "Longest sequence in tokens, prompt and answer together.",
@@ -35,16 +53,19 @@ void RegisterModel(config::Registry& registry, StackOptions* stack) {
                  .value_name = "FILE",
                  .help = "A Jinja chat template in place of the model's own.",
                  .when = "For a base model without one, or to correct one.",
-                 .default_text = "the model's own"},
+                 .default_text = "the model's own",
+                 .guards = true},
                 &stack->chat_template);
   registry.Group("Model", kMakingImages);
-  registry.Choice(
+  registry.Custom(
       {.name = "dtype",
+       .value_name = "auto|bfloat16|float32",
        .help = "Type of weights, activations and KV cache; auto follows the checkpoint, "
-               "f16 becomes bfloat16.",
+               "float16 becomes bfloat16. vLLM's word float is float32; half and float16 are "
+               "refused.",
        .when = "float32 is twice the bytes and closest to a reference. `lorry pull` needs the "
                "one of the server that it prepares for."},
-      &stack->dtype, {"auto", "bfloat16", "float32"});
+      {}, stack->dtype, [stack](const std::string& text) { return ChooseDType(text, stack); });
 }
 
 void RegisterAdapters(config::Registry& registry, StackOptions* stack) {
@@ -271,7 +292,8 @@ void RegisterServer(config::Registry& registry, ServeOptions* serve, StackOption
                  .help = "Requests must carry one of these: Authorization: Bearer KEY. /, /health, "
                          "/ready and /version stay open, and /metrics unless --metrics says "
                          "otherwise; `lorry top` sends it there.",
-                 .when = "Give it as LORRY_API_KEY or in the file: other users can see flags.",
+                 .when = "Give it as LORRY_API_KEY (or vLLM's VLLM_API_KEY) or in the file: other "
+                         "users can see flags.",
                  .guards = true},
                 &server.api_keys);
   registry.Group("Server", kServing);
@@ -347,13 +369,13 @@ void RegisterRun(config::Registry& registry, RunOptions* run) {
                    &run->sampling.max_tokens, 1, kMaxInt);
   registry.Custom({.name = "temperature",
                    .value_name = "T",
-                   .help = "0 takes the most likely token, higher is more varied.",
+                   .help = "0 takes the most likely token, higher is more varied, up to 2.",
                    .default_text = "the model's"},
                   {}, "", [run](const std::string& text) -> Status {
                     ASSIGN_OR_RETURN(const double value, config::ParseNumber(text));
-                    if (value < 0 || value > 100) {
+                    if (!(value >= 0 && value <= 2)) {  // as of requests
                       return Fail(ErrorCode::kInvalidArgument,
-                                  fmt::format("{} is not between 0 and 100", value));
+                                  fmt::format("{} is not between 0 and 2", value));
                     }
                     run->sampling.temperature = value;
                     return {};
@@ -374,7 +396,8 @@ void RegisterAdapterCommands(config::Registry& registry, AdapterCommandOptions* 
                  .value_name = "MODEL",
                  .help = "The model directory that the adapter is to fit. `lorry pull` then makes "
                          "it ready to copy, for a server with this model to start from.",
-                 .default_text = "pull: the files alone; inspect: the demo's base"},
+                 .default_text = "pull: the files alone; inspect: the demo's base",
+                 .guards = true},
                 &adapter->base);
   registry.Text({.name = "source-token",
                  .value_name = "TOKEN",

@@ -20,6 +20,11 @@
 #include "apps/progress.h"
 #include "base/log.h"
 #include "config/value.h"
+#include "formats/adapter_files.h"
+#include "formats/adapter_text.h"
+#include "formats/file_bytes.h"
+#include "formats/peft_config.h"
+#include "formats/safetensors.h"
 #include "model/model_files.h"
 
 namespace lorry::apps {
@@ -95,16 +100,41 @@ class Puller {
   }
 
   Result<std::string> PullFiles(const SourceUri& uri, Progress& progress) {
-    ASSIGN_OR_RETURN(
-        const adapters::SourceFiles files,
-        adapters::BringSourceFiles({.uri = uri,
-                                    .token = options_.adapter.token,
-                                    .staging_dir = adapters::StagingDir(cache_dir_, uri),
-                                    .cancelled = interrupted_.get(),
-                                    .progress = ShowOn(progress)},
-                                   sources_, adapters::Packed::kKeep));
-    return fmt::format("{} in {}, revision {}", config::RoundBytes(files.fetched.bytes), files.dir,
+    const adapters::FetchRequest request = {.uri = uri,
+                                            .token = options_.adapter.token,
+                                            .staging_dir = adapters::StagingDir(cache_dir_, uri),
+                                            .cancelled = interrupted_.get(),
+                                            .progress = ShowOn(progress)};
+    ASSIGN_OR_RETURN(adapters::SourceFiles files,
+                     adapters::BringSourceFiles(request, sources_, adapters::Packed::kKeep));
+    const std::string dir = files.dir;
+    RETURN_IF_ERROR(CheckFiles(request, files));
+    return fmt::format("{} in {}, revision {}", config::RoundBytes(files.fetched.bytes), dir,
                        files.fetched.revision);
+  }
+
+  // Whether they are an adapter at all, which no base is needed for. What was unpacked goes again.
+  Status CheckFiles(const adapters::FetchRequest& request, adapters::SourceFiles& files) const {
+    const Status status = [&]() -> Status {
+      RETURN_IF_ERROR(adapters::UnpackSourceFiles(request, sources_, files));
+      RETURN_IF_ERROR(formats::ReadPeftLoraConfig(files.dir));
+      RETURN_IF_ERROR(formats::SafetensorsHeader::Read(
+          fmt::format("{}/{}", files.dir, formats::kAdapterWeightsFile)));
+      for (const std::string_view name : formats::AdapterFileNames()) {
+        const std::string path = fmt::format("{}/{}", files.dir, name);
+        std::error_code error;
+        const bool is_weights =
+            name == formats::kAdapterWeightsFile || name == formats::kAdapterTorchFile;
+        if (is_weights || !std::filesystem::exists(path, error)) continue;
+        RETURN_IF_ERROR(formats::ReadSmallFile(path, formats::kMaxAdapterTokenizerBytes));
+      }
+      return {};
+    }();
+    std::error_code error;
+    for (const char* made : {"/unpacked", "/converted"}) {
+      std::filesystem::remove_all(request.staging_dir + made, error);
+    }
+    return status;
   }
 
   Result<std::string> PullImage(const SourceUri& uri, Progress& progress) {

@@ -25,10 +25,9 @@ struct OpenedCache {
 };
 
 Result<OpenedCache> OpenCache(const Options& options) {
-  const auto dir = AdapterCacheDir(options.stack.adapter_cache);
-  if (!dir) return Fail(ErrorCode::kNotFound, "there is no cache: --adapter-cache DIR");
-  ASSIGN_OR_RETURN(adapters::CacheInventory inventory, adapters::ListCache(*dir));
-  return OpenedCache{*dir, std::move(inventory)};
+  ASSIGN_OR_RETURN(std::string dir, ExistingCacheDir(options.stack.adapter_cache));
+  ASSIGN_OR_RETURN(adapters::CacheInventory inventory, adapters::ListCache(dir));
+  return OpenedCache{std::move(dir), std::move(inventory)};
 }
 
 // A directory may be named as it was for pull.

@@ -10,16 +10,20 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 
 #include "apps/commands.h"
 #include "apps/complain.h"
 #include "apps/demo_table.h"
 #include "apps/environment.h"
+#include "apps/exposure.h"
 #include "base/log.h"
 #include "config/value.h"
 #include "net/http_server.h"
+#include "server/admission.h"
 #include "server/descriptor_shares.h"
 #include "server/exchange.h"
+#include "server/listener_options.h"
 #include "server/server.h"
 
 namespace lorry::apps {
@@ -90,8 +94,10 @@ Status ShareConnections(int num_fetchers, server::ServerOptions& http) {
 // ready.
 class LoadingServer {
  public:
-  explicit LoadingServer(const net::HttpServerOptions& options)
-      : server_(
+  // `hint`: what chooses another address.
+  LoadingServer(const net::HttpServerOptions& options, std::string hint)
+      : hint_(std::move(hint)),
+        server_(
             options,
             [](net::HttpRequest, std::shared_ptr<net::ResponseWriter> writer) {
               writer->Send(server::Exchange::JsonResponse(200, R"({"status":"ok"})"));
@@ -105,9 +111,7 @@ class LoadingServer {
 
   Result<int> Start() {
     Result<int> port = server_.Start();
-    if (!port && port.error().code == ErrorCode::kConflict) {
-      port.error().message += ": --port N, or make demo PORT=N";
-    }
+    if (!port) port.error().message += fmt::format(" ({})", hint_);
     return port;
   }
 
@@ -116,7 +120,26 @@ class LoadingServer {
     return server::ErrorResponse({ErrorCode::kUnavailable, "The model is loading.", ""});
   }
 
+  const std::string hint_;
   net::HttpServer server_;
+};
+
+// Both of a server's ports while its model loads. Gone with this, to be taken by the server itself.
+class LoadingServers {
+ public:
+  // Free ports become known in `options`.
+  Status Start(server::ServerOptions& options) {
+    clients_.emplace(options.http, "--host and --port, or make demo PORT=N");
+    ASSIGN_OR_RETURN(options.http.port, clients_->Start());
+    if (options.admin.port < 0) return {};
+    admins_.emplace(server::ListenerOptions(options, server::Listener::kAdmin),
+                    "--admin-host and --admin-port");
+    ASSIGN_OR_RETURN(options.admin.port, admins_->Start());
+    return {};
+  }
+
+ private:
+  std::optional<LoadingServer> clients_, admins_;
 };
 
 void LogMemory(const MemoryUse& memory) {
@@ -188,8 +211,10 @@ Status ServeUntilStopped(const Options& options) {
   http.sandbox = AdapterTextLimits();
   http.max_sequences = options.stack.engine.max_sequences();
 
-  auto loading = std::make_unique<LoadingServer>(http.http);
-  ASSIGN_OR_RETURN(http.http.port, loading->Start());
+  RETURN_IF_ERROR(server::Admission::CheckOptions(http));
+  for (const std::string& warning : ExposureWarnings(http)) log::Warning("{}", warning);
+  auto loading = std::make_unique<LoadingServers>();
+  RETURN_IF_ERROR(loading->Start(http));
   ASSIGN_OR_RETURN(const std::unique_ptr<Stack> stack, Stack::Build(options.stack));
   LogMemory(stack->memory);
   loading.reset();

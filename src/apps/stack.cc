@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
 #include <filesystem>
 #include <future>
@@ -17,6 +18,7 @@
 #include "base/spare_memory.h"
 #include "config/value.h"
 #include "engine/model_step.h"
+#include "formats/file_descriptor.h"
 #include "kernels/isa.h"
 #include "model/model.h"
 #include "request/want_adapters.h"
@@ -94,9 +96,8 @@ class Builder {
  private:
   Status ResolveArguments() {
     AdapterArguments given = ParseAdapterArguments(options_.adapters, options_.lora_modules);
-    for (Error& error : given.errors) RETURN_IF_ERROR(SkipOrFail(std::move(error)));
-    adapters_ = std::move(given.adapters);
-    if (!options_.enable_lora && !adapters_.empty()) {
+    std::vector<AdapterArgument> adapters = std::move(given.adapters);
+    if (!options_.enable_lora && !adapters.empty()) {
       return Fail(ErrorCode::kInvalidArgument,
                   "adapters are given, but --no-enable-lora forbids them", "enable-lora");
     }
@@ -105,7 +106,7 @@ class Builder {
       options_.model = demo.base_dir;
       stack_->is_demo = true;
       stack_->prompts_file = demo.prompts_file;
-      if (adapters_.empty() && options_.enable_lora) adapters_ = std::move(demo.adapters);
+      if (adapters.empty() && options_.enable_lora) adapters = std::move(demo.adapters);
       if (options_.served_model_names.empty()) options_.served_model_names = {"lorry-demo"};
     }
     RETURN_IF_ERROR(CheckModelDirectory(options_.model));
@@ -114,7 +115,63 @@ class Builder {
     if (options_.served_model_names.empty()) {
       options_.served_model_names = {NameOfDirectory(options_.model)};
     }
-    return CheckServedNames();
+    RETURN_IF_ERROR(CheckServedNames());
+    RETURN_IF_ERROR(FindAdapters(adapters, std::move(given.errors)));
+    return CheckPaths();
+  }
+
+  // Where the adapters are that are given at start. Those that are not there join `errors`.
+  Status FindAdapters(const std::vector<AdapterArgument>& adapters, std::vector<Error> errors) {
+    for (const AdapterArgument& adapter : adapters) {
+      if (Status name = CheckAdapterName(adapter.name, options_.served_model_names); !name) {
+        errors.push_back(std::move(name.error()));
+        continue;
+      }
+      auto uri = FindSource(adapter.path);
+      if (uri) {
+        adapters_.push_back({adapter.name, std::move(*uri)});
+      } else {
+        errors.push_back(
+            Annotate(std::move(uri.error()), fmt::format("adapter `{}`", adapter.name)).value());
+      }
+    }
+    return SkipOrFail(std::move(errors));
+  }
+
+  static Result<adapters::SourceUri> FindSource(const std::string& word) {
+    ASSIGN_OR_RETURN(adapters::SourceUri uri, ParseSourceWord(word));
+    std::error_code error;
+    const bool is_here = uri.kind == adapters::SourceKind::kDirectory;
+    if (is_here && !fs::exists(uri.location, error)) {
+      return formats::SystemFailure(uri.location, ENOENT);
+    }
+    return uri;
+  }
+
+  // What can be known before the weights are loaded, which takes minutes for a large model.
+  Status CheckPaths() {
+    std::error_code error;
+    const std::string& chat_template = options_.chat_template;
+    if (!chat_template.empty() && !fs::is_regular_file(chat_template, error)) {
+      return Fail(ErrorCode::kNotFound,
+                  fmt::format("--chat-template {}: no such file", chat_template), "chat-template");
+    }
+    RETURN_IF_ERROR(adapters::DirectoryWatch::CheckDirectories(options_.adapter_dirs));
+    const auto cache_dir = AdapterCacheDir(options_.adapter_cache);
+    if (cache_dir && options_.adapter_cache_bytes > 0) {
+      fs::create_directories(*cache_dir, error);
+      if (error) {
+        return Fail(ErrorCode::kPermission,
+                    fmt::format("--adapter-cache {}: {}; another directory, or none, does",
+                                *cache_dir, error.message()),
+                    "adapter-cache");
+      }
+    }
+    if (options_.step_log.empty()) return {};
+    auto step_log = StepLog::Create(options_.step_log);
+    if (!step_log) return Annotate(std::move(step_log.error()), "--step-log");
+    stack_->step_log = std::move(*step_log);
+    return {};
   }
 
   Status CheckServedNames() const {
@@ -129,14 +186,22 @@ class Builder {
     return {};
   }
 
-  // An adapter that does not do ends the start, unless such are to be left out.
-  Status SkipOrFail(Error error) const {
-    if (!options_.skip_bad_adapters) {
-      error.message += " (--skip-bad-adapters starts without it)";
-      return tl::unexpected<Error>(std::move(error));
+  // Adapters that do not do end the start, all of them named, unless such are to be left out.
+  Status SkipOrFail(std::vector<Error> errors) const {
+    if (errors.empty()) return {};
+    if (options_.skip_bad_adapters) {
+      for (const Error& error : errors) log::Warning("skipped: {}", error.message);
+      return {};
     }
-    log::Warning("skipped: {}", error.message);
-    return {};
+    Error all = errors.front();
+    if (errors.size() == 1) {
+      all.message += " (--skip-bad-adapters starts without it)";
+      return tl::unexpected<Error>(std::move(all));
+    }
+    for (const Error& error : errors) log::Error("{}", error.message);
+    all.message = fmt::format(
+        "{} adapters cannot be served (--skip-bad-adapters starts without them)", errors.size());
+    return tl::unexpected<Error>(std::move(all));
   }
 
   Status LoadText() {
@@ -157,7 +222,13 @@ class Builder {
     load.max_positions = options_.engine.max_model_len;
     load.progress = [&](size_t done, size_t total) { progress.Update(done, total); };
     const Stream stream(options_.threads);
-    ASSIGN_OR_RETURN(model_, model::Model::Load(options_.model, load, stream));
+    ASSIGN_OR_RETURN(model::ModelFiles files,
+                     model::OpenModelFiles(options_.model, options_.dtype));
+    engine::EngineOptions engine = options_.engine;
+    engine.num_threads = options_.threads;
+    engine.pool_bytes = options_.kv_memory_bytes;
+    RETURN_IF_ERROR(engine::Engine::CheckOptions(engine, files.spec));
+    ASSIGN_OR_RETURN(model_, model::Model::Load(std::move(files), load, stream));
     stack_->memory.weight_bytes = model_->weight_bytes();
     SpareMemory::Instance().SetMaxBytes(options_.adapter_ready_bytes);
     stack_->memory.scratch_bytes = model_->scratch_bytes() + options_.adapter_ready_bytes;
@@ -175,10 +246,7 @@ class Builder {
     engine::EngineOptions engine = options_.engine;
     engine.model_name = options_.served_model_names.front();
     engine.num_threads = options_.threads;
-    if (!options_.step_log.empty()) {
-      ASSIGN_OR_RETURN(stack_->step_log, StepLog::Create(options_.step_log));
-      engine.observer = stack_->step_log.get();
-    }
+    engine.observer = stack_->step_log.get();
     engine.pool_bytes = options_.kv_memory_bytes;
     engine.eos_ids = stack_->generation.eos_token_ids;
     if (const auto eos = stack_->text->tokenizer.eos_id()) engine.eos_ids.push_back(*eos);
@@ -199,6 +267,10 @@ class Builder {
     stack_->memory.host_bytes = options_.adapter_host_bytes;
     stack_->memory.waiting_bytes = options_.adapter_waiting_bytes + catalogue_.max_unwritten_bytes;
     const size_t available = AvailableMemoryBytes();
+    if (stack_->memory.pool_bytes > available) {
+      log::Warning("--kv-memory {}: {} are free, and the pool takes memory as it fills",
+                   config::ShowBytes(stack_->memory.pool_bytes), config::RoundBytes(available));
+    }
     stack_->memory.free_bytes =
         available - std::min(available, stack_->memory.pool_bytes + stack_->memory.host_bytes +
                                             stack_->memory.waiting_bytes);
@@ -216,7 +288,8 @@ class Builder {
       return CheckOwnText(*base, own);
     };
     catalogue_.base.max_rank = options_.max_lora_rank;
-    catalogue_.base.max_image_bytes = engine->max_adapter_bytes();
+    // 0 would be no limit, where the pool has no room for any.
+    catalogue_.base.max_image_bytes = std::max<size_t>(1, engine->max_adapter_bytes());
     catalogue_.base.sources.allow_private_hosts = options_.allow_private_hosts;
     ReadSourceVariables(catalogue_.base.sources);
     catalogue_.base.sources.max_bytes =
@@ -245,29 +318,28 @@ class Builder {
     return {};
   }
 
-  // Those given at start: all at once, then the first that fails ends the start.
+  // Those given at start, all at once.
   Status LoadAdapters() {
     std::vector<std::future<Result<AdapterStatus>>> loads;
-    for (const AdapterArgument& adapter : adapters_) {
+    for (const StartAdapter& adapter : adapters_) {
       auto loaded = std::make_shared<std::promise<Result<AdapterStatus>>>();
       loads.push_back(loaded->get_future());
-      auto uri = ParseSourceWord(adapter.path);
-      if (!uri) {
-        loaded->set_value(Annotate(uri.error(), fmt::format("adapter {}", adapter.name)));
-        continue;
-      }
       stack_->catalogue->AddStatic(
-          adapter.name, *uri, false,
+          adapter.name, adapter.uri, false,
           [loaded](Result<AdapterStatus> status) { loaded->set_value(std::move(status)); });
     }
+    std::vector<Error> errors;
     for (size_t i = 0; i < loads.size(); ++i) {
       Result<AdapterStatus> status = loads[i].get();
       if (!status) {
-        RETURN_IF_ERROR(SkipOrFail(std::move(status.error())));
+        errors.push_back(std::move(status.error()));
         continue;
       }
       stack_->adapter_names.push_back(adapters_[i].name);
-      ASSIGN_OR_RETURN(const ModelChoice choice, stack_->Choose(adapters_[i].name));
+    }
+    RETURN_IF_ERROR(SkipOrFail(std::move(errors)));
+    for (const std::string& name : stack_->adapter_names) {
+      ASSIGN_OR_RETURN(const ModelChoice choice, stack_->Choose(name));
       for (const AdapterTerm& term : choice.adapters) stack_->engine->Warm(term.handle);
     }
     return {};
@@ -280,8 +352,13 @@ class Builder {
     return {};
   }
 
+  struct StartAdapter {
+    std::string name;
+    adapters::SourceUri uri;
+  };
+
   StackOptions options_;
-  std::vector<AdapterArgument> adapters_;
+  std::vector<StartAdapter> adapters_;
   adapters::CatalogueOptions catalogue_;  // filled as its parts come to be known
   std::unique_ptr<model::Model> model_;   // until the engine takes it
   std::unique_ptr<Stack> stack_ = std::make_unique<Stack>();

@@ -43,6 +43,18 @@ struct Samples {
   }
 };
 
+// "401: No API key was sent." of an error's body, in OpenAI's form or any other.
+std::string RefusalShown(const net::HttpResponse& response) {
+  boost::system::error_code bad_json;
+  const json::value body = json::parse(response.body, bad_json);
+  std::string message = response.body.substr(0, 200);
+  const json::object* object = bad_json ? nullptr : body.if_object();
+  const json::value* error = object == nullptr ? nullptr : object->if_contains("error");
+  if (error != nullptr && error->is_object()) error = error->get_object().if_contains("message");
+  if (error != nullptr && error->is_string()) message = error->get_string();
+  return fmt::format("HTTP {}{}{}", response.status, message.empty() ? "" : ": ", message);
+}
+
 struct ServerUnderTest {
   net::HttpUrl url;
   net::HttpHeaders headers;
@@ -118,7 +130,7 @@ void RunRequest(const HttpLoadOptions& options, const ServerUnderTest& server,
   if (!response) {
     ++samples.errors[response.error().message];
   } else if (response->status != 200) {
-    ++samples.errors[fmt::format("HTTP {}", response->status)];
+    ++samples.errors[RefusalShown(*response)];
   } else if (!stream_error.empty()) {
     ++samples.errors[stream_error];
   } else {
@@ -180,14 +192,19 @@ Result<ServerUnderTest> FindServer(const HttpLoadOptions& options) {
   ASSIGN_OR_RETURN(
       const net::HttpResponse response,
       client.Send({.target = server.url.path + "/v1/models", .headers = server.headers}));
+  if (response.status == 401 || response.status == 403) {
+    return Fail(ErrorCode::kUnauthenticated,
+                fmt::format("{}: {}; the key is --api-key or LORRY_API_KEY", options.url,
+                            RefusalShown(response)));
+  }
   boost::system::error_code error;
   const json::value models = json::parse(response.body, error);
   const auto* data =
       error || !models.is_object() ? nullptr : models.as_object().if_contains("data");
   if (response.status != 200 || data == nullptr || !data->is_array()) {
     return Fail(ErrorCode::kUnavailable,
-                fmt::format("{}/v1/models answered {}: not an OpenAI server?", options.url,
-                            response.status));
+                fmt::format("{}/v1/models answered {}; not an OpenAI server?", options.url,
+                            RefusalShown(response)));
   }
   for (const json::value& model : data->as_array()) {
     const json::object* card = model.if_object();
@@ -255,6 +272,9 @@ Result<json::object> RunHttpLoad(const HttpLoadOptions& options) {
     fmt::print("error: {} x {}\n", count, text);
   }
   report["errors"] = std::move(errors);
+  if (samples.total_s.empty()) {
+    return Fail(ErrorCode::kUnavailable, fmt::format("all {} requests failed", num_errors));
+  }
   if (before && after) {
     const double forward_share = (after->forward_s - before->forward_s) / wall_s;
     fmt::print("\nforward passes {:.1f} % of the wall time, all else {:.1f} %\n",

@@ -29,7 +29,7 @@ struct HttpLoadOptions {
 };
 
 // Prints a table and progress; returns the same as JSON. A request that fails is counted, not
-// fatal; kUnavailable when the server cannot be reached at all.
+// fatal; kUnavailable when all do, or the server cannot be reached at all.
 Result<boost::json::object> RunHttpLoad(const HttpLoadOptions& options);
 
 }  // namespace lorry::bench

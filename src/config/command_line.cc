@@ -34,7 +34,12 @@ class Splitter {
   }
 
  private:
-  static bool IsFlag(std::string_view arg) { return arg.size() > 1 && arg[0] == '-'; }
+  // A negative number is a value, even where its option then refuses it.
+  static bool IsFlag(std::string_view arg) {
+    if (arg.size() < 2 || arg[0] != '-') return false;
+    const bool is_number = arg[1] >= '0' && arg[1] <= '9';
+    return !is_number;
+  }
 
   Status TakeFlag(const std::string& arg) {
     const size_t equals = arg.find('=');

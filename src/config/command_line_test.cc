@@ -62,6 +62,8 @@ TEST_F(CommandLineTest, ErrorsSayWhatWasMeant) {
   EXPECT_EQ(ErrorOf({"-port"}), "unknown option -port, did you mean --port?");
   EXPECT_EQ(ErrorOf({"--port"}), "--port needs a value: --port N");
   EXPECT_EQ(ErrorOf({"--port", "--enable-lora"}), "--port needs a value: --port N");
+  // It is the option that says what is wrong with it.
+  EXPECT_THAT(Split({"--port", "-1"})->values.at("port"), ElementsAre("-1"));
   EXPECT_EQ(ErrorOf({"--base", "x"}),
             "--base is not an option of `lorry serve`, but of `lorry inspect`");
 }

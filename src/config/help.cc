@@ -107,8 +107,11 @@ std::string MarkdownText(const Registry& registry) {
          "defaults. Sizes are written `4096`, `512MB` or `2GiB`, times `500ms`, `30s` or `5m`;\n"
          "lists are arrays in the file and separated by commas in variables. An empty variable "
          "counts "
-         "as unset; but of options\nthat keep something out (keys, addresses, `--config`) an empty "
-         "value is an error in every form, and so is an empty\nentry of any list.\n" +
+         "as unset; but of options\nthat keep something out, or something else in (keys, "
+         "addresses, "
+         "`--config`, `--model`), an empty value is an error in every\nform, and so is an empty "
+         "entry of any list. Of vLLM's variables `VLLM_API_KEY` and "
+         "`VLLM_ALLOW_RUNTIME_LORA_UPDATING`\nare read where Lorry's own are not set.\n" +
          MarkdownTables(registry);
 }
 

@@ -15,9 +15,21 @@ namespace {
 constexpr std::string_view kPrefix = "LORRY_";
 // Read by the tests, not by the program.
 constexpr std::string_view kTestData = "LORRY_TEST_DATA";
-// What vLLM's users have set already, and the option's own variable.
-constexpr std::string_view kVllmUpdating = "VLLM_ALLOW_RUNTIME_LORA_UPDATING";
-constexpr std::string_view kOwnUpdating = "LORRY_ALLOW_RUNTIME_LORA_UPDATING";
+
+// What vLLM's users have set already. Lorry's own variable of the option wins.
+struct VllmVariable {
+  std::string_view name;
+  std::string_view option;
+};
+constexpr VllmVariable kVllmVariables[] = {
+    {"VLLM_ALLOW_RUNTIME_LORA_UPDATING", "allow-runtime-lora-updating"},
+    {"VLLM_API_KEY", "api-key"},
+};
+
+bool IsVllmVariable(std::string_view name) {
+  return std::any_of(std::begin(kVllmVariables), std::end(kVllmVariables),
+                     [name](const VllmVariable& variable) { return variable.name == name; });
+}
 
 std::vector<std::string> SplitAtCommas(const std::string& text) {
   std::vector<std::string> parts;
@@ -46,9 +58,14 @@ Status Set(Option& option, const std::vector<std::string>& values, const std::st
   return {};
 }
 
-Status ApplyFile(Registry& registry, std::string_view command, const std::string& path) {
-  ASSIGN_OR_RETURN(const std::vector<FileEntry> entries, ReadTomlFile(path));
-  for (const FileEntry& entry : entries) {
+Status ApplyFile(Registry& registry, std::string_view command, const std::string& path,
+                 std::string_view named_by) {
+  const Result<std::vector<FileEntry>> entries = ReadTomlFile(path);
+  if (!entries && entries.error().code == ErrorCode::kNotFound) {
+    return Annotate(entries.error(), named_by);
+  }
+  if (!entries) return tl::unexpected<Error>(entries.error());  // it names the line
+  for (const FileEntry& entry : *entries) {
     Option* option = registry.Find(entry.key);
     if (option == nullptr) {
       std::vector<std::string> known;
@@ -74,6 +91,23 @@ bool HasVariable(const Registry* registry, std::string_view variable) {
   const auto& options = registry->options();
   return std::any_of(options.begin(), options.end(),
                      [variable](const Option& option) { return option.Variable() == variable; });
+}
+
+// vLLM takes its variables whole: a key may have a comma, and a switch is on for these words only.
+Status ApplyVllmVariables(Registry& registry, std::string_view command,
+                          const Environment& environment) {
+  for (const VllmVariable& known : kVllmVariables) {
+    Option* option = registry.Find(known.option);
+    if (option == nullptr || !option->TakenBy(command)) continue;
+    for (const auto& [variable, value] : environment) {
+      if (variable != known.name) continue;
+      const bool is_on = value == "1" || value == "true" || value == "True" || value == "TRUE";
+      const std::string switched = is_on ? "true" : "false";
+      const bool is_switch = option->arity == Arity::kSwitch;
+      RETURN_IF_ERROR(Set(*option, {is_switch ? switched : value}, variable));
+    }
+  }
+  return {};
 }
 
 Status ApplyEnvironment(Registry& registry, std::string_view command,
@@ -106,15 +140,20 @@ Status ApplyEnvironment(Registry& registry, std::string_view command,
   return {};
 }
 
+struct ConfigFile {
+  std::string path;  // empty: none
+  std::string named_by;
+};
+
 // --config, else LORRY_CONFIG, else none.
-std::string ConfigPath(const CommandLine& line, const Environment& environment) {
+ConfigFile FindConfigFile(const CommandLine& line, const Environment& environment) {
   if (const auto flag = line.values.find("config"); flag != line.values.end()) {
-    return flag->second.back();
+    return {flag->second.back(), "--config"};
   }
   for (const auto& [variable, value] : environment) {
-    if (variable == "LORRY_CONFIG") return value;
+    if (variable == "LORRY_CONFIG") return {value, variable};
   }
-  return "";
+  return {};
 }
 
 }  // namespace
@@ -124,16 +163,10 @@ Environment ProcessEnvironment() {
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
     const size_t equals = text.find('=');
+    if (equals == std::string_view::npos) continue;
     const std::string_view name = text.substr(0, equals);
-    const bool is_vllms = name == kVllmUpdating;
-    if ((!is_vllms && !name.starts_with(kPrefix)) || equals == std::string_view::npos) continue;
-    const std::string_view value = text.substr(equals + 1);
-    if (is_vllms) {
-      const bool is_on = value == "1" || value == "true" || value == "True" || value == "TRUE";
-      result.emplace_back(kOwnUpdating, is_on ? "true" : "false");
-    } else {
-      result.emplace_back(name, value);
-    }
+    if (!name.starts_with(kPrefix) && !IsVllmVariable(name)) continue;
+    result.emplace_back(name, text.substr(equals + 1));
   }
   return result;
 }
@@ -147,10 +180,11 @@ Result<Loaded> Load(Registry& registry, std::string_view command,
   if (loaded.help) return loaded;
   const Option* config = registry.Find("config");
   if (config != nullptr && config->TakenBy(command)) {
-    const std::string path = ConfigPath(line, environment);
+    const auto [path, named_by] = FindConfigFile(line, environment);
     const bool is_blank = path.find_first_not_of(" \t\r\n\v\f") == std::string::npos;
-    if (!is_blank) RETURN_IF_ERROR(ApplyFile(registry, command, path));
+    if (!is_blank) RETURN_IF_ERROR(ApplyFile(registry, command, path, named_by));
   }
+  RETURN_IF_ERROR(ApplyVllmVariables(registry, command, environment));
   RETURN_IF_ERROR(ApplyEnvironment(registry, command, environment, elsewhere, loaded.warnings));
   for (const auto& [name, values] : line.values) {
     Option* option = registry.Find(name);

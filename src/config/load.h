@@ -15,7 +15,7 @@ namespace lorry::config {
 
 using Environment = std::vector<std::pair<std::string, std::string>>;  // name, value
 
-// The LORRY_* variables of this process, and the one of vLLM that means an option here.
+// The LORRY_* variables of this process, and those of vLLM that mean an option here.
 Environment ProcessEnvironment();
 
 struct Loaded {

@@ -77,6 +77,7 @@ TEST_F(LoadTest, LaterLayersWin) {
 
 TEST_F(LoadTest, ErrorsNameTheSource) {
   EXPECT_EQ(ErrorOf({"--port", "99999"}), "--port: 99999 is not between 0 and 65535");
+  EXPECT_EQ(ErrorOf({"--port", "-1"}), "--port: -1 is not between 0 and 65535");
   EXPECT_EQ(ErrorOf({}, {{"LORRY_LOG_FORMAT", "xml"}}),
             "LORRY_LOG_FORMAT: 'xml' is not one of text, json");
   const std::string file = File("\ndrain-timeout = \"soon\"\n");
@@ -135,7 +136,9 @@ TEST_F(LoadTest, ElsewhereEmptyMeansNoneOrUnset) {
 }
 
 TEST_F(LoadTest, BadFiles) {
-  EXPECT_EQ(ErrorOf({"--config", "/no/such.toml"}), "/no/such.toml: no such file");
+  EXPECT_EQ(ErrorOf({"--config", "/no/such.toml"}), "--config: /no/such.toml: no such file");
+  EXPECT_EQ(ErrorOf({}, {{"LORRY_CONFIG", "/no/such.toml"}}),
+            "LORRY_CONFIG: /no/such.toml: no such file");
   EXPECT_EQ(ErrorOf({"--config", File("prot = 1\n")}),
             file_ + ":1: unknown key prot, did you mean port?");
   EXPECT_EQ(ErrorOf({"--config", File("port = [1, 2]\n")}),

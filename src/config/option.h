@@ -29,8 +29,8 @@ struct OptionText {
   std::string help;  // what it does, one sentence
   std::string when;  // when to change it; may be empty
   std::string default_text = {};  // shown in place of the field's value, for "chosen at start"
-  // An empty value would let in, or reach, what the option is there to keep out: it is an error in
-  // every form, an empty variable too.
+  // An empty value would let in, or reach, what the option is there to keep out, or stand for
+  // another thing than was meant: it is an error in every form, an empty variable too.
   bool guards = false;
 };
 

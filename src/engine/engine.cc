@@ -15,64 +15,76 @@
 namespace lorry::engine {
 namespace {
 
-Status CheckOptions(const EngineOptions& options, const StepModel& model) {
+Status CheckEach(const EngineOptions& options) {
   const auto refuse = [](std::string message, const char* param) {
     return Fail(ErrorCode::kInvalidArgument, std::move(message), param);
   };
-  if (options.max_num_seqs < 1) return refuse("max_num_seqs must be at least 1", "max_num_seqs");
-  if (options.max_num_seqs > model.max_logit_rows()) {
-    return refuse(fmt::format("max_num_seqs is {}, but the model was loaded for {} rows of logits",
-                              options.max_num_seqs, model.max_logit_rows()),
-                  "max_num_seqs");
-  }
+  if (options.max_num_seqs < 1) return refuse("--max-num-seqs must be at least 1", "max_num_seqs");
   if (options.max_num_batched_tokens < options.max_num_seqs) {
-    return refuse(fmt::format("max_num_batched_tokens ({}) must be at least max_num_seqs ({})",
+    return refuse(fmt::format("--max-num-batched-tokens {} must be at least --max-num-seqs {}",
                               options.max_num_batched_tokens, options.max_num_seqs),
-                  "max_num_batched_tokens");
-  }
-  if (options.max_num_batched_tokens > model.max_step_rows()) {
-    return refuse(fmt::format("max_num_batched_tokens is {}, but the model was loaded for {} rows",
-                              options.max_num_batched_tokens, model.max_step_rows()),
                   "max_num_batched_tokens");
   }
   if (options.page_tokens < kernels::kKvBlockTokens ||
       options.page_tokens % kernels::kKvBlockTokens != 0) {
-    return refuse(fmt::format("page_tokens must be a multiple of {}, not {}",
+    return refuse(fmt::format("--page-size must be a multiple of {}, not {}",
                               kernels::kKvBlockTokens, options.page_tokens),
                   "page_tokens");
   }
-  if (options.max_waiting < 1) return refuse("max_waiting must be at least 1", "max_waiting");
+  if (options.max_waiting < 1) return refuse("--max-waiting must be at least 1", "max_waiting");
   if (options.max_prompt_chunk < 0 || options.max_reserved_output_tokens < 1) {
-    return refuse("max_prompt_chunk must not be negative, max_reserved_output_tokens at least 1",
-                  "max_prompt_chunk");
+    return refuse(
+        "--max-prompt-chunk must not be negative, --max-reserved-output-tokens at least 1",
+        "max_prompt_chunk");
   }
-  if (options.num_threads < 1) return refuse("num_threads must be at least 1", "num_threads");
+  if (options.num_threads < 1) return refuse("--threads must be at least 1", "num_threads");
+  return {};
+}
+
+Status CheckRows(const EngineOptions& options, const StepModel& model) {
+  if (options.max_num_seqs > model.max_logit_rows()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--max-num-seqs is {}, but the model was loaded for {} rows of logits",
+                            options.max_num_seqs, model.max_logit_rows()),
+                "max_num_seqs");
+  }
+  if (options.max_num_batched_tokens > model.max_step_rows()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                fmt::format("--max-num-batched-tokens is {}, but the model was loaded for {} rows",
+                            options.max_num_batched_tokens, model.max_step_rows()),
+                "max_num_batched_tokens");
+  }
   return {};
 }
 
 // Sets max_model_len from what the model and the pool allow, and says how many pages there are.
-Result<int> FitPool(EngineOptions& options, const StepModel& model) {
-  const size_t page_bytes = model.spec().Kv(options.page_tokens).PageBytes();
+Result<int> FitPool(EngineOptions& options, size_t page_bytes, int limit) {
   const size_t num_pages = options.pool_bytes / page_bytes;
-  const int limit = model.max_positions();
   if (options.max_model_len < 0 || options.max_model_len > limit) {
     return Fail(ErrorCode::kInvalidArgument,
-                fmt::format("max_model_len is {}, but the model is good for {} tokens",
+                fmt::format("--max-model-len is {}, but the model is good for {} tokens",
                             options.max_model_len, limit),
                 "max_model_len");
   }
   const size_t capacity = num_pages * options.page_tokens;
-  if (options.max_model_len == 0) {
-    options.max_model_len = static_cast<int>(std::min<size_t>(limit, capacity));
-  }
-  const size_t needed = PagesForTokens(std::max(options.max_model_len, 1), options.page_tokens);
-  if (needed > num_pages) {
+  const int wanted = options.max_model_len == 0 ? 1 : options.max_model_len;
+  const size_t needed_bytes = PagesForTokens(wanted, options.page_tokens) * page_bytes;
+  if (needed_bytes > options.pool_bytes) {
+    const bool is_asked = options.max_model_len > 0;
     return Fail(
         ErrorCode::kInvalidArgument,
-        fmt::format("a page pool of {} bytes holds {} tokens, but max_model_len is {}: give "
-                    "it {} bytes or more, or lower max_model_len",
-                    options.pool_bytes, capacity, options.max_model_len, needed * page_bytes),
+        fmt::format(
+            "--kv-memory {}: room for {} tokens; {}", options.pool_bytes, capacity,
+            is_asked ? fmt::format("--max-model-len {} needs {} bytes", options.max_model_len,
+                                   needed_bytes)
+                     : fmt::format("it takes {} bytes or more, and {} for all {} "
+                                   "tokens that the model is good for",
+                                   needed_bytes,
+                                   PagesForTokens(limit, options.page_tokens) * page_bytes, limit)),
         "pool_bytes");
+  }
+  if (options.max_model_len == 0) {
+    options.max_model_len = static_cast<int>(std::min<size_t>(limit, capacity));
   }
   return static_cast<int>(std::min<size_t>(num_pages, std::numeric_limits<int32_t>::max()));
 }
@@ -90,13 +102,21 @@ Status CheckTokens(std::span<const TokenId> tokens, int vocab_size, const char* 
 
 }  // namespace
 
+Status Engine::CheckOptions(EngineOptions options, const model::ModelSpec& spec) {
+  RETURN_IF_ERROR(CheckEach(options));
+  if (options.pool_bytes == 0) options.pool_bytes = std::numeric_limits<size_t>::max();
+  RETURN_IF_ERROR(FitPool(options, spec.Kv(options.page_tokens).PageBytes(), spec.max_positions));
+  return {};
+}
+
 Result<std::unique_ptr<Engine>> Engine::Create(EngineOptions options,
                                                std::unique_ptr<StepModel> model,
                                                prometheus::Registry* registry) {
-  RETURN_IF_ERROR(CheckOptions(options, *model));
-  ASSIGN_OR_RETURN(const int num_pages, FitPool(options, *model));
-  ASSIGN_OR_RETURN(PagePool pool,
-                   PagePool::Create(model->spec().Kv(options.page_tokens).PageBytes(), num_pages));
+  RETURN_IF_ERROR(CheckRows(options, *model));
+  RETURN_IF_ERROR(CheckEach(options));
+  const size_t page_bytes = model->spec().Kv(options.page_tokens).PageBytes();
+  ASSIGN_OR_RETURN(const int num_pages, FitPool(options, page_bytes, model->max_positions()));
+  ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(page_bytes, num_pages));
   return std::unique_ptr<Engine>(
       new Engine(std::move(options), std::move(model), std::move(pool), *registry));
 }

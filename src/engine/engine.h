@@ -31,6 +31,8 @@ class EngineCore;
 
 class Engine final : public Generator {
  public:
+  // Before there is a model: do the options fit it and each other? pool_bytes 0: not known yet.
+  static Status CheckOptions(EngineOptions options, const model::ModelSpec& spec);
   // Fails when the options do not fit the model or each other. The registry outlives the engine.
   static Result<std::unique_ptr<Engine>> Create(EngineOptions options,
                                                 std::unique_ptr<StepModel> model,

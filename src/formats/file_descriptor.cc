@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <system_error>
 
 #include "base/background.h"
@@ -52,6 +53,12 @@ FileDescriptor::~FileDescriptor() {
 bool FileDescriptor::Close() { return ::close(std::exchange(fd_, -1)) == 0; }
 
 tl::unexpected<Error> SystemFailure(const std::string& path, int reason) {
+  // A cache whose blob is gone, a volume that is not there: the name itself is not missing.
+  std::error_code error;
+  if (reason == ENOENT && std::filesystem::is_symlink(path, error)) {
+    const std::string target = std::filesystem::read_symlink(path, error);
+    return Fail(CodeOf(reason), fmt::format("{}: a link to nothing ({})", path, target));
+  }
   return Fail(CodeOf(reason), fmt::format("{}: {}", path, std::generic_category().message(reason)));
 }
 

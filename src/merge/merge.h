@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "formats/safetensors_writer.h"
+#include "merge/merged_text.h"
 #include "merge/plan.h"
 
 namespace lorry::merge {
@@ -21,6 +22,7 @@ struct MergeOutput {
   uint64_t weight_bytes = 0;
   size_t num_files = 1;                   // of weights
   std::vector<std::string> copied_files;  // of the base directory, as they are
+  MergedText text;
 };
 
 Result<MergeOutput> DescribeOutput(const MergePlan& plan);

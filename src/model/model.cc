@@ -214,6 +214,11 @@ Model::~Model() = default;
 Result<std::unique_ptr<Model>> Model::Load(const std::string& directory, const LoadOptions& options,
                                            const Stream& stream) {
   ASSIGN_OR_RETURN(ModelFiles files, OpenModelFiles(directory, options.dtype));
+  return Load(std::move(files), options, stream);
+}
+
+Result<std::unique_ptr<Model>> Model::Load(ModelFiles files, const LoadOptions& options,
+                                           const Stream& stream) {
   auto& [config, checkpoint, spec] = files;
   const int max_positions = options.max_positions > 0
                                 ? std::min(options.max_positions, spec.max_positions)

@@ -12,6 +12,7 @@
 #include "formats/checkpoint.h"
 #include "formats/hf_config.h"
 #include "model/forward_batch.h"
+#include "model/model_files.h"
 #include "model/model_spec.h"
 #include "model/weights.h"
 
@@ -33,6 +34,9 @@ class Model {
   // `stream` is used for packing only.
   static Result<std::unique_ptr<Model>> Load(const std::string& directory,
                                              const LoadOptions& options, const Stream& stream);
+  // The same of one that has been opened with options.dtype.
+  static Result<std::unique_ptr<Model>> Load(ModelFiles files, const LoadOptions& options,
+                                             const Stream& stream);
   ~Model();
 
   const ModelSpec& spec() const;

@@ -64,15 +64,21 @@ Status CheckType(const net::HttpHeaders& headers) {
 
 }  // namespace
 
-Status Admission::CheckOptions() const {
-  const AdminOptions& admin = options_.admin;
-  const bool has_key = !admin.key.empty() || !options_.api_keys.empty();
-  if (options_.metrics == MetricsAccess::kKey && !has_key) {
+Status Admission::CheckOptions(const ServerOptions& options) {
+  const AdminOptions& admin = options.admin;
+  if (admin.port >= 0 && admin.key.empty() && !IsLoopback(admin.host)) {
+    return Fail(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--admin-host {}: others can reach it, so --admin-key is needed", admin.host),
+        "admin-host");
+  }
+  const bool has_key = !admin.key.empty() || !options.api_keys.empty();
+  if (options.metrics == MetricsAccess::kKey && !has_key) {
     return Fail(ErrorCode::kInvalidArgument,
                 "--metrics key: there is no key that opens it; give an --api-key or --admin-key",
                 "metrics");
   }
-  if (options_.metrics == MetricsAccess::kAdmin && admin.key.empty() && admin.port < 0) {
+  if (options.metrics == MetricsAccess::kAdmin && admin.key.empty() && admin.port < 0) {
     return Fail(ErrorCode::kInvalidArgument,
                 "--metrics admin: nobody could read them; give an --admin-key or --admin-port",
                 "metrics");

@@ -24,8 +24,8 @@ class Admission {
   Admission(const ServerOptions& options, const Auth& clients, const AdminAccess& admins)
       : options_(options), clients_(clients), admins_(admins) {}
 
-  // What the operator wants and cannot have.
-  Status CheckOptions() const;
+  // What the operator wants and cannot have, or should not.
+  static Status CheckOptions(const ServerOptions& options);
 
   // Of an OPTIONS, a refusal with status 204.
   tl::expected<net::HttpVerdict, Refusal> Judge(const RouteMatch& match,

@@ -184,9 +184,7 @@ TEST(Admission, NamesAreForWhoMayManage) {
 
 TEST(Admission, AnAccessThatNobodyHasIsAnError) {
   const auto check = [](const ServerOptions& options) {
-    const Auth clients(options.api_keys);
-    const AdminAccess admins(options.admin, clients);
-    return Admission(options, clients, admins).CheckOptions().has_value();
+    return Admission::CheckOptions(options).has_value();
   };
   ServerOptions options;
   EXPECT_TRUE(check(options));
@@ -199,6 +197,10 @@ TEST(Admission, AnAccessThatNobodyHasIsAnError) {
   options.metrics = MetricsAccess::kKey;
   EXPECT_FALSE(check(options));
   options.api_keys = {"k"};
+  EXPECT_TRUE(check(options));
+  options.admin.host = "0.0.0.0";
+  EXPECT_FALSE(check(options));
+  options.admin.key = "admin";
   EXPECT_TRUE(check(options));
 }
 

@@ -98,7 +98,7 @@ Server::Server(ServerOptions options, AdapterService& adapters,
 Server::~Server() { Stop(); }
 
 Result<int> Server::Start() {
-  RETURN_IF_ERROR(admission_.CheckOptions());
+  RETURN_IF_ERROR(Admission::CheckOptions(options_));
   session_thread_.Start();
   large_answer_thread_.Start();
   text_threads_.Start();
@@ -112,12 +112,6 @@ Result<int> Server::Start() {
 Status Server::StartAdmin() {
   const AdminOptions& admin = options_.admin;
   if (admin.port < 0) return {};
-  if (admin.key.empty() && !IsLoopback(admin.host)) {
-    return Fail(
-        ErrorCode::kInvalidArgument,
-        fmt::format("--admin-host {}: others can reach it, so --admin-key is needed", admin.host),
-        "admin-host");
-  }
   admin_http_.emplace(
       ListenerOptions(options_, Listener::kAdmin),
       [this](net::HttpRequest request, std::shared_ptr<net::ResponseWriter> writer) {

@@ -13,7 +13,7 @@ class Commands:
 
     def __init__(self, root: pathlib.Path):
         self.cache = root / "xdg/lorry"
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("LORRY_", "HF_", "AWS_"))}
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("LORRY_", "VLLM_", "HF_", "AWS_"))}
         self.environment |= {"XDG_CACHE_HOME": str(root / "xdg"), "HF_HOME": str(root / "hf")}
 
     def start(self, *arguments, **options) -> subprocess.Popen:

@@ -27,7 +27,7 @@ class RunningServer:
     """Starts in the constructor, and is ready after it. Use as a context manager; ends by its own process id."""
 
     def __init__(self, *arguments: str):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LORRY_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LORRY_", "VLLM_"))}
         if "LORRY_CPU" in os.environ:
             environment["LORRY_CPU"] = os.environ["LORRY_CPU"]
         command = [binary(), "serve", "--host", "127.0.0.1", "--port", "0", *arguments]

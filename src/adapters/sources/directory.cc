@@ -104,8 +104,10 @@ Result<Fetched> FetchDirectory(const FetchRequest& request, const SourceOptions&
   for (const std::string_view name : formats::AdapterFileNames()) {
     const std::string file = fmt::format("{}/{}", path, name);
     if (stat(file.c_str(), &info) != 0) {
-      if (errno == ENOENT || errno == ENOTDIR) continue;
-      return Failed(errno, file);
+      const int reason = errno;
+      const bool is_link = lstat(file.c_str(), &info) == 0;  // to nothing: not the same as absent
+      if ((reason == ENOENT || reason == ENOTDIR) && !is_link) continue;
+      return Failed(reason, file);
     }
     names.push_back(name);
     fetched.bytes += static_cast<uint64_t>(info.st_size);

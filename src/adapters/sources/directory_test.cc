@@ -89,6 +89,24 @@ TEST_F(DirectoryTest, WhatIsMissingIsNamed) {
   EXPECT_EQ(Fetch(request_, options_).error().code, ErrorCode::kInvalidArgument);
 }
 
+// Not an adapter without that file: another one than was meant.
+TEST_F(DirectoryTest, ALinkToNothingIsNoMissingFile) {
+  Write("adapter_config.json", "{}");
+  Write("adapter_model.safetensors", "weights");
+  for (const std::string name : {"adapter_model.safetensors", "tokenizer.json"}) {
+    const std::string path = dir_ + "/" + name;
+    std::filesystem::remove(path);
+    std::filesystem::create_symlink("/no/such/blob", path);
+    const auto fetched = Fetch(request_, options_);
+    ASSERT_FALSE(fetched.has_value()) << name;
+    EXPECT_EQ(fetched.error().code, ErrorCode::kNotFound);
+    EXPECT_EQ(fetched.error().message, path + ": a link to nothing (/no/such/blob)");
+    std::filesystem::remove(path);
+    Write(name, "{}");
+  }
+  EXPECT_TRUE(Fetch(request_, options_).has_value());
+}
+
 TEST_F(DirectoryTest, WhatElseLiesThereIsNotListed) {
   Write("adapter_config.json", "{}");
   Write("adapter_model.bin", "weights");

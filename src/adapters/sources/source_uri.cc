@@ -73,9 +73,6 @@ Result<SourceUri> ParseHub(std::string_view text, std::string_view rest) {
   const auto [org, after_org] = SplitAt(rest, '/');
   const auto [repo, folder] = SplitAt(after_org, '/');
   const auto [name, revision] = SplitAt(repo, '@');
-  if (text.starts_with('~')) {
-    return Bad(text, "begins with ~, which is not expanded here: give the whole path");
-  }
   if (!IsHubName(org) || !IsHubName(name)) {
     return Bad(text, "is not hf://organisation/name[@revision][/folder]");
   }
@@ -182,6 +179,11 @@ Result<SourceUri> ParseSourceUri(std::string_view text) {
   const bool is_path = text.starts_with('/') || text.starts_with("./") || text.starts_with("../") ||
                        text == "." || text == "..";
   if (is_path) return ParseDirectory(text, text);
+  if (text.starts_with('~')) {
+    return Bad(text,
+               "begins with ~, which shells replace at the start of a word only: write the "
+               "path itself");
+  }
   if (std::count(text.begin(), text.end(), '/') == 1) return ParseHub(text, text);
   return Bad(text, "is neither a path (/dir, ./dir), organisation/name of the Hub, nor a URL");
 }
