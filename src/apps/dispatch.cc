@@ -157,8 +157,10 @@ int RunLoaded(const Command& command, const Words& args) {
   if (const std::string model = ModelWord(command.name, words); !model.empty()) {
     const bool has_flag = registry.Find("model")->set_by == "--model";
     if (has_flag && options.stack.model != model) {
-      return Complain(command, fmt::format("two models: the word {} and --model {}", model,
-                                           options.stack.model));
+      return Complain(
+          command.name,
+          fmt::format("two models: the word {} and --model {}", model, options.stack.model),
+          kWrongCommandLine);
     }
     options.stack.model = model;
   }
