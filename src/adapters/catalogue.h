@@ -280,7 +280,8 @@ class Catalogue final : public AdapterService {
   void BeginNextOf(const std::string& source_digest);
   LoadRequest RequestOf(const Entry& entry);
   void AddJob(Entry& entry, LoaderThreads& threads, LoaderThreads::Job job, std::string group = {});
-  void TellIfSlow(LoadRequest& request, const std::string& name, uint64_t load_number);
+  void TellIfSlow(LoadRequest& request, const std::string& name, const std::string& shown_name,
+                  uint64_t load_number);
   void EndLoad(const std::string& name, uint64_t load_number, const LoadRequest& request,
                Result<Loaded> result);
   Entry* EntryLoading(const std::string& name, uint64_t load_number);

@@ -13,11 +13,10 @@ namespace {
 
 Micros NowUs() { return Clock::Steady().NowUs(); }
 
-void LogProgress(const std::string& source, Micros taken_us, uint64_t done_bytes,
+void LogProgress(const std::string& shown_name, const std::string& source, uint64_t done_bytes,
                  uint64_t total_bytes) {
   const std::string total = total_bytes == 0 ? "" : fmt::format(" of {}", total_bytes);
-  log::Info("{} is being fetched for {:.0f} s: {}{} bytes", source,
-            static_cast<double>(taken_us) * 1e-6, done_bytes, total);
+  log::Info("adapter {}: fetching {}: {}{} bytes", shown_name, source, done_bytes, total);
 }
 
 }  // namespace
@@ -100,9 +99,10 @@ void Catalogue::BeginLoad(Entry& entry) {
   entry.load->has_asked = true;
   // Shared since a lock goes with the files, and closures are copied.
   using Files = std::shared_ptr<Result<SourceFiles>>;
-  const auto fetch = [this, request, name = entry.name, number = entry.load->number] {
+  const auto fetch = [this, request, name = entry.name, shown_name = ShownNameOf(entry),
+                      number = entry.load->number] {
     LoadRequest timed = request;
-    TellIfSlow(timed, name, number);
+    TellIfSlow(timed, name, shown_name, number);
     return std::make_shared<Result<SourceFiles>>(FetchAdapter(timed, options_.base));
   };
   const auto prepare = [this, request, end](const Files& files, Micros fetch_us) {
@@ -138,13 +138,14 @@ void Catalogue::AddJob(Entry& entry, LoaderThreads& threads, LoaderThreads::Job 
 }
 
 // A fetch that takes long holds nobody else's up, and says how far it is.
-void Catalogue::TellIfSlow(LoadRequest& request, const std::string& name, uint64_t load_number) {
+void Catalogue::TellIfSlow(LoadRequest& request, const std::string& name,
+                           const std::string& shown_name, uint64_t load_number) {
   constexpr Micros kSlowUs = 2'000'000;
-  request.progress = [this, name, load_number, source = request.uri.text, begin_us = NowUs(),
-                      due = FetchProgress(NowUs()),
+  request.progress = [this, name, shown_name, load_number, source = request.uri.text,
+                      begin_us = NowUs(), due = FetchProgress(NowUs()),
                       is_told = false](uint64_t done_bytes, uint64_t total_bytes) mutable {
     const Micros now_us = NowUs();
-    if (due.IsDue(now_us)) LogProgress(source, now_us - begin_us, done_bytes, total_bytes);
+    if (due.IsDue(now_us)) LogProgress(shown_name, source, done_bytes, total_bytes);
     if (is_told || now_us - begin_us < kSlowUs) return;
     is_told = true;
     Post([this, name, load_number] {

@@ -197,10 +197,13 @@ def test_a_slow_fetch_at_start_is_seen(lorry):
         url = f"http://127.0.0.1:{site.server_port}/sql"
         process = lorry.start("serve", "--host", "127.0.0.1", "--port", "0", "--adapter", f"z={url}",
                               "--allow-private-host=127.0.0.1")
+        limit = threading.Timer(60, process.kill)
+        limit.start()
         try:
-            line = next(line for line in process.stderr if "adapter z: fetching" in line)
+            line = next((line for line in process.stderr if "adapter z: fetching" in line), "")
             assert url in line and re.search(r"\d+ of \d+ bytes", line)
         finally:
+            limit.cancel()
             gone.set()
             process.kill()
             process.communicate()
