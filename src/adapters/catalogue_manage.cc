@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <iterator>
 #include <utility>
 
 #include "adapters/catalogue.h"
@@ -182,7 +181,9 @@ void Catalogue::DoRegister(AdapterRegistration registration, const SourceUri& ur
   }
   // One that is being read for the first time is known to nobody yet: the later call goes on.
   if (found != entries_.end()) {
-    std::ranges::move(CancelLoad(found->second).done, std::back_inserter(order.done));
+    LoadOrder earlier = CancelLoad(found->second);
+    earlier.Add(std::move(order));
+    order = std::move(earlier);
     EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});
   }
   Entry& entry = AddEntry(registration.name, uri);

@@ -106,6 +106,18 @@ TEST_F(CataloguePinTest, TheLaterCallGoesOn) {
   EXPECT_THAT(pool_.Pinned(), IsEmpty());
 }
 
+TEST_F(CataloguePinTest, OfAnEarlierCallGoesOnWithALaterOneThatSaysNothingOfIt) {
+  GatedSource source(ZipOf(kGood));
+  Start();
+  const StatusAnswer pinning = Register("a", source.Url(), false, true, true);
+  ASSERT_TRUE(Eventually([&] { return source.num_asked() > 0; }));
+  const StatusAnswer later = Register("a", source.Url(), true);
+  source.Open();
+  EXPECT_TRUE(pinning.Get());
+  EXPECT_TRUE(later.Get());
+  EXPECT_TRUE(StatusOf("a").is_pinned);
+}
+
 TEST_F(CataloguePinTest, ACandidateOfAnEarlierCallIsDropped) {
   GatedSource source(ZipOf(kGood));
   Start();

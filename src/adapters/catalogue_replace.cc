@@ -7,7 +7,6 @@
 // And a source that is read again and has become bad leaves its name what it held before, while
 // that is on the host or in the disk cache.
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "adapters/catalogue.h"
@@ -24,7 +23,9 @@ void Catalogue::MoveOnceRead(const Target& target, Candidacy candidacy, LoadOrde
                         found->second.token == target.token;
   if (found != entries_.end() && !is_there) {
     // The later call goes on: who waits for the earlier one learns what becomes of the name.
-    std::ranges::move(CancelLoad(found->second).done, std::back_inserter(order.done));
+    LoadOrder earlier = CancelLoad(found->second);
+    earlier.Add(std::move(order));
+    order = std::move(earlier);
     EraseEntry(found, {ErrorCode::kConflict, "replaced", "name"});
   }
   Entry& candidate = is_there ? found->second : AddEntry(key, target.uri);

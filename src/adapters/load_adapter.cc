@@ -38,13 +38,13 @@ Status CheckLimits(const formats::AdapterSize& adapter, const LoadBase& base) {
   return {};
 }
 
-// What a fetch may see of an adapter before all of it is here: the config, then the weights'
-// header.
 // A source's files by their names in it: nobody but us knows where they were brought to.
 void NameInside(const std::string& dir, Error& error) {
   error.message = std::string(WithoutPath(dir, error.message));
 }
 
+// What a fetch may see of an adapter before all of it is here: the config, then the weights'
+// header.
 class EarlyLook {
  public:
   explicit EarlyLook(const LoadBase& base) : base_(base) {}

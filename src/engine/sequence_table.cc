@@ -106,6 +106,7 @@ bool SequenceTable::WantAdapters() {
   ready_.clear();
   hopeless_ = nullptr;
   without_room_ = nullptr;
+  shown_.clear();
   residency_->BeginWants();
   const size_t num_free = max_num_seqs_ - running_.size();
   size_t num_first = 0;
@@ -114,7 +115,9 @@ bool SequenceTable::WantAdapters() {
     switch (Want(*sequence->request)) {
       case Residency::Answer::kResident:
         ready_.push_back(sequence);
-        if (turn == 0 && !HasRunning(*sequence)) ++num_first;
+        if (shown_.insert(sequence->request->client_request).second && !HasRunning(*sequence)) {
+          ++num_first;
+        }
         return turn + 1 < num_free ? Answer::kNext : Answer::kSkipRequest;
       case Residency::Answer::kTooLarge:
         hopeless_ = sequence;

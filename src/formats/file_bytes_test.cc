@@ -78,5 +78,12 @@ TEST(FileBytesTest, SmallFilesHaveALimit) {
   EXPECT_EQ(ReadSmallFile(path, 4).error().code, ErrorCode::kTooLarge);
 }
 
+TEST(ReadFileIfThereTest, ALinkToNothingIsThereAndCannotBeRead) {
+  TempDir dir;
+  EXPECT_EQ(ReadFileIfThere(dir.Path("absent"), 10).value(), std::nullopt);
+  std::filesystem::create_symlink("/no/such/blob", dir.Path("link"));
+  EXPECT_EQ(ReadFileIfThere(dir.Path("link"), 10).error().code, ErrorCode::kUnfit);
+}
+
 }  // namespace
 }  // namespace lorry::formats

@@ -57,7 +57,7 @@ tl::unexpected<Error> SystemFailure(const std::string& path, int reason) {
   std::error_code error;
   if (reason == ENOENT && std::filesystem::is_symlink(path, error)) {
     const std::string target = std::filesystem::read_symlink(path, error);
-    return Fail(CodeOf(reason), fmt::format("{}: a link to nothing ({})", path, target));
+    return Fail(ErrorCode::kUnfit, fmt::format("{}: a link to nothing ({})", path, target));
   }
   return Fail(CodeOf(reason), fmt::format("{}: {}", path, std::generic_category().message(reason)));
 }

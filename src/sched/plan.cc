@@ -89,7 +89,7 @@ int Planner::PromptRows(const SchedSeq& seq, bool is_newcomer) const {
 void Planner::KeepRowsForNewcomers() {
   const bool any_waits = std::any_of(view_.waiting.begin(), view_.waiting.end(),
                                      [](const SchedSeq& seq) { return !seq.is_further; });
-  if (!any_waits) return;
+  if (!any_waits || static_cast<int>(seqs_.size()) == options_.max_num_seqs) return;
   const int share = NewcomersShare(options_.max_num_batched_tokens);
   kept_rows_ = std::max(0, std::min(share, rows_left_ - 1));
   kept_logit_rows_ = NewcomersShare(options_.max_logit_rows);

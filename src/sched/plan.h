@@ -6,8 +6,8 @@
 //
 // An eighth of max_num_seqs and of the pages is for requests of which nothing runs, so that a
 // newcomer finds room at once, however many sequences another request has: a further sequence of a
-// request that runs is passed over as long as it would take of these. While such a newcomer waits,
-// an eighth of the step's rows is kept from prompts that run.
+// request that runs is passed over as long as it would take of these. While such a newcomer waits
+// and a slot is free, an eighth of the step's rows is kept from prompts that run.
 //
 // Worked example, page_tokens 16, budget 8, free pages 1:
 //     running   A decode at 31 of 32 tokens (2 pages)   B decode at 32 of 33 (2 pages)   C prompt,

@@ -170,6 +170,13 @@ TEST(Plan, PromptsLeaveRowsToNewcomers) {
                       wait D 0/2)",
                    options, 18),
             "preempt 0 admit 1: A=1 D=1");
+  options = Options(20);
+  options.max_num_seqs = 2;  // no slot is free: the rows would be nobody's
+  EXPECT_EQ(PlanOf(R"(run  A 0/40
+                      run  B 0/40
+                      wait D 0/2)",
+                   options, 18),
+            "preempt 0 admit 0: A=16");
 }
 
 TEST(Plan, FurtherSequencesLeavePagesToNewcomers) {

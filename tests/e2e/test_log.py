@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 
 from conftest import client_of
 from running_server import READY, RunningServer, binary, eventually
@@ -49,6 +50,8 @@ def test_a_reader_that_stalls_holds_nobody():
     process = subprocess.Popen([binary(), "serve", "--port", "0", "--adapter-cache", "none"],
                                stderr=writer, stdout=subprocess.DEVNULL)
     os.close(writer)
+    limit = threading.Timer(120, process.kill)  # the log then ends, and with it who waits for a line
+    limit.start()
     try:
         with open(reader, encoding="utf-8") as log:
             port = next(match[1] for match in map(READY.search, log) if match)
@@ -71,6 +74,7 @@ def test_a_reader_that_stalls_holds_nobody():
             process.terminate()
             assert process.wait(60) == 0
     finally:
+        limit.cancel()
         process.kill()
         process.wait()
 

@@ -99,7 +99,7 @@ TEST_F(DirectoryTest, ALinkToNothingIsNoMissingFile) {
     std::filesystem::create_symlink("/no/such/blob", path);
     const auto fetched = Fetch(request_, options_);
     ASSERT_FALSE(fetched.has_value()) << name;
-    EXPECT_EQ(fetched.error().code, ErrorCode::kNotFound);
+    EXPECT_EQ(fetched.error().code, ErrorCode::kUnfit);
     EXPECT_EQ(fetched.error().message, path + ": a link to nothing (/no/such/blob)");
     std::filesystem::remove(path);
     Write(name, "{}");

@@ -45,6 +45,10 @@ std::string Plain(std::string_view name) {
 bool IsSlip(std::string_view name, std::string_view known) {
   // One letter makes another short name, as of top_a and top_k.
   constexpr size_t kLongBytes = 8;
+  constexpr size_t kMaxMarks = 4;  // between the words of a name
+  if (std::max(name.size(), known.size()) > std::min(name.size(), known.size()) + kMaxMarks) {
+    return false;
+  }
   if (Plain(name) == Plain(known)) return true;
   return known.size() >= kLongBytes && EditDistance(name, known) <= 1;
 }
