@@ -2,11 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstring>
 #include <future>
+#include <iterator>
 #include <list>
 #include <thread>
 #include <vector>
@@ -147,12 +151,16 @@ void HttpServer::Core::OnAccept(Listener& listener, const error_code& error,
 }
 
 // No descriptors or no memory, of the process or of the whole system: whoever waits is still there
-// when there are some again.
+// when there are some again. Other errors are of one connection, or of the network.
 void HttpServer::Core::AcceptLater(Listener& listener, const error_code& error) {
-  if (const auto line = failures.Failed(std::chrono::steady_clock::now(), error.message())) {
+  if (const auto line =
+          failures.Failed(std::chrono::steady_clock::now(), std::strerror(error.value()))) {
     log::Warning("{}", *line);
   }
-  Dismiss(context->connections.DismissOldestNewcomer());
+  constexpr int kShortages[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+  if (std::ranges::find(kShortages, error.value()) != std::end(kShortages)) {
+    Dismiss(context->connections.DismissOldestNewcomer());
+  }
   listener.retry.expires_after(kAcceptRetry);
   listener.retry.async_wait([this, &listener](const error_code& cancelled) {
     if (!cancelled && listener.acceptor.is_open()) AcceptNext(listener);
