@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "net/http_test_server.h"
 
 namespace lorry::net {
@@ -144,6 +145,11 @@ TEST(HttpLimitsTest, WithoutFileDescriptorsEveryListenerGoesOnLater) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   sockaddr_in6 address6 = {.sin6_family = AF_INET6, .sin6_port = port};
   address6.sin6_addr = in6addr_loopback;
+  // A sanitizer checks what it meets for the first time by means of a descriptor.
+  EXPECT_EQ(test.Client().Send({.target = "/hello"})->status, 200);
+  EXPECT_TRUE(Eventually([&] { return test.server().num_connections() == 0; }));
+  log::Warning("no descriptors from here on");
+  log::Flush();
   rlimit before;
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
   rlimit none = before;
