@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "base/testing/sanitized.h"
 #include "formats/json.h"
 #include "formats/test_files.h"
 
@@ -178,9 +179,7 @@ size_t PeakBytes() {
 void ForgetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 TEST_F(AdapterTextTest, ATokenizerOfManyValuesTakesItsOwnSizeAFewTimes) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers take memory of their own";
-#endif
+  if (kSanitized) GTEST_SKIP() << "sanitizers take memory of their own";
   constexpr size_t kBytes = size_t{16} << 20;
   const auto base = BaseText::Read(base_dir_.path()).value();
   std::string own = kTokenizer;

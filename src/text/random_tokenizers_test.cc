@@ -7,8 +7,8 @@
 #include <map>
 #include <string>
 
+#include "base/testing/sanitized.h"
 #include "text/testing/random_tokenizer.h"
-#include "text/testing/sanitized.h"
 #include "text/text_sandbox.h"
 #include "text/tokenizer.h"
 

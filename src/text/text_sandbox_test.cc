@@ -12,10 +12,10 @@
 #include <set>
 #include <thread>
 
+#include "base/testing/sanitized.h"
 #include "formats/json.h"
 #include "text/chat_template.h"
 #include "text/test_data.h"
-#include "text/testing/sanitized.h"
 #include "text/tokenizer.h"
 
 namespace lorry::text {

@@ -2,7 +2,7 @@
 // process in its own way.
 #pragma once
 
-namespace lorry::text {
+namespace lorry {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
@@ -14,4 +14,4 @@ inline constexpr bool kSanitized = true;
 inline constexpr bool kSanitized = false;
 #endif
 
-}  // namespace lorry::text
+}  // namespace lorry
