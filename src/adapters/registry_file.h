@@ -47,7 +47,8 @@ struct RegistryContent {
   std::map<std::string, KnownSource> sources;  // by their text
 };
 
-// Erases sources that are not in `named` until at most `max_unnamed` of those are left.
+// Erases sources that are not in `named` until at most `max_unnamed` of those are left, the first
+// ones by their text: when a source was used last is not written down.
 void ForgetUnnamed(std::map<std::string, KnownSource>& sources, const std::set<std::string>& named,
                    size_t max_unnamed);
 

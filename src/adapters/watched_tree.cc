@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "adapters/sources/source_uri.h"
+#include "base/path_text.h"
 #include "formats/adapter_files.h"
 #include "formats/file_descriptor.h"
 #include "formats/json.h"
@@ -33,12 +34,7 @@ std::string WhyNotWhole(const std::string& dir, bool has_safetensors) {
   const std::string path = fmt::format("{}/{}", dir, kAdapterWeightsFile);
   const auto header = formats::SafetensorsHeader::Read(path);
   if (header) return "";
-  std::string_view why = header.error().message;
-  if (why.starts_with(path + ": ")) why.remove_prefix(path.size() + 2);
-  struct stat status;
-  const bool is_nowhere = ::stat(path.c_str(), &status) != 0 &&
-                          ::lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
-  return is_nowhere ? "it is a link to a file that is not there" : std::string(why);
+  return std::string(WithoutPath(path, header.error().message));
 }
 
 }  // namespace

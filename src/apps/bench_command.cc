@@ -291,9 +291,10 @@ int RunBenchCommand(const std::vector<std::string>& args) {
   if (name == "serve" && !options.load.adapters.empty()) {
     if (registry.Find("mix")->set_by.empty()) options.load.mix = "distinct";
     if (options.load.mix == "base") {
-      fmt::print(stderr, "lorry {}: {} is base, which uses none of the --lora adapters\n", command,
-                 registry.Origin("mix"));
-      return 2;
+      return Complain(
+          command,
+          fmt::format("{} is base, which uses none of the --lora adapters", registry.Origin("mix")),
+          2);
     }
   }
   const Status status = Run(name, options, loaded->words);

@@ -1,4 +1,4 @@
-// How a command says that something failed.
+// How a command says that something failed, or is not as it should be.
 // Thread: any.
 #pragma once
 

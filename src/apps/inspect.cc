@@ -196,8 +196,7 @@ Result<int> InspectWith(const Options& options, const std::string& source) {
     }
     status = InspectAdapter(brought, base, report);
     if (status != 0 && options.adapter.base.empty()) {
-      fmt::print(stderr,
-                 "lorry inspect: compared with the demo's base; name its own: --base MODEL\n");
+      Complain("inspect", "compared with the demo's base; name its own: --base MODEL");
     }
   } else if (!options.adapter.base.empty() || brought.dir != source) {
     return Fail(ErrorCode::kNotFound, fmt::format("{}: no adapter_config.json there", source));

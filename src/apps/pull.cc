@@ -122,11 +122,10 @@ class Puller {
           fmt::format("{}/{}", files.dir, formats::kAdapterWeightsFile)));
       for (const std::string_view name : formats::AdapterFileNames()) {
         const std::string path = fmt::format("{}/{}", files.dir, name);
-        std::error_code error;
         const bool is_weights =
             name == formats::kAdapterWeightsFile || name == formats::kAdapterTorchFile;
-        if (is_weights || !std::filesystem::exists(path, error)) continue;
-        RETURN_IF_ERROR(formats::ReadSmallFile(path, formats::kMaxAdapterTokenizerBytes));
+        if (is_weights) continue;
+        RETURN_IF_ERROR(formats::ReadFileIfThere(path, formats::kMaxAdapterTokenizerBytes));
       }
       return {};
     }();

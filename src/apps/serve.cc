@@ -52,8 +52,9 @@ std::string Url(const std::string& host, int port) {
                  : fmt::format("http://{}:{}", host, port);
 }
 
-// The C library keeps up to 64 MiB of free memory for each thread that ever freed a large piece:
-// this is all that it keeps. What is larger is mapped, and given back when it is freed.
+// The C library keeps up to 64 MiB of free memory at the end of each heap, one for each thread that
+// ever freed a large piece: it is to keep less. What is larger is mapped, and given back when it is
+// freed. What lies between pieces in use stays (server/text_threads.cc).
 void BoundFreeMemory() {
   constexpr int kMaxBytes = 16 << 20;
   mallopt(M_TRIM_THRESHOLD, kMaxBytes);
@@ -70,8 +71,8 @@ Status ShareConnections(int num_fetchers, server::ServerOptions& http) {
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) limit = {wanted, wanted};
   if (limit.rlim_cur < wanted) {
-    limit.rlim_cur = std::min(wanted, limit.rlim_max);
-    setrlimit(RLIMIT_NOFILE, &limit);
+    const rlimit raised = {std::min(wanted, limit.rlim_max), limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
   }
   ASSIGN_OR_RETURN(const server::DescriptorShares shares,
                    server::ShareDescriptors(needs, limit.rlim_cur));

@@ -54,6 +54,7 @@ std::optional<Character> LeadingControl(std::string_view text) {
   };
   if (byte(0) < 0x20 || byte(0) == 0x7f) return Character{byte(0), 1};
   if (byte(0) == 0xc2 && byte(1) >= 0x80 && byte(1) < 0xa0) return Character{byte(1), 2};
+  if (byte(0) == 0xd8 && byte(1) == 0x9c) return Character{0x061c, 2};
   if (byte(0) != 0xe2 || (byte(1) != 0x80 && byte(1) != 0x81)) return std::nullopt;
   const uint32_t code = 0x2000 | (byte(1) & 0x3f) << 6 | (byte(2) & 0x3f);
   const bool is_hidden = code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||

@@ -65,8 +65,8 @@ TEST(LogTest, ATableKeepsItsRows) {
 }
 
 TEST(LogTest, MarksThatTurnOrBreakTextAreShown) {
-  EXPECT_THAT(Logged(log::Format::kText, "a\u2028b\u202ec\u2066d\u200fe"),
-              HasSubstr("a\\u2028b\\u202ec\\u2066d\\u200fe\n"));
+  EXPECT_THAT(Logged(log::Format::kText, "a\u2028b\u202ec\u2066d\u200fe\u061cf"),
+              HasSubstr("a\\u2028b\\u202ec\\u2066d\\u200fe\\u061cf\n"));
   EXPECT_THAT(Logged(log::Format::kText, "\u2026 \u20ac \u2064 \xe2\x80"),
               HasSubstr("\u2026 \u20ac \u2064 \xe2\x80\n"));
 }

@@ -101,9 +101,10 @@ Status ApplyVllmVariables(Registry& registry, std::string_view command,
     if (option == nullptr || !option->TakenBy(command)) continue;
     for (const auto& [variable, value] : environment) {
       if (variable != known.name) continue;
+      const bool is_switch = option->arity == Arity::kSwitch;
+      if (is_switch && value.empty()) continue;  // as if it were not set
       const bool is_on = value == "1" || value == "true" || value == "True" || value == "TRUE";
       const std::string switched = is_on ? "true" : "false";
-      const bool is_switch = option->arity == Arity::kSwitch;
       RETURN_IF_ERROR(Set(*option, {is_switch ? switched : value}, variable));
     }
   }

@@ -47,18 +47,26 @@ class EngineTest : public ::testing::Test {
     engine_ = std::move(*engine);
   }
 
+  // Fails when so many do not come.
+  void AwaitStepsAtGate(int count) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (steps_at_gate_ < count) {
+      if (std::chrono::steady_clock::now() > end) {
+        FAIL() << steps_at_gate_ << " steps have come to the gate, not " << count;
+      }
+      std::this_thread::yield();
+    }
+  }
   // Each later step waits for one LetStep.
   void CloseGate() { gate_closed_ = true; }
   // A step, its rows chosen, waits.
-  void AwaitStepAtGate() {
-    while (steps_at_gate_ == 0) std::this_thread::yield();
-  }
+  void AwaitStepAtGate() { AwaitStepsAtGate(1); }
   void LetSteps(int num_steps) { gate_.release(num_steps); }
   // The gate has been closed from the start: these end, and the rows of the next are chosen.
   void AwaitSteps(int num_steps) {
     const int at_gate = steps_at_gate_;
     LetSteps(num_steps);
-    while (steps_at_gate_ < at_gate + num_steps) std::this_thread::yield();
+    AwaitStepsAtGate(at_gate + num_steps);
   }
   void OpenGate() {
     gate_closed_ = false;

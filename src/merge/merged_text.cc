@@ -39,11 +39,8 @@ bool Exists(const std::string& dir, std::string_view name) {
 
 // Empty if there is none.
 Result<json::object> ReadObject(const std::string& dir, const char* name) {
-  if (!Exists(dir, name)) return json::object();
-  const std::string path = fmt::format("{}/{}", dir, name);
-  ASSIGN_OR_RETURN(const std::string text,
-                   formats::ReadSmallFile(path, formats::kMaxAdapterConfigBytes));
-  return formats::ParseJsonObject(text, path);
+  return formats::ReadJsonIfThere(fmt::format("{}/{}", dir, name),
+                                  {.max_bytes = formats::kMaxAdapterConfigBytes});
 }
 
 std::string Written(const json::object& object) { return json::serialize(object) + "\n"; }

@@ -18,12 +18,17 @@ namespace lorry::net {
 
 class HttpConnection;
 
+// Newcomers that made room and are still being told so, of so many that there may be.
+constexpr size_t MaxLeaving(size_t max_newcomers) {
+  return std::min<size_t>(max_newcomers / 4 + 1, 256);
+}
+
 class ConnectionTable {
  public:
   ConnectionTable(int max_admitted, int max_newcomers)
       : max_admitted_(static_cast<size_t>(max_admitted)),
         max_newcomers_(static_cast<size_t>(max_newcomers)),
-        max_leaving_(std::min<size_t>(max_newcomers_ / 4 + 1, 256)) {}
+        max_leaving_(MaxLeaving(max_newcomers_)) {}
 
   struct Departure {
     std::shared_ptr<HttpConnection> connection;

@@ -25,7 +25,7 @@ struct HttpServerOptions {
   int num_io_threads = 1;          // one carries thousands of streamed events a second
   int max_connections = 4096;      // that were admitted (HttpVerdict); beyond: 503 and close
   int max_newcomers = 4096;        // that were not, yet; beyond: the oldest of them is closed,
-                                   // and a quarter of them (256 at most) may be on their way out
+                                   // and some may be on their way out (connection_table.h)
   size_t max_header_bytes = 64 << 10;
   size_t max_body_bytes = 32 << 20;
   size_t max_queued_bytes =

@@ -102,7 +102,7 @@ void ChoiceStream::TakeEnd(const TokenEvent& event) {
 void ChoiceStream::AddLogprobRow(const TokenOutput& output, int64_t text_offset, bool has_logprob) {
   const auto text_of = [this](TokenId token, float logprob) {
     const std::string_view bytes = tokenizer_.TokenBytes(token);
-    row_bytes_ += bytes.size();
+    row_bytes_ += sizeof(TokenText) + kWrittenBytes * bytes.size();
     return TokenText{std::string(bytes), logprob};
   };
   LogprobRow row;
@@ -111,6 +111,7 @@ void ChoiceStream::AddLogprobRow(const TokenOutput& output, int64_t text_offset,
   row.text_offset = text_offset;
   row.top.reserve(output.top.size());
   for (const TokenLogprob& top : output.top) row.top.push_back(text_of(top.token, top.logprob));
+  row_bytes_ += sizeof(LogprobRow);
   rows_.push_back(std::move(row));
 }
 

@@ -18,6 +18,8 @@ namespace lorry::server {
 
 class ChoiceStream {
  public:
+  static constexpr size_t kWrittenBytes = 8;
+
   // The plan and the tokenizer outlive it.
   ChoiceStream(const GenerationPlan& plan, const text::Tokenizer& tokenizer, int choice_idx);
 
@@ -31,9 +33,9 @@ class ChoiceStream {
   bool HasPending() const;
   void ClearPending();
 
-  // Bytes of text that wait to be sent: its own, and that of the tokens in the rows of log
-  // probabilities.
-  size_t pending_bytes() const { return text_.size() + row_bytes_; }
+  // What waits to be sent takes so much, and its JSON: the text, and the rows of log probabilities
+  // with up to kWrittenBytes for each byte of a token.
+  size_t pending_bytes() const { return kWrittenBytes * text_.size() + row_bytes_; }
 
   bool is_finished() const { return finish_.has_value(); }
   int64_t completion_tokens() const { return completion_tokens_; }
@@ -66,7 +68,7 @@ class ChoiceStream {
   std::string text_;
   std::string piece_;  // scratch: one token's text
   std::vector<api::openai::LogprobRow> rows_;
-  size_t row_bytes_ = 0;  // of the texts in rows_
+  size_t row_bytes_ = 0;  // that rows_ take, their texts kWrittenBytes times
   std::vector<TokenId> token_ids_;
   std::optional<FinishReason> finish_;
   api::openai::StopReason stop_reason_;

@@ -282,7 +282,9 @@ TEST_F(ChoiceStreamTest, CountsTheBytesThatWait) {
   TokenEvent event = Event("ab");
   for (TokenOutput& output : event.tokens) output.top = {{kUserToken, -1.0f}};
   choice.Take(std::move(event));
-  EXPECT_EQ(choice.pending_bytes(), 2 + 2 + 2 * std::string_view("<|user|>").size());
+  const size_t text_bytes = 2 + 2 + 2 * std::string_view("<|user|>").size();
+  const size_t row_bytes = sizeof(api::openai::LogprobRow) + 2 * sizeof(api::openai::TokenText);
+  EXPECT_EQ(choice.pending_bytes(), 8 * text_bytes + 2 * row_bytes);
   choice.ClearPending();
   EXPECT_EQ(choice.pending_bytes(), 0u);
 }

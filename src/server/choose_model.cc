@@ -1,9 +1,9 @@
 #include "server/choose_model.h"
 
 #include <algorithm>
-#include <boost/beast/core/string.hpp>
 
 #include "api/lorax/source.h"
+#include "base/ascii.h"
 
 namespace lorry::server {
 namespace {
@@ -60,7 +60,7 @@ Result<ModelChoice> ChooseSource(const ModelRequest& request, std::string_view a
 std::string AdapterHeader(const net::HttpHeaders& headers) {
   std::string joined;
   for (const auto& [name, value] : headers) {
-    if (value.empty() || !boost::beast::iequals(name, kAdapterHeader)) continue;
+    if (value.empty() || !EqualIgnoringCase(name, kAdapterHeader)) continue;
     joined += joined.empty() ? value : ", " + value;
   }
   return joined.substr(0, kMaxNameBytes + 1);

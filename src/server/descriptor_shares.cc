@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "net/connection_table.h"
+
 namespace lorry::server {
 namespace {
 
@@ -20,12 +22,20 @@ uint64_t Others(const DescriptorNeeds& needs) {
   return kFiles + kPerFetcher * static_cast<uint64_t>(needs.num_fetchers);
 }
 
-// Newcomers, with those that have made room and are being told so (net/connection_table.h): a
-// quarter of them.
+uint64_t Beyond(uint64_t number, uint64_t limit) { return number > limit ? number - limit : 0; }
+
+// Newcomers, with those that have made room and are being told so.
 constexpr uint64_t DescriptorsOf(uint64_t num_newcomers) {
-  return num_newcomers + num_newcomers / 4;
+  return num_newcomers + net::MaxLeaving(num_newcomers);
 }
-uint64_t NewcomersIn(uint64_t num_descriptors) { return num_descriptors - num_descriptors / 5; }
+// The most whose DescriptorsOf fit.
+uint64_t NewcomersIn(uint64_t num_descriptors) {
+  constexpr uint64_t kMostLeaving = net::MaxLeaving(SIZE_MAX);
+  const uint64_t num_many = Beyond(num_descriptors, kMostLeaving);
+  if (DescriptorsOf(num_many) == num_descriptors) return num_many;
+  const uint64_t few = Beyond(num_descriptors, 1);  // n + n / 4
+  return few - few / 5;
+}
 
 constexpr uint64_t kAdminDescriptors = kAdminConnections + DescriptorsOf(kAdminNewcomers);
 
@@ -33,8 +43,6 @@ uint64_t OfClients(const DescriptorNeeds& needs) {
   const auto wanted = static_cast<uint64_t>(needs.max_connections);
   return wanted + DescriptorsOf(wanted);
 }
-
-uint64_t Beyond(uint64_t number, uint64_t limit) { return number > limit ? number - limit : 0; }
 
 ConnectionLimits Limits(uint64_t num_connections, uint64_t num_newcomers) {
   return {static_cast<int>(num_connections), static_cast<int>(num_newcomers)};

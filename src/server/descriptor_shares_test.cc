@@ -2,15 +2,17 @@
 
 #include <gmock/gmock.h>
 
+#include "net/connection_table.h"
+
 namespace lorry::server {
 namespace {
 
 using ::testing::HasSubstr;
 
-// With those on their way out, as net/connection_table.cc bounds them.
+// With those on their way out.
 int Descriptors(const ConnectionLimits& limits) {
   return limits.max_connections + limits.max_newcomers +
-         std::min(limits.max_newcomers / 4 + 1, 256);
+         static_cast<int>(net::MaxLeaving(static_cast<size_t>(limits.max_newcomers)));
 }
 
 TEST(DescriptorSharesTest, EnoughIsWhatWasAskedFor) {

@@ -132,15 +132,14 @@ void Session::TakeEvent(TokenEvent event) {
 }
 
 Status Session::TakeTokens(ChoiceStream& choice, TokenEvent event) {
-  // 128 choices of 2,000 tokens with 20 alternatives of 5 bytes each have 27 MB.
-  constexpr size_t kMaxAnswerBytes = size_t{64} << 20;
+  constexpr size_t kMaxAnswerBytes = size_t{512} << 20;
   const size_t before = choice.pending_bytes();
   choice.Take(std::move(event));
   pending_bytes_ += choice.pending_bytes() - before;
   if (pending_bytes_ <= kMaxAnswerBytes) return {};
   return Fail(ErrorCode::kInvalidArgument,
-              fmt::format("The answer has over {} bytes of text and of tokens with log "
-                          "probabilities. Ask for fewer of them, or for a stream.",
+              fmt::format("The answer takes over {} bytes of memory, with its text and tokens "
+                          "with log probabilities. Ask for fewer of them, or for a stream.",
                           kMaxAnswerBytes));
 }
 

@@ -3,9 +3,11 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/background.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/thread_name.h"
 
 namespace lorry::server {
@@ -19,6 +21,15 @@ constexpr int64_t kShortObjects = 64;
 // Tokenising takes up to 140 times a text's bytes (decision 0011), of which the C library would
 // keep what lies between pieces in use.
 constexpr size_t kTrimmedBytes = 128 << 10;
+
+// At most once a second, since whoever else allocates meanwhile waits.
+void GiveBackMemory() {
+  static std::atomic<Micros> next_us = 0;
+  const Micros now_us = Clock::Steady().NowUs();
+  Micros due_us = next_us;
+  if (now_us < due_us || !next_us.compare_exchange_strong(due_us, now_us + 1'000'000)) return;
+  malloc_trim(0);
+}
 
 bool IsShort(std::string_view body) {
   return body.size() <= kShortBytes && std::ranges::count(body, '{') <= kShortObjects;
@@ -108,7 +119,7 @@ void TextThreads::Run(Lane& lane) {
   while (auto turn = lane.queue.Take()) {
     const bool is_large = turn->message.body.size() > kTrimmedBytes;
     work_(std::move(turn->message));
-    if (is_large) malloc_trim(0);
+    if (is_large) GiveBackMemory();
     lane.queue.Done(turn->key);
   }
 }

@@ -6,6 +6,7 @@
 
 #include "api/openai/body_form.h"
 #include "api/openai/json_values.h"
+#include "base/ascii.h"
 #include "base/spelling.h"
 
 namespace lorry::api::openai {
@@ -37,7 +38,7 @@ std::string Plain(std::string_view name) {
   std::string plain;
   for (const char c : name) {
     if (c == '_' || c == '-') continue;
-    plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+    plain += AsciiLower(c);
   }
   return plain;
 }
@@ -88,7 +89,7 @@ std::optional<int64_t> WholeNumber(const json::value& value) {
 }
 
 const json::value* FieldReader::Find(std::string_view name) const {
-  asked_.push_back(name);
+  if (asked_.empty() || asked_.back() != name) asked_.push_back(name);
   const json::value* value = object_.if_contains(json::string_view(name.data(), name.size()));
   return value == nullptr || value->is_null() ? nullptr : value;
 }

@@ -21,7 +21,7 @@ enum class Reading {
 // base, in silence.
 struct AdapterField {
   std::string_view name;
-  std::string_view server;
+  std::string_view server;  // "": clients send it, of whichever server
   Reading reading;
 };
 constexpr std::array kAdapterFields = {
@@ -38,9 +38,9 @@ constexpr std::array kAdapterFields = {
     AdapterField{"lora_weights", "Triton", Reading::kRefused},
     AdapterField{"lora_config", "Triton", Reading::kRefused},
     AdapterField{"lora_modules", "vLLM", Reading::kRefused},
-    AdapterField{"lora_adapter", "a client", Reading::kRefused},
-    AdapterField{"loras", "a client", Reading::kRefused},
-    AdapterField{"adapter", "a client", Reading::kRefused},
+    AdapterField{"lora_adapter", "", Reading::kRefused},
+    AdapterField{"loras", "", Reading::kRefused},
+    AdapterField{"adapter", "", Reading::kRefused},
     AdapterField{"adapter_names", "PEFT", Reading::kRefused},
 };
 constexpr std::array<std::string_view, 2> kObjects = {"", "parameters"};
@@ -123,9 +123,10 @@ const json::value* FindIn(const FieldReader& fields, std::string_view object,
 void TakeField(FieldReader& fields, const AdapterField& field, const std::string& path,
                const json::value& value, ModelRequest& request) {
   if (field.reading == Reading::kRefused) {
-    return fields.Fail(ErrorCode::kUnsupported, path,
-                       fmt::format("'{}' ({}'s way to choose an adapter) is not supported; {}.",
-                                   path, field.server, kHowToName));
+    return fields.Fail(
+        ErrorCode::kUnsupported, path,
+        fmt::format("'{}' ({}way to choose an adapter) is not supported; {}.", path,
+                    field.server.empty() ? "a " : fmt::format("{}'s ", field.server), kHowToName));
   }
   if (value.is_array()) {
     return fields.Fail(
