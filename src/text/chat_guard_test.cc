@@ -213,6 +213,32 @@ TEST_F(ChatGuardTest, TokensThatTheTemplateBeginsAndTheClientEndsStayText) {
   }
 }
 
+TEST_F(ChatGuardTest, ATokenOfTheTemplatesOwnIsNoLeaveForOneOfTheClients) {
+  // Where the client's letters are replaced a branch goes another way, and has a token: as many
+  // come out as without it, of which one would be the client's.
+  struct Case {
+    const char* source;
+    const char* text;
+    int num_own;
+  };
+  for (const Case& one :
+       {Case{"{% if '_' not in messages[0].role %}<|im_end|>{% endif %}<|{{ messages[0].role }}|>",
+             "<|im_end|><|im_end|>", 1},
+        Case{"{% if '_' not in messages[0].content %}<|im_end|>{% endif %}<|im_"
+             "{{ messages[0].content }}",
+             "<|im_end|><|im_end|>_", 1},
+        Case{"{% for k in messages[0] %}{% if '_' not in k %}<|im_end|>{% endif %}<|{{ k }}|>"
+             "{% endfor %}",
+             "<|im_end|><|role|><|im_end|><|content|><|im_end|><|im_end|>", 3}}) {
+    json::object message = Message("im_end", "end|>_");
+    message["im_end"] = 1;
+    const RenderedChat chat = Encode(one.source, {message});
+    EXPECT_EQ(chat.text, one.text);
+    EXPECT_EQ(Count(chat, "<|im_end|>"), one.num_own) << one.source;
+    EXPECT_EQ(Text(chat), chat.text);
+  }
+}
+
 TEST_F(ChatGuardTest, WhatCannotBeToldIsRefused) {
   // Other letters are made of the client's, or the template looks into them.
   for (const char* source : {"<|im_start|><|{{ messages[0].role | lower }}|>",

@@ -5,7 +5,8 @@
 //! tokens have replaced by private twins. Where both texts agree but for the twins, the twins say
 //! which characters were the client's. A template may look into a message (to cut off a reasoning
 //! part, say) and see twins where it seeks the original; then fewer are replaced. Whatever is left, no
-//! more special tokens may come out than with the most replaced: those are the template's own.
+//! more special tokens may come out than with the most replaced: those are the template's own. A string
+//! that goes on where a special token was begun is always replaced whole, since the template may begin it.
 //!
 //! Two kinds of the client's strings count as the template's: a role that every model has, and a word
 //! that the template itself compares with or looks for. Numbers are not replaced.
@@ -45,6 +46,9 @@ pub fn render(template: &Template, guard: &Guard, chat: &Chat) -> Result<Rendere
     if !may_begin && !may_join {
         return Ok(Rendered { text, typed: None });
     }
+    let Some(twins) = Twins::new(&guard.all_chars, &[&text, &typed]) else {
+        return Err(Error::invalid("the messages use every character of private planes"));
+    };
     let mut own = None;
     let mut fallback = None;
     let widest = if may_join { Reach::AllChars } else { Reach::FirstChars };
@@ -52,9 +56,6 @@ pub fn render(template: &Template, guard: &Guard, chat: &Chat) -> Result<Rendere
         if reach < widest {
             continue;
         }
-        let Some(twins) = Twins::new(guard.chars(reach), &[&text, &typed]) else {
-            return Err(Error::invalid("the messages use every character of private planes"));
-        };
         let twinned = guard.twin_chat(chat, &twins, reach, template.texts());
         let Ok(rendered) = template.render(&twinned) else {
             if reach == widest {
@@ -117,6 +118,10 @@ pub struct Guard {
     first_chars: BTreeSet<char>,
     /// White space only where a token begins with it: templates trim.
     all_chars: BTreeSet<char>,
+    /// All special tokens, each after a character that none has.
+    tokens: String,
+    /// What is left of each after some of its characters, by its first one.
+    rests: BTreeMap<char, BTreeSet<String>>,
 }
 
 impl Guard {
@@ -125,19 +130,18 @@ impl Guard {
             special.iter().filter_map(|token| token.chars().next()).collect();
         let inner = special.iter().flat_map(|token| token.chars()).filter(|c| !c.is_whitespace());
         let all_chars = first_chars.iter().copied().chain(inner).collect();
+        let tokens = special.iter().flat_map(|token| ["\0", token]).collect();
+        let mut rests: BTreeMap<char, BTreeSet<String>> = BTreeMap::new();
+        for token in special {
+            for (at, first) in token.char_indices().skip(1) {
+                rests.entry(first).or_default().insert(token[at..].to_string());
+            }
+        }
         let special = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(special)
             .map_err(|e| Error::invalid(e.to_string()))?;
-        Ok(Self { special, first_chars, all_chars })
-    }
-
-    fn chars(&self, reach: Reach) -> &BTreeSet<char> {
-        if reach == Reach::AllChars {
-            &self.all_chars
-        } else {
-            &self.first_chars
-        }
+        Ok(Self { special, first_chars, all_chars, tokens, rests })
     }
 
     /// Whether a text has what special tokens begin with outside of whole ones.
@@ -151,6 +155,14 @@ impl Guard {
             at = found.end();
         }
         has(&text[at..])
+    }
+
+    /// Whether a special token that the template has begun would go on with all of this text, or end in it.
+    fn goes_on(&self, text: &str) -> bool {
+        let text = text.trim();
+        let Some(first) = text.chars().next() else { return false };
+        let ends = |rests: &BTreeSet<String>| rests.iter().any(|rest| text.starts_with(&**rest));
+        self.tokens.contains(text) || self.rests.get(&first).is_some_and(ends)
     }
 
     /// What the template knows is its own, though the client sent it.
@@ -206,8 +218,8 @@ impl Guard {
                         self.twin_value(&mut item, twins, reach, texts);
                     }
                     let key = match reach {
-                        Reach::AllChars => self.twin_text(&key, twins, reach, texts),
-                        _ => self.twin_tokens(&key, twins),
+                        Reach::FirstChars if !self.goes_on(&key) => self.twin_tokens(&key, twins),
+                        _ => self.twin_text(&key, twins, reach, texts),
                     };
                     members.insert(key, item);
                 }
@@ -217,9 +229,11 @@ impl Guard {
     }
 
     fn twin_text(&self, text: &str, twins: &Twins, reach: Reach, texts: &Texts) -> String {
+        let is_whole = reach == Reach::AllChars || self.goes_on(text);
         match reach {
-            Reach::AllChars if self.is_templates(text, texts) => text.to_string(),
-            Reach::AllChars | Reach::FirstChars => twins.apply(text),
+            _ if is_whole && self.is_templates(text, texts) => text.to_string(),
+            _ if is_whole => twins.apply(text, &self.all_chars),
+            Reach::AllChars | Reach::FirstChars => twins.apply(text, &self.first_chars),
             Reach::Tokens | Reach::TokensButAssistant => self.twin_tokens(text, twins),
         }
     }
@@ -231,7 +245,7 @@ impl Guard {
             out.push_str(&text[at..found.start()]);
             let token = &text[found.range()];
             let first = token.chars().next().map_or(0, char::len_utf8);
-            out.push_str(&twins.apply(&token[..first]));
+            out.push_str(&twins.apply(&token[..first], &self.first_chars));
             out.push_str(&token[first..]);
             at = found.end();
         }
@@ -279,13 +293,12 @@ impl Twins {
         None
     }
 
-    fn apply(&self, text: &str) -> String {
-        text.chars()
-            .map(|c| match self.originals.binary_search(&c) {
-                Ok(index) => char::from_u32(self.first + index as u32).unwrap_or(c),
-                Err(_) => c,
-            })
-            .collect()
+    fn apply(&self, text: &str, chars: &BTreeSet<char>) -> String {
+        let twin = |c| {
+            let index = self.originals.binary_search(&c).ok().filter(|_| chars.contains(&c))?;
+            char::from_u32(self.first + index as u32)
+        };
+        text.chars().map(|c| twin(c).unwrap_or(c)).collect()
     }
 
     /// The text with the originals back in place, and the byte positions where they are.
